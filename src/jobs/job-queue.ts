@@ -1,0 +1,42 @@
+/**
+ * The disposable half: tells some worker that a job may be waiting. Losing it loses nothing, a delivery may come twice,
+ * and nothing is ever decided by what a call returns; the job record decides.
+ */
+export interface JobQueue {
+  /** Idempotent by job id while the entry is in the queue. Higher priority first. */
+  enqueue(jobId: string, options: { readonly priority: number }): Promise<void>;
+  /**
+   * Calls the handler for each delivered id, `concurrency` at a time. The handler decides everything from the record;
+   * `signal` fires when the delivery was lost (lock lost) and the attempt must stop. Rejections are logged and
+   * redelivered with backoff; `requeue` hands the id back without counting it.
+   */
+  consume(handler: JobHandler, options: { readonly concurrency: number }): Promise<Consumer>;
+  /** Drops a waiting entry, if it is there. */
+  remove(jobId: string): Promise<void>;
+  counts(): Promise<QueueCounts>;
+  /** 0-based place among the waiting, where the queue can tell. */
+  position(jobId: string): Promise<number | undefined>;
+  /** Tells every process that this job's record changed (cancel asked, event written). Best effort; pollers back it up. */
+  notify(jobId: string): Promise<void>;
+  subscribe(listener: (jobId: string) => void): Promise<() => Promise<void>>;
+  /** Answers within 2 s or throws QUEUE_UNAVAILABLE. */
+  ping(): Promise<void>;
+  close(): Promise<void>;
+}
+
+export type JobHandler = (delivery: {
+  readonly jobId: string;
+  readonly signal: AbortSignal;
+}) => Promise<'done' | 'requeue'>;
+
+export interface Consumer {
+  /** Stops taking new deliveries; resolves when running handlers have ended. */
+  close(): Promise<void>;
+}
+
+export interface QueueCounts {
+  readonly waiting: number;
+  readonly active: number;
+  /** Age of the oldest waiting entry, where the queue can tell. */
+  readonly oldestWaitingMs?: number;
+}

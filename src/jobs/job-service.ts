@@ -1,0 +1,91 @@
+import type {
+  JobError,
+  JobEventType,
+  JobRecord,
+  JobStatus,
+  JobSummary,
+  Manifest,
+  ArtifactEntry,
+} from '../schemas/job.ts';
+
+/** One entry of a job's event log. `id` rises by one; SSE sends it as the event id. */
+export interface JobEvent {
+  readonly id: number;
+  readonly type: JobEventType;
+  readonly at: string;
+  readonly data: Readonly<Record<string, unknown>>;
+}
+
+/** A checked request, ready to be stored: recipe resolved, data roles known, limits filled. */
+export type NewJob = Pick<
+  JobRecord,
+  | 'tenant'
+  | 'model'
+  | 'recipe'
+  | 'data'
+  | 'preprocess'
+  | 'constraints'
+  | 'target'
+  | 'threads'
+  | 'seed'
+  | 'deadlineSeconds'
+  | 'priority'
+  | 'webhook'
+  | 'metadata'
+  | 'inputs'
+>;
+
+/** What the HTTP side asks of the jobs folder. Another tenant's job is not there (undefined / NOT_FOUND). */
+export interface JobService {
+  /** Record, pending marker, event, then enqueue; the job exists once this resolves, whatever the queue does. */
+  submit(
+    job: NewJob,
+    idempotency?: { readonly key: string; readonly bodySha256: string },
+  ): Promise<{ record: JobRecord; replayed: boolean }>;
+  get(tenant: string, jobId: string): Promise<JobRecord | undefined>;
+  list(
+    tenant: string,
+    query: { status?: JobStatus; model?: string; limit: number; cursor?: string },
+  ): Promise<{ items: readonly JobRecord[]; nextCursor: string | null }>;
+  /** queued -> canceled at once; running -> canceling; terminal -> unchanged. */
+  cancel(tenant: string, jobId: string): Promise<JobRecord>;
+  /** Removes a terminal job with everything it made. @throws CONFLICT while it runs */
+  remove(tenant: string, jobId: string): Promise<void>;
+  events(tenant: string, jobId: string, after: number): Promise<readonly JobEvent[]>;
+  /** Resolves when the job's record or events may have changed, or after `timeoutMs`. */
+  waitForChange(jobId: string, timeoutMs: number, signal?: AbortSignal): Promise<void>;
+  manifest(tenant: string, jobId: string): Promise<Manifest | undefined>;
+  position(jobId: string): Promise<number | null>;
+}
+
+/** What a worker parent asks: everything fenced by the attempt's number. */
+export interface JobClaims {
+  /**
+   * Compare-and-set to `running`, attempt + 1. Undefined when there is nothing to run: terminal, unknown, or held by a
+   * live attempt. A record in `canceling` without a live attempt is finished as canceled here.
+   */
+  claim(jobId: string, workerId: string): Promise<Attempt | undefined>;
+}
+
+export interface Attempt {
+  readonly record: JobRecord;
+  readonly number: number;
+  /** Prefix in the store for what this attempt writes: `jobs/<tenant>/<job>/attempts/<n>/`. */
+  readonly prefix: string;
+  /** Sign of life, with progress; answers what the record wants. `lost`: another attempt owns it, stop and publish nothing. */
+  heartbeat(progress: { step: number | null; progress: number }): Promise<'continue' | 'cancel' | 'lost'>;
+  event(type: JobEventType, data: Readonly<Record<string, unknown>>): Promise<void>;
+  /** Remembers a checkpoint already written under `prefix`. */
+  checkpoint(checkpoint: { key: string; steps: number; sha256: string }): Promise<'continue' | 'lost'>;
+  pinCostTable(hash: string): Promise<void>;
+  /** Manifest if absent, then the record; `lost` when a later attempt owns the job, nothing is published then. */
+  succeed(result: {
+    artifacts: readonly ArtifactEntry[];
+    summary: JobSummary;
+    verdict: 'met' | 'missed' | 'none';
+  }): Promise<'published' | 'lost'>;
+  fail(error: JobError): Promise<'published' | 'lost'>;
+  canceled(): Promise<'published' | 'lost'>;
+  /** Back to queued (shutdown, lost worker, retryable crash); `crashed` counts for the breaker. */
+  release(reason: { crashed: boolean; message: string }): Promise<void>;
+}

@@ -1,0 +1,91 @@
+import type { z } from 'zod';
+import type { Model } from '../onnx/model.ts';
+import type { NdArray } from '../onnx/nd-array.ts';
+import type { Runtime } from '../runtime/session.ts';
+import type { KernelCostTable } from './quantize/kernel-cost-table.ts';
+
+/** Order of a recipe: a step's stage may not lie before that of the step ahead of it. */
+export const STAGES = ['canonicalize', 'search', 'prune', 'distill', 'quantize'] as const;
+export type Stage = (typeof STAGES)[number];
+
+export type DataRole = 'calibration' | 'training' | 'evaluation';
+
+/** What was left alone, and why. Nothing is skipped in silence. */
+export interface Skipped {
+  readonly node: string;
+  readonly reason: string;
+}
+
+export interface PassResult {
+  /** How many things were changed; 0 means the serialized model is byte-identical. */
+  readonly changes: number;
+  readonly skipped: readonly Skipped[];
+  readonly warnings: readonly string[];
+  /** The pass's own numbers for its step report (JSON values only). */
+  readonly details: Readonly<Record<string, unknown>>;
+}
+
+/** Model inputs for one run, made from a data set by role, preprocessing included. Sample axis first. */
+export interface FeedBatch {
+  readonly feeds: Readonly<Record<string, NdArray>>;
+  /** Class index or target per sample, where the role has labels. */
+  readonly labels?: NdArray;
+  readonly count: number;
+}
+
+export interface FeedSource {
+  /** Samples a full run of `batches` gives. */
+  readonly samples: number;
+  /** A fresh pass over the same samples in the same order. Without `batchSize`: the source's own (a fixed batch axis wins). */
+  batches(batchSize?: number): AsyncIterable<FeedBatch>;
+}
+
+export type TargetCpu = 'portable' | 'x64-vnni' | 'arm64-dotprod' | 'this' | 'int8-only';
+
+/** What a pass may touch: no clock but this one, no randomness but this one, no session but from here. */
+export interface PassContext {
+  readonly runtime: Runtime;
+  readonly threads: number;
+  readonly seed: number;
+  readonly targetCpu: TargetCpu;
+  /** Present when the job named a data set for the role. */
+  readonly data: Partial<Record<DataRole, FeedSource>>;
+  /** Measured once per kind of CPU; the same table gives the same choices. */
+  readonly costTable: KernelCostTable;
+  readonly signal: AbortSignal;
+  /** 0..1 within this step. */
+  progress(fraction: number, message?: string): void;
+  log(level: 'debug' | 'info' | 'warn', message: string, fields?: Readonly<Record<string, unknown>>): void;
+}
+
+export interface PassPaper {
+  readonly title: string;
+  readonly url: string;
+}
+
+/** One graph transform. A pass never imports another pass; it changes the model it is given. */
+export interface Pass<Options = unknown> {
+  readonly name: string;
+  readonly stage: Stage;
+  readonly description: string;
+  readonly papers: readonly PassPaper[];
+  /** Strict object schema with a default and a description for each option. */
+  readonly options: z.ZodType<Options>;
+  readonly example: z.input<z.ZodType<Options>>;
+  needs(options: Options): readonly DataRole[];
+  /** What makes the pass impossible on this model, in words with a remedy; undefined when nothing does. Never changes it. */
+  requires(model: Model, options: Options): string | undefined;
+  run(model: Model, options: Options, context: PassContext): Promise<PassResult>;
+  /** What the pass promises of its result; a broken promise in words. Never changes the model. */
+  ensures(model: Model, options: Options): string | undefined;
+}
+
+/** Keeps the options' type while the pass is written; the registry holds them as `Pass`. */
+export function definePass<Schema extends z.ZodType>(
+  pass: Omit<Pass<z.output<Schema>>, 'options' | 'example'> & {
+    readonly options: Schema;
+    readonly example: z.input<Schema>;
+  },
+): Pass {
+  return pass;
+}

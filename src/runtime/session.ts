@@ -1,0 +1,46 @@
+import type { DataType } from '../onnx/data-type.ts';
+import type { Model } from '../onnx/model.ts';
+import type { NdArray } from '../onnx/nd-array.ts';
+
+/** Named arrays, as a session takes and gives them. */
+export type Feeds = Readonly<Record<string, NdArray>>;
+export type Results = ReadonlyMap<string, NdArray>;
+
+export interface SessionOptions {
+  /** Intra-operator threads; the job's share. */
+  readonly threads: number;
+  /** ONNX Runtime's graph optimization level; default `all`. */
+  readonly optimization?: 'disabled' | 'basic' | 'extended' | 'all';
+  /** Whether idle pool threads spin. Off by default: two live pools on shared cores distort each other 2-3x. */
+  readonly spinning?: boolean;
+  /** Sizes for symbolic dimensions, by name. */
+  readonly freeDimensions?: Readonly<Record<string, number>>;
+  /** Where ONNX Runtime writes the optimized model, for fusion checks. */
+  readonly optimizedModelPath?: string;
+  /** Writes a profile with this prefix; `Session.endProfiling` returns after the file is written. */
+  readonly profilePrefix?: string;
+}
+
+export interface SessionValue {
+  readonly name: string;
+  readonly type: DataType;
+  /** Fixed sizes, symbol names, or null. */
+  readonly shape: readonly (number | string | null)[];
+}
+
+export interface Session {
+  readonly inputs: readonly SessionValue[];
+  readonly outputs: readonly SessionValue[];
+  /** Runs once; with `outputs`, computes only those. @throws CompressionError MODEL_RUN */
+  run(feeds: Feeds, outputs?: readonly string[]): Promise<Results>;
+  endProfiling(): void;
+  release(): Promise<void>;
+}
+
+/** What passes and evaluation get: the way to run a model without importing ONNX Runtime. */
+export interface Runtime {
+  /** `onnxruntime-node 1.30.0`, say; part of the report's environment. */
+  readonly version: string;
+  /** Loads our IR (written to the private folder first when large) or a file. @throws CompressionError MODEL_LOAD */
+  createSession(model: Model | { readonly path: string }, options: SessionOptions): Promise<Session>;
+}
