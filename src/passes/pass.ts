@@ -2,6 +2,7 @@ import type { z } from 'zod';
 import type { Model } from '../onnx/model.ts';
 import type { NdArray } from '../onnx/nd-array.ts';
 import type { Runtime } from '../runtime/session.ts';
+import type { ObservationPoint, Observations } from './observe.ts';
 import type { KernelCostTable } from './quantize/kernel-cost-table.ts';
 
 /** Order of a recipe: a step's stage may not lie before that of the step ahead of it. */
@@ -52,6 +53,10 @@ export interface PassContext {
   readonly data: Partial<Record<DataRole, FeedSource>>;
   /** Measured once per kind of CPU; the same table gives the same choices. */
   readonly costTable: KernelCostTable;
+  /** CPU flags of this machine (`avx2`, `avx512_vnni`, `asimddp` …), read once by the worker; what target `this` goes by. */
+  readonly cpuFlags: ReadonlySet<string>;
+  /** The answers to this step's `observe` points; absent when it named none. */
+  readonly observations?: Observations;
   readonly signal: AbortSignal;
   /** 0..1 within this step. */
   progress(fraction: number, message?: string): void;
@@ -75,6 +80,11 @@ export interface Pass<Options = unknown> {
   needs(options: Options): readonly DataRole[];
   /** What makes the pass impossible on this model, in words with a remedy; undefined when nothing does. Never changes it. */
   requires(model: Model, options: Options): string | undefined;
+  /**
+   * The values this step wants observed on the calibration data, named as they are in the model it will be given.
+   * Never changes the model. The manager answers through `context.observations`; see calibrate.ts.
+   */
+  observe?(model: Model, options: Options, context: PassContext): readonly ObservationPoint[];
   run(model: Model, options: Options, context: PassContext): Promise<PassResult>;
   /** What the pass promises of its result; a broken promise in words. Never changes the model. */
   ensures(model: Model, options: Options): string | undefined;
