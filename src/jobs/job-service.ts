@@ -47,6 +47,8 @@ export interface JobService {
     tenant: string,
     query: { status?: JobStatus; model?: string; limit: number; cursor?: string },
   ): Promise<{ items: readonly JobRecord[]; nextCursor: string | null }>;
+  /** Ids of the tenant's jobs that are not terminal, at most `limit` of them, read from the pending markers. */
+  activeIds(tenant: string, limit: number): Promise<readonly string[]>;
   /** queued -> canceled at once; running -> canceling; terminal -> unchanged. */
   cancel(tenant: string, jobId: string): Promise<JobRecord>;
   /** Removes a terminal job with everything it made. @throws CONFLICT while it runs */
