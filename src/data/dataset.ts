@@ -1,0 +1,35 @@
+import type { DataType } from '../onnx/data-type.ts';
+import type { NdArray } from '../onnx/nd-array.ts';
+
+/** What is known of a data set after its headers were read. */
+export interface DatasetInfo {
+  readonly kind: 'npz' | 'npy' | 'zip-images' | 'tar-images' | 'parquet';
+  readonly samples: number;
+  /** npz, npy, parquet: the named arrays; first axis is the sample. */
+  readonly arrays?: readonly { readonly name: string; readonly type: DataType; readonly shape: readonly number[] }[];
+  /** Image folders: class names, sorted; the label is the index. */
+  readonly classes?: readonly string[];
+}
+
+/** A stretch of samples: each array has the sample axis first. Image sets give `images` (uint8 NHWC) and `labels` (int64). */
+export interface Batch {
+  readonly from: number;
+  readonly count: number;
+  readonly arrays: Readonly<Record<string, NdArray>>;
+}
+
+export interface BatchOptions {
+  /** Samples [from, to); default all. */
+  readonly from?: number;
+  readonly to?: number;
+  readonly batchSize: number;
+  /** Only these arrays; default all. */
+  readonly names?: readonly string[];
+}
+
+/** A data set on disk. Batches stream: at no time is the whole set in memory twice. */
+export interface Dataset {
+  readonly info: DatasetInfo;
+  batches(options: BatchOptions): AsyncIterable<Batch>;
+  close(): Promise<void>;
+}
