@@ -1,4 +1,5 @@
 import type { Pass } from './pass.ts';
+import { quantizeDynamic } from './quantize/dynamic.ts';
 
 /** Every pass there is, in the order /v1/passes lists them. */
-export const PASSES: readonly Pass[] = [];
+export const PASSES: readonly Pass[] = [quantizeDynamic];
