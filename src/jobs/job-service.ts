@@ -43,6 +43,10 @@ export interface JobService {
     idempotency?: { readonly key: string; readonly bodySha256: string },
   ): Promise<{ record: JobRecord; replayed: boolean }>;
   get(tenant: string, jobId: string): Promise<JobRecord | undefined>;
+  /**
+   * Newest first. A page with a filter looks at 500 jobs at most, so it may hold fewer than `limit`, or none, and still
+   * have a `nextCursor`. @throws QUERY_INVALID for a cursor that is no job id
+   */
   list(
     tenant: string,
     query: { status?: JobStatus; model?: string; limit: number; cursor?: string },
@@ -53,9 +57,14 @@ export interface JobService {
   cancel(tenant: string, jobId: string): Promise<JobRecord>;
   /** Removes a terminal job with everything it made. @throws CONFLICT while it runs */
   remove(tenant: string, jobId: string): Promise<void>;
+  /** Events with an id above `after`, in order, at most 1000 a call; the first is `job.queued` with id 1. */
   events(tenant: string, jobId: string, after: number): Promise<readonly JobEvent[]>;
-  /** Resolves when the job's record or events may have changed, or after `timeoutMs`. */
+  /**
+   * Resolves when the job's record or events may have changed, or after `timeoutMs`. Call it before reading what you
+   * wait for and await it after, or a change in between is missed until the timeout.
+   */
   waitForChange(jobId: string, timeoutMs: number, signal?: AbortSignal): Promise<void>;
+  /** What a succeeded job consists of; undefined in every other state. */
   manifest(tenant: string, jobId: string): Promise<Manifest | undefined>;
   position(jobId: string): Promise<number | null>;
 }
@@ -63,8 +72,9 @@ export interface JobService {
 /** What a worker parent asks: everything fenced by the attempt's number. */
 export interface JobClaims {
   /**
-   * Compare-and-set to `running`, attempt + 1. Undefined when there is nothing to run: terminal, unknown, or held by a
-   * live attempt. A record in `canceling` without a live attempt is finished as canceled here.
+   * Compare-and-set of a queued job to `running`, attempt + 1. Undefined when there is nothing to run: terminal, unknown,
+   * past its deadline (failed here), or held by an attempt. An attempt that fell silent (no heartbeat for 15 s, as this
+   * process saw it) is ended first: by the reconciler, or here.
    */
   claim(jobId: string, workerId: string): Promise<Attempt | undefined>;
 }
@@ -72,22 +82,31 @@ export interface JobClaims {
 export interface Attempt {
   readonly record: JobRecord;
   readonly number: number;
-  /** Prefix in the store for what this attempt writes: `jobs/<tenant>/<job>/attempts/<n>/`. */
+  /** Prefix in the store for what this attempt writes: `attemptPrefix()` of job-keys.ts. */
   readonly prefix: string;
-  /** Sign of life, with progress; answers what the record wants. `lost`: another attempt owns it, stop and publish nothing. */
+  /** Sign of life, every 5 s, with progress; answers what the record wants. `lost`: another attempt owns it, stop and publish nothing. */
   heartbeat(progress: { step: number | null; progress: number }): Promise<'continue' | 'cancel' | 'lost'>;
+  /** Appends to the event log (not terminal events: those follow the record); dropped when the job is lost. */
   event(type: JobEventType, data: Readonly<Record<string, unknown>>): Promise<void>;
   /** Remembers a checkpoint already written under `prefix`. */
   checkpoint(checkpoint: { key: string; steps: number; sha256: string }): Promise<'continue' | 'lost'>;
   pinCostTable(hash: string): Promise<void>;
-  /** Manifest if absent, then the record; `lost` when a later attempt owns the job, nothing is published then. */
+  /**
+   * Manifest if absent, then the record; `lost` when another attempt owns the job, or its end was asked for before (it
+   * is canceled then): nothing is published.
+   */
   succeed(result: {
     artifacts: readonly ArtifactEntry[];
     summary: JobSummary;
     verdict: 'met' | 'missed' | 'none';
   }): Promise<'published' | 'lost'>;
+  /** A job whose end was asked for ends as canceled all the same. */
   fail(error: JobError): Promise<'published' | 'lost'>;
+  /** @throws INTERNAL when nobody asked for the end */
   canceled(): Promise<'published' | 'lost'>;
-  /** Back to queued (shutdown, lost worker, retryable crash); `crashed` counts for the breaker. */
+  /**
+   * Back to queued (shutdown, retryable crash); answer `requeue` to the queue afterwards. `crashed` counts: the second
+   * crash ends the job as failed with CRASH_LOOP. A job in `canceling` ends as canceled.
+   */
   release(reason: { crashed: boolean; message: string }): Promise<void>;
 }

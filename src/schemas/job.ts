@@ -154,6 +154,8 @@ export const JobRecord = Job.omit({ links: true, queuePosition: true }).extend({
   inputs: z.record(z.string(), Sha256),
   /** Crashes of the child so far; the breaker opens at 2. */
   crashes: z.number().int(),
+  /** Attempts whose worker fell silent; the breaker opens at 10. */
+  lostAttempts: z.number().int(),
   /** Last sign of life of the running attempt. */
   heartbeatAt: Timestamp.nullable(),
   workerId: z.string().nullable(),
@@ -180,7 +182,9 @@ export const Manifest = z.object({
   job: JobId,
   attempt: z.number().int(),
   createdAt: Timestamp,
-  /** Name to object key is `jobs/<tenant>/<job>/attempts/<attempt>/<name>`. */
+  /** Name to object key is `attemptPrefix(tenant, job, attempt) + name` (src/jobs/job-keys.ts). */
   artifacts: z.array(ArtifactEntry),
+  summary: JobSummary,
+  verdict: Verdict,
 });
 export type Manifest = z.infer<typeof Manifest>;

@@ -1,0 +1,41 @@
+import { randomBytes } from 'node:crypto';
+import { SYSTEM_CLOCK } from './clock.ts';
+import type { Clock } from './clock.ts';
+
+export interface JobIds {
+  jobId(): string;
+  /** A word that no other claim has, to tell one's own write from that of another. */
+  token(): string;
+}
+
+const TIME_DIGITS = 9;
+const LAST_TIME = 36 ** TIME_DIGITS - 1; // year 5188
+const COUNT_DIGITS = 2;
+const LAST_COUNT = 36 ** COUNT_DIGITS - 1;
+
+/**
+ * `job_` + milliseconds counted down (9 digits, base 36) + a count down within the millisecond (2) + 80 random bits
+ * (16): a plain ascending listing has the newest job first, also for jobs that one process makes in one millisecond.
+ */
+export function createJobIds(clock: Clock = SYSTEM_CLOCK): JobIds {
+  let lastMs = 0;
+  let count = 0;
+  return {
+    jobId() {
+      const nowMs = Math.floor(clock.now());
+      count = nowMs === lastMs ? Math.min(count + 1, LAST_COUNT) : 0;
+      lastMs = nowMs;
+      const time = (LAST_TIME - nowMs).toString(36).padStart(TIME_DIGITS, '0');
+      const within = (LAST_COUNT - count).toString(36).padStart(COUNT_DIGITS, '0');
+      return `job_${time}${within}${randomBase36(10)}`;
+    },
+    token: () => randomBytes(8).toString('hex'),
+  };
+}
+
+function randomBase36(bytes: number): string {
+  const digits = Math.ceil((bytes * 8) / Math.log2(36));
+  return BigInt(`0x${randomBytes(bytes).toString('hex')}`)
+    .toString(36)
+    .padStart(digits, '0');
+}
