@@ -1,0 +1,36 @@
+/** A recipe with a name. Pure data: the steps are checked like those of any client. */
+export interface Preset {
+  readonly name: string;
+  readonly description: string;
+  readonly steps: readonly Readonly<{ pass: string } & Record<string, unknown>>[];
+}
+
+/** Every preset, in the order /v1/presets lists them. */
+export const PRESETS = [
+  {
+    name: 'int8-dynamic',
+    description:
+      'Weights to int8 now, activations to uint8 while running. Needs no data. Best for transformers and recurrent networks; convolutions gain little.',
+    steps: [{ pass: 'quantize.dynamic' }],
+  },
+  {
+    name: 'int8',
+    description:
+      'Weights and activations to 8 bits with ranges from calibration data (min and max), per-channel weights, portable to every CPU. The usual choice for convolutional networks.',
+    steps: [{ pass: 'quantize.static' }],
+  },
+  {
+    name: 'int8-mse',
+    description:
+      'Like int8, with ranges that minimize the mean squared error of each tensor: for activations with outliers, where min and max lose accuracy.',
+    steps: [{ pass: 'quantize.static', method: 'mse' }],
+  },
+] as const satisfies readonly Preset[];
+
+export type PresetName = (typeof PRESETS)[number]['name'];
+
+export const PRESET_NAMES = PRESETS.map((preset) => preset.name);
+
+export function presetNamed(name: string): Preset | undefined {
+  return PRESETS.find((preset) => preset.name === name);
+}

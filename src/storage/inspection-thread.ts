@@ -1,0 +1,73 @@
+import { closeSync, openSync, readFileSync, readSync, statSync } from 'node:fs';
+import { parentPort } from 'node:worker_threads';
+import { describeDataset } from '../data/open-dataset.ts';
+import { CompressionError, messageOf } from '../errors.ts';
+import { decodeModel } from '../onnx/codec/decode.ts';
+import type { ExternalFile } from '../onnx/tensor.ts';
+import type { InspectionReply, InspectionTask } from './inspection.ts';
+import { summarize } from './model-summary.ts';
+
+/** An external data file beside the model, read on demand. */
+function externalFile(location: string, path: string): ExternalFile {
+  return {
+    location,
+    byteLength: statSync(path).size,
+    read(offset, length) {
+      const bytes = new Uint8Array(length);
+      const file = openSync(path, 'r');
+      try {
+        if (readSync(file, bytes, 0, length, offset) === length) return bytes;
+      } finally {
+        closeSync(file);
+      }
+      throw new CompressionError('MODEL_EXTERNAL_DATA', `external data "${location}" ends before its tensor does`);
+    },
+  };
+}
+
+async function inspect(task: InspectionTask): Promise<InspectionReply> {
+  if (task.kind === 'dataset') {
+    const { kind, samples, arrays, classes } = await describeDataset(task.path);
+    return {
+      kind: 'dataset',
+      summary: {
+        kind,
+        samples,
+        ...(arrays === undefined ? {} : { arrays: arrays.map((array) => ({ ...array, shape: [...array.shape] })) }),
+        ...(classes === undefined ? {} : { classes: [...classes] }),
+      },
+    };
+  }
+  const files = new Map(task.external);
+  const used = new Set<string>();
+  const model = decodeModel(readFileSync(task.path), {
+    external(location) {
+      const path = files.get(location);
+      if (path === undefined)
+        throw new CompressionError(
+          'MODEL_EXTERNAL_DATA',
+          `the model keeps tensors in "${location}", which was not uploaded; send it as a multipart part named external with this file name`,
+        );
+      used.add(location);
+      return externalFile(location, path);
+    },
+  });
+  for (const location of files.keys())
+    if (!used.has(location))
+      throw new CompressionError('MODEL_EXTERNAL_DATA', `"${location}" was uploaded, but no tensor of the model lies in it`);
+  return { kind: 'model', summary: summarize(model) };
+}
+
+const port = parentPort;
+if (port === null) throw new Error('inspection-thread runs as a worker thread only');
+port.on('message', (task: InspectionTask) => {
+  inspect(task)
+    .catch((error: unknown): InspectionReply => {
+      const code = error instanceof CompressionError ? error.code : 'INTERNAL';
+      return { kind: 'error', code, message: messageOf(error) };
+    })
+    .then((reply) => port.postMessage(reply))
+    .catch((error: unknown) => {
+      throw error;
+    });
+});
