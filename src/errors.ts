@@ -20,6 +20,8 @@ export const ERROR_CODES = {
   CONFLICT: { httpStatus: 409, retryable: false },
   IN_USE: { httpStatus: 409, retryable: false },
   NOT_READY: { httpStatus: 409, retryable: true },
+  REQUEST_TIMEOUT: { httpStatus: 408, retryable: true },
+  HEADERS_TOO_LARGE: { httpStatus: 431, retryable: false },
   PAYLOAD_TOO_LARGE: { httpStatus: 413, retryable: false },
   UNSUPPORTED_MEDIA_TYPE: { httpStatus: 415, retryable: false },
   RANGE_NOT_SATISFIABLE: { httpStatus: 416, retryable: false },
