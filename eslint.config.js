@@ -50,7 +50,7 @@ export default tseslint.config(
   },
   layer(
     ['src/onnx/**/*.ts'],
-    ['../*/**', '!../errors.ts', '../runtime/**', '../data/**', '../passes/**', '../jobs/**', '../storage/**'],
+    ['../*/**', '!../errors.ts', '!../../errors.ts', '../runtime/**', '../data/**', '../passes/**', '../jobs/**', '../storage/**'],
     'src/onnx is pure: it knows nobody but errors.ts.',
   ),
   layer(

@@ -5,6 +5,8 @@ import type { StringEntries, UnknownFields } from './unknown-fields.ts';
 /** Where the bytes of an external tensor lie. `read` returns exactly `length` bytes or throws MODEL_EXTERNAL_DATA. */
 export interface ExternalFile {
   readonly location: string;
+  /** Size of the whole file. */
+  readonly byteLength: number;
   read(offset: number, length: number): Uint8Array;
 }
 
@@ -162,7 +164,8 @@ export function viewAs(type: Exclude<DataType, 'string'>, count: number, bytes: 
     throw new RangeError(`${type} x ${count} needs ${needed} bytes, got ${bytes.byteLength}`);
   const empty = allocate(type, 0);
   const width = empty.BYTES_PER_ELEMENT;
-  const aligned = bytes.byteOffset % width === 0 ? bytes : bytes.slice();
+  // Not bytes.slice(): on a Buffer that is a view at the same odd offset, not a copy.
+  const aligned = bytes.byteOffset % width === 0 ? bytes : Uint8Array.prototype.slice.call(bytes, 0, needed);
   const make = empty.constructor as new (buffer: ArrayBufferLike, byteOffset: number, length: number) => NumericArray;
   return new make(aligned.buffer, aligned.byteOffset, needed / width);
 }

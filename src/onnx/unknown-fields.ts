@@ -1,4 +1,7 @@
-/** A protobuf field this version does not know: kept as it came, so that a round trip loses nothing. */
+/**
+ * A protobuf field the IR has no place for: kept as it came, so that a round trip loses nothing. `data` is what follows
+ * the tag on the wire (with the length in front for wire type 2).
+ */
 export interface UnknownField {
   readonly no: number;
   readonly wireType: number;

@@ -5,14 +5,23 @@ import type { StringEntries, UnknownFields } from './unknown-fields.ts';
 export type Dimension = number | string | null;
 export type Shape = readonly Dimension[];
 
+/** What a type says beside its structure: `denotation` of the type ("IMAGE"), and of each dimension ("DATA_BATCH"). */
+export interface TypeNotes {
+  readonly denotation?: string;
+  /** One for each dimension, empty where there is none. */
+  readonly dimensionDenotations?: readonly string[];
+}
+
 /** TypeProto. A tensor without `shape` has unknown rank. `opaque` keeps types we do not interpret, as their bytes. */
-export type ValueType =
-  | { readonly kind: 'tensor'; readonly elementType: DataType; readonly shape?: Shape }
-  | { readonly kind: 'sparse-tensor'; readonly elementType: DataType; readonly shape?: Shape }
-  | { readonly kind: 'sequence'; readonly element: ValueType }
-  | { readonly kind: 'optional'; readonly element: ValueType }
-  | { readonly kind: 'map'; readonly keyType: DataType; readonly value: ValueType }
-  | { readonly kind: 'opaque'; readonly bytes: Uint8Array };
+export type ValueType = TypeNotes &
+  (
+    | { readonly kind: 'tensor'; readonly elementType: DataType; readonly shape?: Shape }
+    | { readonly kind: 'sparse-tensor'; readonly elementType: DataType; readonly shape?: Shape }
+    | { readonly kind: 'sequence'; readonly element: ValueType }
+    | { readonly kind: 'optional'; readonly element: ValueType }
+    | { readonly kind: 'map'; readonly keyType: DataType; readonly value: ValueType }
+    | { readonly kind: 'opaque'; readonly bytes: Uint8Array }
+  );
 
 /** ValueInfoProto: a name with its type, where known. */
 export interface ValueInfo {
