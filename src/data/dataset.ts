@@ -9,6 +9,22 @@ export interface DatasetInfo {
   readonly arrays?: readonly { readonly name: string; readonly type: DataType; readonly shape: readonly number[] }[];
   /** Image folders: class names, sorted; the label is the index. */
   readonly classes?: readonly string[];
+  /** The array that is decoded from encoded images (not among `arrays`: height and width are known when it is read). */
+  readonly images?: string;
+  /** Entries of an archive that are neither images nor folders: read by nobody. */
+  readonly ignoredEntries?: number;
+}
+
+/** How encoded images are decoded. Without `resize` all must have one size. */
+export interface ImageRequest {
+  readonly channels: 1 | 3;
+  readonly resize?: ImageSize;
+}
+
+export interface ImageSize {
+  readonly height: number;
+  readonly width: number;
+  readonly fit: 'fill' | 'cover' | 'contain';
 }
 
 /** A stretch of samples: each array has the sample axis first. Image sets give `images` (uint8 NHWC) and `labels` (int64). */
@@ -25,6 +41,8 @@ export interface BatchOptions {
   readonly batchSize: number;
   /** Only these arrays; default all. */
   readonly names?: readonly string[];
+  /** For `info.images`; default three channels, no resizing. */
+  readonly images?: ImageRequest;
 }
 
 /** A data set on disk. Batches stream: at no time is the whole set in memory twice. */

@@ -1,0 +1,101 @@
+import { availableParallelism } from 'node:os';
+import type { Sharp, SharpOptions } from 'sharp';
+import { CompressionError, messageOf } from '../errors.ts';
+import type { ImageRequest, ImageSize } from './dataset.ts';
+
+/** Interleaved 8-bit pixels: [height, width, channels]. */
+export interface Pixels {
+  readonly height: number;
+  readonly width: number;
+  readonly channels: number;
+  readonly data: Uint8Array;
+}
+
+/** The first bytes of the formats that are decoded. SVG and PDF are programs rather than pictures, and are not. */
+const SIGNATURES: readonly (readonly [RegExp, string])[] = [
+  [/^\xff\xd8\xff/, 'jpeg'],
+  [/^\x89PNG\r\n/, 'png'],
+  [/^RIFF[\s\S]{4}WEBP/, 'webp'],
+  [/^GIF8[79]a/, 'gif'],
+  [/^(II\*\0|MM\0\*)/, 'tiff'],
+  [/^[\s\S]{4}ftypavi[fs]/, 'avif'],
+];
+
+/**
+ * sharp with its caches off, loaded when the first image is decoded: whoever only reads headers never loads it.
+ * One thread an image; parallelism comes from decoding several images at a time.
+ */
+async function loadSharp(): Promise<typeof import('sharp').default> {
+  const { default: sharp } = await import('sharp');
+  sharp.cache(false);
+  sharp.concurrency(1);
+  return sharp;
+}
+
+/** Images that are decoded side by side. */
+export const DECODE_PARALLELISM = Math.min(4, availableParallelism());
+
+/**
+ * Decodes one image to 8-bit RGB or grey. Alpha is dropped, orientation tags are not applied (as PIL's `convert` and
+ * torchvision's folders do).
+ * @param name - of the entry, for errors
+ * @throws CompressionError DATASET_PARSE for what is not an image or a broken one, DATASET_LIMIT for too many pixels
+ */
+export async function decodeImage(
+  bytes: Uint8Array,
+  name: string,
+  request: ImageRequest,
+  maxPixels: number,
+): Promise<Pixels> {
+  const head = Buffer.from(bytes.buffer, bytes.byteOffset, Math.min(16, bytes.length)).toString('latin1');
+  if (!SIGNATURES.some(([signature]) => signature.test(head))) {
+    throw new CompressionError('DATASET_PARSE', `Image ${name} is none of JPEG, PNG, WebP, GIF, TIFF or AVIF`);
+  }
+  const sharp = await loadSharp();
+  try {
+    const image = sharp(bytes, { limitInputPixels: maxPixels, failOn: 'error', autoOrient: false });
+    return await toPixels(image.removeAlpha().toColourspace(request.channels === 1 ? 'b-w' : 'srgb'), request.resize);
+  } catch (error) {
+    const reason = messageOf(error);
+    if (/pixel limit/i.test(reason)) {
+      throw new CompressionError('DATASET_LIMIT', `Image ${name} has more than ${maxPixels} pixels`, { cause: error });
+    }
+    throw new CompressionError('DATASET_PARSE', `Image ${name} is broken: ${reason}; replace it or take it out`, {
+      cause: error,
+    });
+  }
+}
+
+/** Resizes decoded pixels, with the filter that `decodeImage` uses. */
+export async function resizePixels(pixels: Pixels, size: ImageSize): Promise<Pixels> {
+  const sharp = await loadSharp();
+  const { height, width, channels, data } = pixels;
+  // Two and four channels would be taken for alpha and blended.
+  if (channels !== 1 && channels !== 3) {
+    throw new CompressionError(
+      'DATASET_SHAPE',
+      `preprocess.resize takes images of 1 or 3 channels, these have ${channels}`,
+    );
+  }
+  const raw: SharpOptions = { raw: { height, width, channels }, limitInputPixels: false };
+  // Without it sharp turns grey into RGB.
+  return toPixels(sharp(data, raw).toColourspace(channels === 1 ? 'b-w' : 'srgb'), size);
+}
+
+/** Triangle filter: bilinear, widened when an image shrinks, which is what PIL and torchvision (antialias) do. */
+async function toPixels(image: Sharp, size: ImageSize | undefined): Promise<Pixels> {
+  const sized =
+    size === undefined
+      ? image
+      : image.resize({
+          height: size.height,
+          width: size.width,
+          fit: size.fit,
+          kernel: 'linear',
+          // A JPEG decoded at a fraction of its size would not be the same picture.
+          fastShrinkOnLoad: false,
+          background: { r: 0, g: 0, b: 0 },
+        });
+  const { data, info } = await sized.raw({ depth: 'uchar' }).toBuffer({ resolveWithObject: true });
+  return { height: info.height, width: info.width, channels: info.channels, data };
+}
