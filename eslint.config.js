@@ -50,7 +50,18 @@ export default tseslint.config(
   },
   layer(
     ['src/onnx/**/*.ts'],
-    ['../*/**', '!../errors.ts', '!../../errors.ts', '../runtime/**', '../data/**', '../passes/**', '../jobs/**', '../storage/**'],
+    [
+      '**/runtime/**',
+      '**/data/**',
+      '**/passes/**',
+      '**/training/**',
+      '**/evaluation/**',
+      '**/jobs/**',
+      '**/storage/**',
+      '**/routes/**',
+      '**/schemas/**',
+      '**/workers/**',
+    ],
     'src/onnx is pure: it knows nobody but errors.ts.',
   ),
   layer(
