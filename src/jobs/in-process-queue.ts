@@ -1,11 +1,7 @@
 import { messageOf, CompressionError } from '../errors.ts';
+import { SILENT_LOG } from './job-log.ts';
+import type { JobLog } from './job-log.ts';
 import type { Consumer, JobHandler, JobQueue, QueueCounts } from './job-queue.ts';
-
-/** Where the queue tells what it cannot answer to a caller. */
-export interface QueueLog {
-  warn(fields: Readonly<Record<string, unknown>>, message: string): void;
-}
-export const SILENT_LOG: QueueLog = { warn: () => undefined };
 
 interface Entry {
   readonly jobId: string;
@@ -30,11 +26,11 @@ export class InProcessQueue implements JobQueue {
   readonly #entries = new Map<string, Entry>();
   readonly #consumers = new Set<LocalConsumer>();
   readonly #listeners = new Set<(jobId: string) => void>();
-  readonly #log: QueueLog;
+  readonly #log: JobLog;
   #sequence = 0;
   #closed = false;
 
-  constructor(log: QueueLog = SILENT_LOG) {
+  constructor(log: JobLog = SILENT_LOG) {
     this.#log = log;
   }
 

@@ -1,0 +1,188 @@
+import { CompressionError } from '../errors.ts';
+import { Manifest } from '../schemas/job.ts';
+import type { ArtifactEntry, JobError, JobEventType, JobRecord, JobSummary } from '../schemas/job.ts';
+import type { JobCore } from './job-core.ts';
+import { attemptPrefix, manifestKey } from './job-keys.ts';
+import { contended, encodeJson } from './job-records.ts';
+import type { VersionedRecord } from './job-records.ts';
+import type { Attempt, JobEvent } from './job-service.ts';
+import { ended, isTerminal, released } from './record-changes.ts';
+
+const MAX_TRIES = 50;
+
+/**
+ * A claimed attempt. It knows the newest version of the record it has seen, so a heartbeat is one conditional write;
+ * when that meets a conflict, the record is read again and tells whether the attempt still owns the job. Calls are
+ * carried out one after the other.
+ */
+export class ClaimedAttempt implements Attempt {
+  readonly number: number;
+  readonly prefix: string;
+  readonly #core: JobCore;
+  readonly #owner: string;
+  #current: VersionedRecord;
+  #nextEventId: number;
+  #over = false;
+  #tail: Promise<unknown> = Promise.resolve();
+
+  constructor(core: JobCore, claimed: VersionedRecord, nextEventId: number) {
+    const { record } = claimed;
+    this.#core = core;
+    this.#current = claimed;
+    this.#owner = record.workerId ?? '';
+    this.#nextEventId = nextEventId;
+    this.number = record.attempt;
+    this.prefix = attemptPrefix(record.tenant, record.id, record.attempt);
+  }
+
+  get record(): JobRecord {
+    return this.#current.record;
+  }
+
+  heartbeat(progress: { step: number | null; progress: number }): Promise<'continue' | 'cancel' | 'lost'> {
+    return this.#inTurn(async () => {
+      const record = await this.#change((current) => ({
+        ...current,
+        ...progress,
+        heartbeatAt: this.#core.timestamp(),
+      }));
+      if (record === undefined) return 'lost';
+      this.#core.watch.changed(record.id);
+      return record.status === 'canceling' ? 'cancel' : 'continue';
+    });
+  }
+
+  event(type: JobEventType, data: Readonly<Record<string, unknown>>): Promise<void> {
+    return this.#inTurn(async () => {
+      for (let tries = 0; tries < MAX_TRIES && !this.#over; tries++) {
+        const event: JobEvent = { id: this.#nextEventId, type, at: this.#core.timestamp(), data };
+        if (await this.#core.events.tryAppend(this.record, event)) {
+          this.#nextEventId += 1;
+          this.#core.emit(this.record, event);
+          return;
+        }
+        // Somebody wrote that id: another attempt, which has the job then, or this one's write whose answer was lost.
+        if (!(await this.#refresh())) return;
+        this.#nextEventId = (await this.#core.events.lastId(this.record)) + 1;
+      }
+    });
+  }
+
+  checkpoint(checkpoint: { key: string; steps: number; sha256: string }): Promise<'continue' | 'lost'> {
+    return this.#inTurn(async () => {
+      const record = await this.#change((current) => ({ ...current, checkpoint }));
+      return record === undefined ? 'lost' : 'continue';
+    });
+  }
+
+  pinCostTable(hash: string): Promise<void> {
+    return this.#inTurn(async () => {
+      await this.#change((current) => ({ ...current, costTable: current.costTable ?? hash }));
+    });
+  }
+
+  succeed(result: {
+    artifacts: readonly ArtifactEntry[];
+    summary: JobSummary;
+    verdict: 'met' | 'missed' | 'none';
+  }): Promise<'published' | 'lost'> {
+    return this.#inTurn(async () => {
+      if (this.#over) return 'lost';
+      const { tenant, id } = this.record;
+      const at = this.#core.timestamp();
+      const { summary, verdict } = result;
+      const manifest = Manifest.parse({
+        version: 1,
+        job: id,
+        attempt: this.number,
+        createdAt: at,
+        artifacts: result.artifacts,
+        summary,
+        verdict,
+      });
+      // The manifest lies under the attempt's own prefix and counts only for the record's attempt, so a late attempt's
+      // manifest is just a file. A conflict is our own write whose answer was lost.
+      await this.#core.store.put(manifestKey(tenant, id, this.number), encodeJson(manifest), { ifAbsent: true });
+      const status = await this.#end((current) => ended(current, 'succeed', { at, result: { summary, verdict } }));
+      return status === 'succeeded' ? 'published' : 'lost';
+    });
+  }
+
+  fail(error: JobError): Promise<'published' | 'lost'> {
+    return this.#inTurn(async () => {
+      const at = this.#core.timestamp();
+      const status = await this.#end((current) => ended(current, 'fail', { at, error }));
+      return status === undefined ? 'lost' : 'published';
+    });
+  }
+
+  canceled(): Promise<'published' | 'lost'> {
+    return this.#inTurn(async () => {
+      const at = this.#core.timestamp();
+      const status = await this.#end((current) => {
+        if (current.status === 'running') {
+          throw new CompressionError('INTERNAL', `job ${current.id} is running and nobody asked for its end`);
+        }
+        return ended(current, 'finishCancel', { at });
+      });
+      return status === undefined ? 'lost' : 'published';
+    });
+  }
+
+  release(reason: { crashed: boolean; message: string }): Promise<void> {
+    return this.#inTurn(async () => {
+      const at = this.#core.timestamp();
+      const why = reason.crashed ? 'crashed' : 'handed-back';
+      await this.#end((current) => released(current, { why, message: reason.message, at }));
+    });
+  }
+
+  /** Ends the attempt. @returns the job's status then, undefined when the job was lost before */
+  async #end(change: (record: JobRecord) => JobRecord | undefined): Promise<JobRecord['status'] | undefined> {
+    const record = await this.#change(change);
+    // Refused as terminal though ours: the write got through but its answer did not, or the reconciler ended this attempt.
+    const final = record ?? (isTerminal(this.record.status) && !this.#over ? this.record : undefined);
+    this.#over = true;
+    if (final === undefined) return undefined;
+    if (isTerminal(final.status)) await this.#core.trySettle(final, this.#nextEventId);
+    else this.#core.watch.changed(final.id);
+    return final.status;
+  }
+
+  /** Compare-and-set of the record while this attempt owns it; undefined when it does not, or the change is refused. */
+  async #change(change: (record: JobRecord) => JobRecord | undefined): Promise<JobRecord | undefined> {
+    for (let tries = 0; tries < MAX_TRIES && !this.#over; tries++) {
+      const { status } = this.record;
+      const wanted = isTerminal(status) ? undefined : change(this.record);
+      if (wanted === undefined) return undefined;
+      const written = await this.#core.records.replace(this.#current, wanted);
+      if (written !== undefined) {
+        this.#current = written;
+        return written.record;
+      }
+      if (!(await this.#refresh())) return undefined;
+    }
+    if (this.#over) return undefined;
+    throw contended(this.record.id);
+  }
+
+  /** Reads the record again. False, and over, when the job belongs to somebody else. */
+  async #refresh(): Promise<boolean> {
+    const { tenant, id } = this.record;
+    const found = await this.#core.records.read(tenant, id);
+    const mine = found?.record.attempt === this.number && found.record.workerId === this.#owner;
+    if (!mine) {
+      this.#over = true;
+      this.#core.log.info({ event: 'job.lost', jobId: id, attempt: this.number }, 'the attempt has lost its job');
+      return false;
+    }
+    this.#current = found;
+    return true;
+  }
+
+  #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const own = this.#tail.then(work);
+    this.#tail = own.catch(() => undefined); // its caller gets the error
+    return own;
+  }
+}

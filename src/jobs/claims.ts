@@ -1,0 +1,90 @@
+import { messageOf } from '../errors.ts';
+import type { JobRecord } from '../schemas/job.ts';
+import { ClaimedAttempt } from './attempt.ts';
+import { FIRST_STORED_EVENT } from './event-log.ts';
+import type { JobCore } from './job-core.ts';
+import { contended } from './job-records.ts';
+import type { VersionedRecord } from './job-records.ts';
+import type { Attempt, JobClaims } from './job-service.ts';
+import { claimed, ended, isTerminal } from './record-changes.ts';
+
+const MAX_TRIES = 50;
+
+/** Takes queued jobs for workers. */
+export class StoreJobClaims implements JobClaims {
+  readonly #core: JobCore;
+
+  constructor(core: JobCore) {
+    this.#core = core;
+  }
+
+  async claim(jobId: string, workerId: string): Promise<Attempt | undefined> {
+    const core = this.#core;
+    const tenant = await core.tenantOf(jobId);
+    if (tenant === undefined) {
+      core.log.info(
+        { event: 'job.unknown', jobId: jobId.slice(0, 100) },
+        'the queue named a job that is over or unknown',
+      );
+      return undefined;
+    }
+    const owner = `${workerId}#${core.ids.token()}`;
+    for (let tries = 0; tries < MAX_TRIES; tries++) {
+      const found = await core.records.read(tenant, jobId);
+      if (found === undefined) return undefined;
+      const { record } = found;
+      // Nobody else knows the token: a write of an earlier round got through though its answer was lost.
+      if (record.workerId === owner) return this.#start(found);
+      if (isTerminal(record.status)) {
+        await core.trySettle(record);
+        return undefined;
+      }
+      const nowMs = core.clock.now();
+      const taken = claimed(record, { owner, nowMs });
+      if (taken === undefined) {
+        if (!core.liveness.isSilent(record)) return undefined;
+        await core.endSilentAttempt(found);
+      } else if (record.deadlineAt !== null && Date.parse(record.deadlineAt) <= nowMs) {
+        await failOverdue(core, found);
+      } else {
+        const written = await core.records.replace(found, taken);
+        if (written !== undefined) return this.#start(written);
+      }
+    }
+    throw contended(jobId);
+  }
+
+  async #start(claim: VersionedRecord): Promise<Attempt> {
+    const { record } = claim;
+    const nextEventId = record.attempt === 1 ? FIRST_STORED_EVENT : (await this.#core.events.lastId(record)) + 1;
+    const attempt = new ClaimedAttempt(this.#core, claim, nextEventId);
+    attempt
+      .event('job.running', { status: 'running', attempt: record.attempt })
+      .catch((error: unknown) =>
+        this.#core.log.warn(
+          { event: 'job.event-failed', jobId: record.id, error: messageOf(error) },
+          'the event that the job runs was not written',
+        ),
+      );
+    return attempt;
+  }
+}
+
+/** A queued job whose time ran out in an earlier attempt. */
+async function failOverdue(core: JobCore, found: VersionedRecord): Promise<void> {
+  const { record } = found;
+  const over = ended(record, 'expire', { at: core.timestamp(), error: overdue(record) });
+  const written = over === undefined ? undefined : await core.records.replace(found, over);
+  if (written !== undefined) await core.trySettle(written.record);
+}
+
+function overdue(record: JobRecord) {
+  return {
+    code: 'LIMIT_TIME',
+    message:
+      `the job was not done ${record.deadlineSeconds} s (deadlineSeconds) after its first start, in ` +
+      `${record.attempt} attempts; raise deadlineSeconds or use fewer samples or epochs`,
+    step: record.step,
+    retryable: false,
+  };
+}

@@ -1,0 +1,167 @@
+import { messageOf } from '../errors.ts';
+import type { JobError } from '../schemas/job.ts';
+import { mapConcurrently } from './concurrency.ts';
+import type { JobCore } from './job-core.ts';
+import { markerKey, parseMarker, PENDING_PREFIX } from './job-keys.ts';
+import type { VersionedRecord } from './job-records.ts';
+import { ended, isTerminal } from './record-changes.ts';
+
+export interface ReconcilerOptions {
+  /** Time between the end of a round and the next; default 5 s. Silence is found at most this late. */
+  readonly intervalMs?: number;
+  /**
+   * No other process works on this store: an attempt that the store says is running when the first round comes is of a
+   * process that has ended, and need not be watched to know it.
+   */
+  readonly soleProcess?: boolean;
+}
+
+export interface ReconcileReport {
+  /** Markers seen. */
+  readonly pending: number;
+  /** Ids given to the queue; it knows most of them already. */
+  readonly enqueued: number;
+  /** Attempts that had fallen silent. */
+  readonly silent: number;
+  /** Jobs whose end was told now, since a crash had cut that short. */
+  readonly settled: number;
+}
+
+/** A job that no worker took for this long is failed: nobody waits for it any more. */
+export const MAX_QUEUED_MS = 7 * 24 * 3600 * 1000;
+const UNCLAIMED: JobError = {
+  code: 'OVERLOADED',
+  message: 'no worker took the job for 7 days; start workers, then post it again',
+  step: null,
+  retryable: true,
+};
+const ORPHAN_MARKER_MS = 60_000;
+const DEFAULT_INTERVAL_MS = 5_000;
+const PAGE = 1000;
+const CONCURRENCY = 16;
+
+type Visit = 'enqueued' | 'silent' | 'settled' | 'nothing';
+interface Marker {
+  readonly jobId: string;
+  readonly tenant: string;
+}
+
+/**
+ * Makes the queue agree with the records, round after round: queued jobs are enqueued (again), attempts that fell silent
+ * are ended, the end of a job that a crash cut short is completed. Every step is a compare-and-set or harmless when
+ * repeated, so any number of processes may run one; each process that submits or runs jobs does.
+ */
+export class Reconciler {
+  readonly #core: JobCore;
+  readonly #intervalMs: number;
+  readonly #orphans = new Map<string, number>();
+  #takeAll: boolean;
+  #timer: NodeJS.Timeout | undefined;
+  #round: Promise<unknown> = Promise.resolve();
+  #stopped = false;
+
+  constructor(core: JobCore, options: ReconcilerOptions = {}) {
+    this.#core = core;
+    this.#intervalMs = options.intervalMs ?? DEFAULT_INTERVAL_MS;
+    this.#takeAll = options.soleProcess ?? false;
+  }
+
+  /** Runs the first round, then one after each interval. Call it before this process consumes. Never rejects. */
+  async start(): Promise<void> {
+    await this.#next();
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    clearTimeout(this.#timer);
+    await this.#round;
+  }
+
+  /** One round. @throws CompressionError when the store does not answer */
+  async reconcile(): Promise<ReconcileReport> {
+    const takeAll = this.#takeAll;
+    const report = { pending: 0, enqueued: 0, silent: 0, settled: 0 };
+    const seen = new Set<string>();
+    let after: string | undefined;
+    for (;;) {
+      const page = await this.#core.store.list(PENDING_PREFIX, {
+        limit: PAGE,
+        ...(after === undefined ? {} : { after }),
+      });
+      await mapConcurrently(page, CONCURRENCY, async ({ key }) => {
+        const marker = parseMarker(key);
+        if (marker === undefined || this.#stopped) return;
+        seen.add(marker.jobId);
+        report.pending += 1;
+        try {
+          const visit = await this.#visit(marker, takeAll);
+          if (visit !== 'nothing') report[visit] += 1;
+        } catch (error) {
+          // One bad record must not keep the others from being healed.
+          this.#core.log.warn(
+            { event: 'reconciler.job-failed', jobId: marker.jobId, error: messageOf(error) },
+            'a job could not be reconciled; the next round tries again',
+          );
+        }
+      });
+      after = page.at(-1)?.key;
+      if (page.length < PAGE || this.#stopped) break;
+    }
+    this.#takeAll = false;
+    this.#core.liveness.retain(seen);
+    for (const jobId of this.#orphans.keys()) if (!seen.has(jobId)) this.#orphans.delete(jobId);
+    return report;
+  }
+
+  async #next(): Promise<void> {
+    const round = this.reconcile().catch((error: unknown) => {
+      this.#core.log.warn({ event: 'reconciler.failed', error: messageOf(error) }, 'the store could not be reconciled');
+    });
+    this.#round = round;
+    await round;
+    if (this.#stopped) return;
+    this.#timer = setTimeout(() => void this.#next(), this.#intervalMs * (0.9 + 0.2 * Math.random()));
+    this.#timer.unref();
+  }
+
+  async #visit(marker: Marker, takeAll: boolean): Promise<Visit> {
+    const core = this.#core;
+    const found = await core.records.read(marker.tenant, marker.jobId);
+    if (found === undefined) return this.#sweepOrphan(marker);
+    this.#orphans.delete(marker.jobId);
+    const { record } = found;
+    if (isTerminal(record.status)) {
+      await core.settle(record);
+      return 'settled';
+    }
+    if (record.status === 'queued') return this.#enqueue(found);
+    if (!takeAll && !core.liveness.isSilent(record)) return 'nothing';
+    const then = await core.endSilentAttempt(found);
+    if (then?.status === 'queued') await core.enqueue(then);
+    return then === undefined ? 'nothing' : 'silent';
+  }
+
+  async #enqueue(found: VersionedRecord): Promise<Visit> {
+    const core = this.#core;
+    const { record } = found;
+    core.remember(record.tenant, record.id);
+    if (core.clock.now() - Date.parse(record.createdAt) < MAX_QUEUED_MS) {
+      await core.enqueue(record);
+      return 'enqueued';
+    }
+    const over = ended(record, 'expire', { at: core.timestamp(), error: UNCLAIMED });
+    const written = over === undefined ? undefined : await core.records.replace(found, over);
+    if (written === undefined) return 'nothing';
+    await core.settle(written.record);
+    return 'settled';
+  }
+
+  /** A marker whose record does not come: its submit died in between. */
+  async #sweepOrphan(marker: Marker): Promise<Visit> {
+    const now = this.#core.clock.monotonic();
+    const since = this.#orphans.get(marker.jobId) ?? now;
+    this.#orphans.set(marker.jobId, since);
+    if (now - since >= ORPHAN_MARKER_MS) await this.#core.store.delete(markerKey(marker.tenant, marker.jobId));
+    return 'nothing';
+  }
+}
