@@ -45,7 +45,9 @@ describe('filterNodes', () => {
     assert.throws(
       () => filterNodes(nodes, { exclude: ['layer4.*'] }),
       (error) =>
-        error instanceof CompressionError && error.code === 'RECIPE_NO_MATCH' && error.message.includes('stem, r, head'),
+        error instanceof CompressionError &&
+        error.code === 'RECIPE_NO_MATCH' &&
+        error.message.includes('stem, r, head'),
     );
   });
 });

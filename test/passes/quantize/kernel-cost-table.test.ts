@@ -1,0 +1,45 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import {
+  KernelCostTableSchema,
+  emptyCostTable,
+  makeCostTable,
+  type KernelCost,
+} from '../../../src/passes/quantize/kernel-cost-table.ts';
+import { KERNEL_BENCHMARKS, KERNELS, measureBenchmarks } from '../../../src/passes/quantize/kernel-benchmarks.ts';
+import { createRuntime } from '../../../src/runtime/onnxruntime.ts';
+
+const entry: KernelCost = { kernel: 'conv', shape: [8, 72, 784], work: 451584, floatNs: 12343, int8Ns: 14850 };
+const parts = { cpuKind: 'x64 test', runtimeVersion: 'test', threads: 1 };
+
+describe('kernel cost table', () => {
+  it('survives storage, and its hash follows its content', () => {
+    const table = makeCostTable({ ...parts, entries: [entry] });
+    assert.deepEqual(KernelCostTableSchema.parse(JSON.parse(JSON.stringify(table))), table);
+    assert.notEqual(makeCostTable({ ...parts, entries: [{ ...entry, int8Ns: 1 }] }).hash, table.hash);
+    assert.equal(makeCostTable({ ...parts, entries: [entry] }).hash, table.hash);
+  });
+
+  it('refuses a table whose numbers were changed', () => {
+    const table = makeCostTable({ ...parts, entries: [entry] });
+    assert.ok(!KernelCostTableSchema.safeParse({ ...table, entries: [{ ...entry, floatNs: 1 }] }).success);
+  });
+
+  it('has an empty form that claims nothing', () => assert.deepEqual(emptyCostTable().entries, []));
+});
+
+describe('kernel benchmarks', () => {
+  it('cover every kernel', () => {
+    assert.deepEqual(new Set(KERNEL_BENCHMARKS.map(({ kernel }) => kernel)), new Set(KERNELS));
+  });
+
+  it('load and run in ONNX Runtime, one of each kernel, in every form', async () => {
+    const first = KERNELS.map((kernel) => KERNEL_BENCHMARKS.find((benchmark) => benchmark.kernel === kernel)!);
+    const costs = await measureBenchmarks(createRuntime('.'), first, 1);
+    assert.deepEqual(
+      costs.map(({ kernel }) => kernel),
+      [...KERNELS],
+    );
+    assert.ok(costs.every(({ int8Ns }) => int8Ns >= 1));
+  });
+});
