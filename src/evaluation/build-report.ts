@@ -1,0 +1,126 @@
+import { z } from 'zod';
+import { CompressionError } from '../errors.ts';
+import { opsetOf, type Model } from '../onnx/model.ts';
+import type { ValueInfo } from '../onnx/value-type.ts';
+import type { ArtifactEntry, Constraints, JobSummary } from '../schemas/job.ts';
+import { Report, type Environment, type StepReport } from '../schemas/report.ts';
+import type { ResolvedRecipe } from '../schemas/recipe.ts';
+import { judgeConstraints } from './constraints.ts';
+import type { Evaluation } from './evaluate.ts';
+import { headlineOf } from './headline.ts';
+import { recommend } from './recommend.ts';
+
+export interface ReportFacts {
+  /** Null without the service. */
+  readonly job: string | null;
+  readonly createdAt: Date;
+  /** The input model as uploaded. */
+  readonly model: Model;
+  readonly modelId?: string;
+  readonly modelSha256?: string;
+  /** As run, defaults filled. */
+  readonly recipe: ResolvedRecipe;
+  readonly target: Report['target'];
+  readonly constraints: Constraints;
+  readonly environment: Environment;
+  readonly evaluation: Evaluation;
+  readonly steps: readonly StepReport[];
+  readonly calibrationSamples?: number;
+  readonly artifacts: readonly ArtifactEntry[];
+}
+
+/**
+ * The report, checked against its schema: numbers that are not finite, or a pass whose details are not JSON, are a
+ * defect here and not a surprise at the client.
+ *
+ * @throws CompressionError INTERNAL with the places that do not fit
+ */
+export function buildReport(facts: ReportFacts): Report {
+  const { evaluation, environment, target } = facts;
+  const steps = facts.steps.map((step) => ({
+    ...step,
+    details: jsonOnly(step.details),
+    options: jsonOnly(step.options),
+  }));
+  const { constraints, verdict } = judgeConstraints(facts.constraints, {
+    baseline: evaluation.baseline,
+    result: evaluation.result,
+    comparison: evaluation.comparison,
+    seed: environment.seed,
+    ...(evaluation.resultBlockMedians === undefined ? {} : { resultBlockMedians: evaluation.resultBlockMedians }),
+  });
+  const recommendations = recommend({
+    evaluation,
+    environment,
+    target,
+    steps,
+    constraints,
+    ...(facts.calibrationSamples === undefined ? {} : { calibrationSamples: facts.calibrationSamples }),
+  });
+  const parsed = Report.safeParse({
+    version: 1,
+    job: facts.job,
+    createdAt: facts.createdAt.toISOString(),
+    model: {
+      ...(facts.modelId === undefined ? {} : { id: facts.modelId }),
+      ...(facts.modelSha256 === undefined ? {} : { sha256: facts.modelSha256 }),
+      producer: [facts.model.producerName, facts.model.producerVersion].filter((text) => text !== '').join(' '),
+      irVersion: facts.model.irVersion,
+      opset: opsetOf(facts.model),
+      inputs: facts.model.graph.inputs
+        .filter(({ name }) => !facts.model.graph.initializers.has(name))
+        .map(describeValue),
+      outputs: facts.model.graph.outputs.map(describeValue),
+    },
+    recipe: facts.recipe,
+    target,
+    verdict,
+    headline: headlineOf(evaluation, verdict),
+    environment,
+    baseline: evaluation.baseline,
+    result: evaluation.result,
+    comparison: evaluation.comparison,
+    layers: evaluation.layers,
+    steps,
+    constraints,
+    recommendations,
+    artifacts: facts.artifacts,
+    notMeasured: evaluation.notMeasured,
+  });
+  if (!parsed.success) {
+    throw new CompressionError('INTERNAL', `the report does not fit its schema: ${z.prettifyError(parsed.error)}`);
+  }
+  return parsed.data;
+}
+
+function describeValue({ name, type }: ValueInfo): Report['model']['inputs'][number] {
+  return type?.kind === 'tensor'
+    ? { name, type: type.elementType, shape: type.shape === undefined ? null : [...type.shape] }
+    : { name, type: type?.kind ?? 'unknown', shape: null };
+}
+
+/** A record as JSON has it: typed arrays as lists, numbers without a finite value as null, bigint as text. */
+function jsonOnly(record: Readonly<Record<string, unknown>>): Record<string, unknown> {
+  const text = JSON.stringify(record, (_key, value: unknown) => {
+    if (typeof value === 'bigint') return value.toString();
+    if (ArrayBuffer.isView(value) && !(value instanceof DataView))
+      return Array.from(value as unknown as ArrayLike<unknown>);
+    return value;
+  });
+  return JSON.parse(text) as Record<string, unknown>;
+}
+
+/** What the job record keeps of the report. */
+export function summaryOf(report: Report): JobSummary {
+  return {
+    bytes: { before: report.baseline.bytes, after: report.result.bytes },
+    accuracy: {
+      before: report.baseline.accuracy?.value ?? null,
+      after: report.result.accuracy?.value ?? null,
+    },
+    latencyP50Ms: {
+      before: report.baseline.latency?.p50Ms ?? null,
+      after: report.result.latency?.p50Ms ?? null,
+    },
+  };
+}
