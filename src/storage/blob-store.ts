@@ -61,7 +61,8 @@ export class BlobStore {
       if (current?.value.holders.includes(holder) !== true) return;
       const { value, etag } = current;
       const holders = value.holders.filter((other) => other !== holder);
-      if (!(await this.#put(sha256, { ...value, holders, key: holders.length === 0 ? null : value.key }, etag))) continue;
+      if (!(await this.#put(sha256, { ...value, holders, key: holders.length === 0 ? null : value.key }, etag)))
+        continue;
       if (holders.length === 0 && value.key !== null) await this.#store.delete(value.key);
       return;
     }

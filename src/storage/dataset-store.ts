@@ -50,7 +50,8 @@ export class DatasetStore {
 
   async read(dataset: DatasetResource, range?: { readonly start: number; readonly end: number }): Promise<Readable> {
     const stream = await this.#blobs.read(dataset.sha256, range);
-    if (stream === undefined) throw new CompressionError('INPUT_NOT_FOUND', `Data set ${dataset.id} has lost its bytes`);
+    if (stream === undefined)
+      throw new CompressionError('INPUT_NOT_FOUND', `Data set ${dataset.id} has lost its bytes`);
     return stream;
   }
 

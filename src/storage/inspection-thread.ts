@@ -54,7 +54,10 @@ async function inspect(task: InspectionTask): Promise<InspectionReply> {
   });
   for (const location of files.keys())
     if (!used.has(location))
-      throw new CompressionError('MODEL_EXTERNAL_DATA', `"${location}" was uploaded, but no tensor of the model lies in it`);
+      throw new CompressionError(
+        'MODEL_EXTERNAL_DATA',
+        `"${location}" was uploaded, but no tensor of the model lies in it`,
+      );
   return { kind: 'model', summary: summarize(model) };
 }
 

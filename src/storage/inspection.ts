@@ -6,7 +6,11 @@ import { ModelSummaryField } from '../schemas/model.ts';
 
 /** What a thread is asked to read; paths are ours. */
 export type InspectionTask =
-  | { readonly kind: 'model'; readonly path: string; readonly external: readonly (readonly [location: string, path: string])[] }
+  | {
+      readonly kind: 'model';
+      readonly path: string;
+      readonly external: readonly (readonly [location: string, path: string])[];
+    }
   | { readonly kind: 'dataset'; readonly path: string };
 
 /** What a thread answers. */
@@ -129,7 +133,11 @@ export class Inspector {
           const memory = 'code' in error && error.code === 'ERR_WORKER_OUT_OF_MEMORY';
           const detail = `Reading the file needs more than ${this.#heapMegabytes} MB`;
           give(() =>
-            reject(memory ? new CompressionError(code, detail) : new CompressionError('INTERNAL', messageOf(error), { cause: error })),
+            reject(
+              memory
+                ? new CompressionError(code, detail)
+                : new CompressionError('INTERNAL', messageOf(error), { cause: error }),
+            ),
           );
         });
         worker.once('exit', () => {
@@ -151,7 +159,10 @@ export class Inspector {
   }
 
   #start(): Worker {
-    const source = new URL(import.meta.url.endsWith('.ts') ? './inspection-thread.ts' : './inspection-thread.js', import.meta.url);
+    const source = new URL(
+      import.meta.url.endsWith('.ts') ? './inspection-thread.ts' : './inspection-thread.js',
+      import.meta.url,
+    );
     const options = {
       resourceLimits: { maxOldGenerationSizeMb: this.#heapMegabytes, stackSizeMb: 4 },
       env: {},
@@ -159,10 +170,13 @@ export class Inspector {
     };
     // Under tsx a thread does not inherit the loader, so it registers it itself; a build needs nothing of the kind.
     const worker = source.href.endsWith('.ts')
-      ? new Worker(`import('tsx/esm/api').then((api) => { api.register(); return import(${JSON.stringify(source.href)}); })`, {
-          ...options,
-          eval: true,
-        })
+      ? new Worker(
+          `import('tsx/esm/api').then((api) => { api.register(); return import(${JSON.stringify(source.href)}); })`,
+          {
+            ...options,
+            eval: true,
+          },
+        )
       : new Worker(source, options);
     this.#all.add(worker);
     worker.unref();

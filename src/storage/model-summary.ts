@@ -15,7 +15,9 @@ export function summarize(model: Model): ModelSummaryField {
     for (const tensor of graph.initializers.values())
       parameters += tensor.dims.reduce((product, dim) => product * dim, 1);
   }
-  const opsets = [...model.opsetImports].map(([domain, version]) => [domain === '' ? 'ai.onnx' : domain, version] as const);
+  const opsets = [...model.opsetImports].map(
+    ([domain, version]) => [domain === '' ? 'ai.onnx' : domain, version] as const,
+  );
   return {
     irVersion: model.irVersion,
     opset: model.opsetImports.get('') ?? 0,

@@ -46,7 +46,7 @@ export class ResourceIndex<Schema extends z.ZodType<Resource>> {
     tenant: string,
     query: { readonly limit: number; readonly cursor?: string | undefined },
   ): Promise<{ items: z.output<Schema>[]; nextCursor: string | null }> {
-    const prefix = `${this.#folder}/${tenant}/by-time/`;
+    const prefix = `tenants/${tenant}/${this.#folder}/by-time/`;
     const items: z.output<Schema>[] = [];
     if (query.cursor !== undefined && !CURSOR.test(query.cursor))
       throw new CompressionError('QUERY_INVALID', 'The query is not valid: /cursor must be a nextCursor of this list', {
@@ -75,11 +75,11 @@ export class ResourceIndex<Schema extends z.ZodType<Resource>> {
   }
 
   #recordKey(tenant: string, id: string): string {
-    return `${this.#folder}/${tenant}/by-id/${id}.json`;
+    return `tenants/${tenant}/${this.#folder}/by-id/${id}.json`;
   }
 
   #indexKey(tenant: string, record: Resource): string {
     const time = String(TIME_CEILING - Date.parse(record.createdAt)).padStart(13, '0');
-    return `${this.#folder}/${tenant}/by-time/${time}-${record.id}`;
+    return `tenants/${tenant}/${this.#folder}/by-time/${time}-${record.id}`;
   }
 }

@@ -64,7 +64,8 @@ export class Spool {
       await pipeline(body, meter, createWriteStream(path, { flags: 'wx', mode: 0o600 }));
     } catch (error) {
       if (error instanceof CompressionError) throw error;
-      if (hasCode(error, 'ENOSPC')) throw new CompressionError('DISK_FULL', 'No space left for uploads', { cause: error });
+      if (hasCode(error, 'ENOSPC'))
+        throw new CompressionError('DISK_FULL', 'No space left for uploads', { cause: error });
       throw new CompressionError('BAD_REQUEST', 'The upload ended before it was complete', { cause: error });
     } finally {
       clearTimeout(idle);
