@@ -4,7 +4,7 @@ import type { TypeTable } from '../inference/type-table.ts';
 import type { Model, ModelFunction } from '../model.ts';
 import { describeNode, makeNode, normalDomain, type Node } from '../node.ts';
 import type { Tensor } from '../tensor.ts';
-import type { AdapterContext } from './adapter.ts';
+import type { Adapted, Adapter, AdapterContext } from './adapter.ts';
 import { ADAPTERS } from './adapters.ts';
 
 /** Why a node keeps the model at an older opset. */
@@ -75,19 +75,29 @@ export function planBody(body: Body, version: number, around: Surroundings, skip
       continue;
     }
     const given = [...node.attributes].find(([, attribute]) => attribute.kind === 'reference');
-    const adapted =
+    const result =
       given === undefined
-        ? adapter(node, context)
+        ? adapted(adapter, node, context)
         : { refused: `its attribute ${given[0]} comes from the caller of the function` };
-    if (adapted === undefined) nodes.push(node);
-    else if ('refused' in adapted)
-      skipped.push({ node: describeNode(node), reason: `opset ${version}: ${adapted.refused}` });
+    if (result === undefined) nodes.push(node);
+    else if ('refused' in result)
+      skipped.push({ node: describeNode(node), reason: `opset ${version}: ${result.refused}` });
     else {
-      nodes.push(...adapted);
+      nodes.push(...result);
       changed += 1;
     }
   }
   return { changed, apply: () => changed > 0 && applyPlan(body, { nodes, constants }, around) };
+}
+
+/** A node with an attribute of the wrong kind is left to the verifier, not guessed at. */
+function adapted(adapter: Adapter, node: Node, context: AdapterContext): Adapted {
+  try {
+    return adapter(node, context);
+  } catch (error) {
+    if (error instanceof TypeError || error instanceof RangeError) return { refused: error.message };
+    throw error;
+  }
 }
 
 function applyPlan(
