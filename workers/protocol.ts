@@ -1,22 +1,26 @@
 import { z } from 'zod';
 import {
+  ArtifactEntry,
   Constraints,
   DataRoleField,
   EvaluationRoleField,
+  JobSummary,
   Preprocess,
   TargetField,
-  ArtifactEntry,
-  JobSummary,
   Verdict,
 } from '../src/schemas/job.ts';
 import { ResolvedRecipe } from '../src/schemas/recipe.ts';
 
-/** What the parent writes to the child's stdin, as one JSON line. Paths are relative to the child's working directory. */
-export const ChildTask = z.strictObject({
+/** Longest line either side accepts; a longer one is a protocol error and ends the child. */
+export const MAX_LINE_BYTES = 256 * 1024;
+
+/** Runs one attempt of a job. Paths are relative to the child's working directory. */
+export const JobTask = z.strictObject({
+  kind: z.literal('job'),
   jobId: z.string(),
   attempt: z.number().int(),
   modelPath: z.string(),
-  modelSha256: z.string(),
+  model: z.string(),
   recipe: ResolvedRecipe,
   data: z.strictObject({
     calibration: DataRoleField.extend({ path: z.string() }).optional(),
@@ -29,14 +33,25 @@ export const ChildTask = z.strictObject({
   threads: z.number().int(),
   seed: z.number(),
   costTablePath: z.string(),
-  outputPath: z.string(),
-  /** A checkpoint directory of an earlier attempt to resume from. */
-  resume: z.strictObject({ path: z.string(), steps: z.number().int() }).optional(),
+  /** Folder of a checkpoint that an earlier attempt left, to go on from. */
+  resumePath: z.string().optional(),
 });
+export type JobTask = z.infer<typeof JobTask>;
+
+/** Measures the kernel cost table of this machine and writes it as JSON. */
+export const MeasureCostsTask = z.strictObject({
+  kind: z.literal('measure-costs'),
+  threads: z.number().int(),
+  outputPath: z.string(),
+});
+
+/** What the parent writes to the child's stdin: one JSON line, once. End of input means that the parent is gone. */
+export const ChildTask = z.discriminatedUnion('kind', [JobTask, MeasureCostsTask]);
 export type ChildTask = z.infer<typeof ChildTask>;
 
-/** What the child writes, one JSON line each, at most 64 KiB. Anything else on its stdout is logged as text, cut. */
+/** What the child writes to file descriptor 3, one JSON line each. Its stdout and stderr are only ever logged. */
 export const ChildMessage = z.discriminatedUnion('type', [
+  /** Modules loaded, waiting for the task. */
   z.strictObject({ type: z.literal('ready') }),
   z.strictObject({
     type: z.literal('progress'),
@@ -58,13 +73,20 @@ export const ChildMessage = z.discriminatedUnion('type', [
     changes: z.number().int(),
     skipped: z.number().int(),
   }),
-  /** A file set under the working directory that a later attempt can resume from. The parent uploads it. */
-  z.strictObject({ type: z.literal('checkpoint'), path: z.string(), steps: z.number().int() }),
+  /** Files under `path` that a later attempt can resume from; written completely. The parent uploads them. */
+  z.strictObject({
+    type: z.literal('checkpoint'),
+    path: z.string(),
+    files: z.array(z.string()),
+    steps: z.number().int(),
+  }),
   z.strictObject({
     type: z.literal('result'),
-    artifacts: z.array(ArtifactEntry),
+    /** Files under the working directory, by artifact name. */
+    artifacts: z.array(ArtifactEntry.extend({ path: z.string() })),
     summary: JobSummary,
     verdict: Verdict,
+    /** From the task's arrival to this message. */
     computeMs: z.number(),
   }),
   z.strictObject({

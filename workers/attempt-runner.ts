@@ -1,0 +1,270 @@
+import type { Logger } from 'pino';
+import { CompressionError, messageOf, type ErrorCode, isErrorCode } from '../src/errors.ts';
+import type { Attempt } from '../src/jobs/job-service.ts';
+import type { ObjectStore } from '../src/storage/object-store.ts';
+import type { JobError, JobSummary } from '../src/schemas/job.ts';
+import { errorOfExit, type JobChild } from './child-process.ts';
+import { fetchInputs } from './inputs.ts';
+import { JobLog } from './job-log.ts';
+import { uploadArtifacts, uploadCheckpoint } from './outputs.ts';
+import type { ChildMessage } from './protocol.ts';
+
+export const HEARTBEAT_MS = 5000;
+const PROGRESS_EVENT_MS = 500;
+/** Processor seconds beyond the deadline after which the kernel ends the child even if nobody else does. */
+const PROCESSOR_MARGIN_SECONDS = 30;
+
+/** Why a child was ended by us, if it was. */
+type Ending = 'cancel' | 'lost' | 'deadline' | 'shutdown';
+
+export interface AttemptDependencies {
+  readonly store: ObjectStore;
+  readonly logger: Logger;
+  readonly costTable: (
+    threads: number,
+    hash: string | null,
+  ) => Promise<{ readonly path: string; readonly hash: string }>;
+  readonly now: () => number;
+}
+
+/** What became of an attempt, for metrics. `childComputeMs` is the child's own time, when it got to a result. */
+export interface AttemptOutcome {
+  readonly outcome: 'succeeded' | 'failed' | 'canceled' | 'lost' | 'released';
+  readonly code?: string;
+  readonly childComputeMs?: number;
+}
+
+/**
+ * Supervises one attempt: fetches its inputs, runs the child, keeps the heartbeat, carries checkpoints and artifacts to
+ * the store, and ends the child with SIGKILL on cancel, deadline, lost claim or shutdown. It never touches a tensor.
+ */
+export class AttemptRunner {
+  readonly #attempt: Attempt;
+  readonly #child: JobChild;
+  readonly #deps: AttemptDependencies;
+  readonly #log: JobLog;
+  #ending: Ending | undefined;
+  #progress: { step: number | null; progress: number };
+  #lastProgressEvent = Number.NEGATIVE_INFINITY;
+  #result: Extract<ChildMessage, { type: 'result' }> | undefined;
+  #error: Extract<ChildMessage, { type: 'error' }> | undefined;
+  /** Checkpoints and events are carried in order, beside the child's work. */
+  #carry: Promise<void> = Promise.resolve();
+  #carryError: Error | undefined;
+  #beating = false;
+
+  constructor(attempt: Attempt, child: JobChild, deps: AttemptDependencies) {
+    this.#attempt = attempt;
+    this.#child = child;
+    this.#deps = deps;
+    this.#log = new JobLog(deps.store, `${attempt.prefix}log.jsonl`, deps.now);
+    this.#progress = { step: attempt.record.step, progress: attempt.record.progress };
+  }
+
+  get jobId(): string {
+    return this.#attempt.record.id;
+  }
+
+  /** Hands the job back: the child is killed, the newest checkpoint stays, no attempt is counted as crashed. */
+  shutdown(): void {
+    this.#end('shutdown');
+  }
+
+  /** The queue lost its lock on this delivery: another worker may have it. */
+  lost(): void {
+    this.#end('lost');
+  }
+
+  /** Looks at the record now instead of at the next heartbeat (a cancel may have been asked for). */
+  poke(): void {
+    void this.#beat();
+  }
+
+  async run(): Promise<AttemptOutcome> {
+    const heartbeat = setInterval(() => void this.#beat(), HEARTBEAT_MS);
+    const deadline = this.#armDeadline();
+    try {
+      return await this.#supervise();
+    } catch (error) {
+      return await this.#conclude(error);
+    } finally {
+      clearInterval(heartbeat);
+      clearTimeout(deadline);
+      await this.#child.dispose();
+    }
+  }
+
+  async #supervise(): Promise<AttemptOutcome> {
+    const { record } = this.#attempt;
+    this.#log.add('info', `attempt ${this.#attempt.number} of job ${record.id} starts`);
+    const costs = await this.#deps.costTable(record.threads, record.costTable);
+    if (record.costTable === null) await this.#attempt.pinCostTable(costs.hash);
+    const task = await fetchInputs(this.#deps.store, this.#attempt, this.#child.directory, costs.path);
+    this.#throwIfEnding();
+    const seconds = record.deadlineSeconds * record.threads + PROCESSOR_MARGIN_SECONDS;
+    this.#child.run(task, (message) => this.#receive(message), seconds);
+    const exit = await this.#child.exited;
+    await this.#carry;
+    this.#throwIfEnding();
+    const carryError = this.#failedCarry();
+    if (carryError !== undefined) throw carryError;
+    if (this.#result !== undefined) return this.#publish(this.#result);
+    if (this.#error !== undefined) throw asError(this.#error);
+    throw errorOfExit(exit);
+  }
+
+  #throwIfEnding(): void {
+    if (this.#ending !== undefined) throw new CompressionError('CANCELED', `ended by its supervisor: ${this.#ending}`);
+  }
+
+  #failedCarry(): Error | undefined {
+    return this.#carryError;
+  }
+
+  async #publish(result: Extract<ChildMessage, { type: 'result' }>): Promise<AttemptOutcome> {
+    this.#log.add('info', 'uploading the results');
+    const artifacts = await uploadArtifacts(
+      this.#deps.store,
+      this.#attempt.prefix,
+      this.#child.directory,
+      result.artifacts,
+    );
+    this.#log.add('info', `attempt ${this.#attempt.number} succeeded`, { computeMs: Math.round(result.computeMs) });
+    await this.#log.flush();
+    const summary: JobSummary = result.summary;
+    const published = await this.#attempt.succeed({ artifacts, summary, verdict: result.verdict });
+    return { outcome: published === 'published' ? 'succeeded' : 'lost', childComputeMs: result.computeMs };
+  }
+
+  /** One place that turns an ended attempt without a result into what the record says. */
+  async #conclude(error: unknown): Promise<AttemptOutcome> {
+    switch (this.#ending) {
+      case 'lost':
+        return { outcome: 'lost' };
+      case 'shutdown':
+        await this.#log.flush();
+        await this.#attempt.release({ crashed: false, message: 'the worker shuts down' });
+        return { outcome: 'released' };
+      case 'cancel':
+        this.#log.add('info', 'canceled');
+        await this.#log.flush();
+        return { outcome: (await this.#attempt.canceled()) === 'published' ? 'canceled' : 'lost' };
+      case 'deadline': {
+        const seconds = this.#attempt.record.deadlineSeconds;
+        return this.#fail(
+          'LIMIT_TIME',
+          `the job took longer than its deadlineSeconds (${seconds}); raise it, or make the recipe smaller`,
+        );
+      }
+      case undefined:
+        return this.#failWith(error);
+    }
+  }
+
+  async #failWith(error: unknown): Promise<AttemptOutcome> {
+    const known = error instanceof CompressionError ? error : undefined;
+    const code: ErrorCode = known?.code ?? 'INTERNAL';
+    if (known === undefined) this.#deps.logger.error({ err: error, jobId: this.jobId }, 'attempt failed unexpectedly');
+    if (code === 'CHILD_CRASH' || known === undefined || known.retryable) {
+      this.#log.add('error', messageOf(error), { code });
+      await this.#log.flush();
+      await this.#attempt.release({ crashed: code === 'CHILD_CRASH' || !known?.retryable, message: messageOf(error) });
+      return { outcome: 'released', code };
+    }
+    return this.#fail(code, messageOf(error));
+  }
+
+  async #fail(code: ErrorCode, message: string): Promise<AttemptOutcome> {
+    this.#log.add('error', message, { code });
+    await this.#log.flush();
+    const error: JobError = { code, message, step: this.#error?.step ?? this.#progress.step, retryable: false };
+    return { outcome: (await this.#attempt.fail(error)) === 'published' ? 'failed' : 'lost', code };
+  }
+
+  #receive(message: ChildMessage): void {
+    switch (message.type) {
+      case 'ready':
+        return;
+      case 'progress':
+        this.#progress = { step: message.step, progress: message.progress };
+        this.#progressEvent(message.message);
+        return;
+      case 'log':
+        this.#log.add(message.level, message.message, message.fields);
+        return;
+      case 'step': {
+        this.#log.add(
+          'info',
+          `step ${message.index} ${message.pass}: ${message.changes} changes, ${message.skipped} skipped`,
+        );
+        const { type: _type, ...data } = message;
+        this.#enqueue(() => this.#attempt.event('job.step', data));
+        return;
+      }
+      case 'checkpoint':
+        this.#enqueue(async () => {
+          const saved = await uploadCheckpoint(this.#deps.store, this.#attempt.prefix, this.#child.directory, message);
+          if ((await this.#attempt.checkpoint(saved)) === 'lost') this.#end('lost');
+        });
+        return;
+      case 'result':
+        this.#result = message;
+        return;
+      case 'error':
+        this.#error = message;
+        return;
+    }
+  }
+
+  #progressEvent(message: string | undefined): void {
+    const now = this.#deps.now();
+    if (now - this.#lastProgressEvent < PROGRESS_EVENT_MS) return;
+    this.#lastProgressEvent = now;
+    const data = { ...this.#progress, ...(message === undefined ? {} : { message }) };
+    this.#enqueue(() => this.#attempt.event('job.progress', data));
+  }
+
+  #enqueue(work: () => Promise<void>): void {
+    this.#carry = this.#carry.then(async () => {
+      if (this.#carryError !== undefined || this.#ending === 'lost') return;
+      try {
+        await work();
+      } catch (error) {
+        this.#carryError = error instanceof Error ? error : new Error(messageOf(error));
+        this.#child.kill();
+      }
+    });
+  }
+
+  async #beat(): Promise<void> {
+    if (this.#beating || this.#ending !== undefined) return;
+    this.#beating = true;
+    try {
+      const answer = await this.#attempt.heartbeat(this.#progress);
+      if (answer !== 'continue') this.#end(answer);
+      await this.#log.flush();
+    } catch (error) {
+      // The store may be back at the next beat; if it stays away, another worker's claim ends this attempt.
+      this.#deps.logger.warn({ err: error, jobId: this.jobId }, 'heartbeat failed');
+    } finally {
+      this.#beating = false;
+    }
+  }
+
+  #armDeadline(): NodeJS.Timeout {
+    const { deadlineAt } = this.#attempt.record;
+    const left =
+      deadlineAt === null ? this.#attempt.record.deadlineSeconds * 1000 : Date.parse(deadlineAt) - this.#deps.now();
+    return setTimeout(() => this.#end('deadline'), Math.max(0, Math.min(left, 2 ** 31 - 1)));
+  }
+
+  #end(ending: Ending): void {
+    this.#ending ??= ending;
+    this.#child.kill();
+  }
+}
+
+function asError(message: Extract<ChildMessage, { type: 'error' }>): CompressionError {
+  const code: ErrorCode = isErrorCode(message.code) ? message.code : 'INTERNAL';
+  return new CompressionError(code, message.message);
+}

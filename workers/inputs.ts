@@ -1,0 +1,91 @@
+import { createHash } from 'node:crypto';
+import { copyFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { CompressionError } from '../src/errors.ts';
+import type { Attempt } from '../src/jobs/job-service.ts';
+import { DatasetStore } from '../src/storage/dataset-store.ts';
+import { fetchChecked, ModelStore } from '../src/storage/model-store.ts';
+import type { ObjectStore } from '../src/storage/object-store.ts';
+import type { CheckpointIndex } from './outputs.ts';
+import type { JobTask } from './protocol.ts';
+
+const MODEL_FOLDER = 'model';
+const COST_TABLE = 'cost-table.json';
+const RESUME_FOLDER = 'resume';
+
+/**
+ * Fetches everything an attempt needs into the child's folder, checked against the hashes of the record, and makes the
+ * child's task of it.
+ *
+ * @throws CompressionError INPUT_NOT_FOUND, INPUT_CHECKSUM, OBJECT_STORE_UNAVAILABLE, DISK_FULL
+ */
+export async function fetchInputs(
+  store: ObjectStore,
+  attempt: Attempt,
+  folder: string,
+  costTable: string,
+): Promise<JobTask> {
+  const { record } = attempt;
+  const model = await new ModelStore(store).materialize(record.tenant, record.model, {
+    folder: join(folder, MODEL_FOLDER),
+    name: 'model.onnx',
+  });
+  expectHash('model', record.inputs['model'], model.sha256);
+  const data: JobTask['data'] = {};
+  for (const role of ['calibration', 'training', 'evaluation'] as const) {
+    const field = record.data[role];
+    if (field === undefined) continue;
+    // Its own folder, so that a set may serve in several roles.
+    const path = join('data', role);
+    const dataset = await new DatasetStore(store).materialize(record.tenant, field.dataset, join(folder, path));
+    expectHash(`data.${role}`, record.inputs[role], dataset.sha256);
+    data[role] = { ...field, path };
+  }
+  await copyFile(costTable, join(folder, COST_TABLE));
+  const resumePath = await fetchCheckpoint(store, attempt, join(folder, RESUME_FOLDER));
+  return {
+    kind: 'job',
+    jobId: record.id,
+    attempt: attempt.number,
+    model: record.model,
+    modelPath: join(MODEL_FOLDER, 'model.onnx'),
+    recipe: record.recipe,
+    data,
+    ...(record.preprocess === undefined ? {} : { preprocess: record.preprocess }),
+    constraints: record.constraints,
+    target: record.target,
+    threads: record.threads,
+    seed: record.seed,
+    costTablePath: COST_TABLE,
+    ...(resumePath ? { resumePath: RESUME_FOLDER } : {}),
+  };
+}
+
+/** A checkpoint that is incomplete or damaged is not an error: the attempt starts from the beginning. */
+async function fetchCheckpoint(store: ObjectStore, attempt: Attempt, folder: string): Promise<boolean> {
+  const { checkpoint } = attempt.record;
+  if (checkpoint === null) return false;
+  const found = await store.get(checkpoint.key);
+  if (found === undefined || sha256(found.body) !== checkpoint.sha256) return false;
+  // Written by a parent of ours and covered by the record's hash.
+  const index = JSON.parse(Buffer.from(found.body).toString('utf8')) as CheckpointIndex;
+  for (const file of index.files) {
+    const stream = await store.read(file.key);
+    if (stream === undefined) return false;
+    await fetchChecked(stream, join(folder, file.name), file.sha256);
+  }
+  return true;
+}
+
+function sha256(body: Uint8Array): string {
+  return createHash('sha256').update(body).digest('hex');
+}
+
+function expectHash(what: string, expected: string | undefined, found: string): void {
+  if (expected !== found) {
+    throw new CompressionError(
+      'INPUT_CHANGED',
+      `${what}: the job was made for ${expected ?? 'nothing'}, the store now has ${found}`,
+    );
+  }
+}

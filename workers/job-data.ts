@@ -1,0 +1,83 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { bindFeeds } from '../src/data/bind-feeds.ts';
+import type { Dataset } from '../src/data/dataset.ts';
+import { generatedFeeds } from '../src/data/generated-feeds.ts';
+import { openDataset } from '../src/data/open-dataset.ts';
+import { CompressionError } from '../src/errors.ts';
+import { cpuFlags } from '../src/evaluation/environment.ts';
+import { inferTypes } from '../src/onnx/inference/infer-types.ts';
+import type { Model } from '../src/onnx/model.ts';
+import type { DataRole, FeedSource } from '../src/passes/pass.ts';
+import type { JobTask } from './protocol.ts';
+
+/** The data of a job, bound to the model's inputs. */
+export interface JobData {
+  readonly feeds: Partial<Record<DataRole, FeedSource>>;
+  /** Stands in where there is no evaluation data: the calibration data, else inputs made up from the model's types. */
+  readonly standIn: FeedSource | undefined;
+  readonly classNames: readonly string[] | undefined;
+  readonly cpuFlags: ReadonlySet<string>;
+  close(): Promise<void>;
+}
+
+const ROLES = ['calibration', 'training', 'evaluation'] as const;
+const GENERATED_SAMPLES = 8;
+
+/** @throws CompressionError DATASET_* when a set cannot be read or does not fit the model */
+export async function bindJobData(task: JobTask, model: Model, directory: string): Promise<JobData> {
+  const open: Dataset[] = [];
+  const close = async (): Promise<void> => {
+    for (const dataset of open) await dataset.close();
+  };
+  try {
+    const inputs = model.graph.inputs.filter((input) => !model.graph.initializers.has(input.name));
+    const classes = classesOf(model);
+    const feeds: Partial<Record<DataRole, FeedSource>> = {};
+    let classNames: readonly string[] | undefined;
+    for (const role of ROLES) {
+      const field = task.data[role];
+      if (field === undefined) continue;
+      const dataset = await openDataset(join(directory, field.path));
+      open.push(dataset);
+      if (role === 'evaluation') classNames = dataset.info.classes;
+      feeds[role] = bindFeeds(
+        dataset,
+        { role, ...field, preprocess: field.preprocess ?? task.preprocess },
+        inputs,
+        classes === undefined ? {} : { classes },
+      );
+    }
+    const standIn = feeds.calibration ?? generated(inputs, task.seed);
+    return { feeds, standIn, classNames, cpuFlags: readCpuFlags(), close };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+function generated(inputs: Model['graph']['inputs'], seed: number): FeedSource | undefined {
+  try {
+    return generatedFeeds(inputs, { seed, samples: GENERATED_SAMPLES });
+  } catch (error) {
+    // Inputs that cannot be made up (strings, sequences): the report says that nothing was measured on them.
+    if (error instanceof CompressionError && error.code === 'MODEL_UNSUPPORTED') return undefined;
+    throw error;
+  }
+}
+
+/** Scores a sample of the first float output, where its shape tells. */
+function classesOf(model: Model): number | undefined {
+  const types = inferTypes(model);
+  for (const output of model.graph.outputs) {
+    const type = output.type ?? types.of(model.graph, output.name);
+    if (type?.kind !== 'tensor' || type.elementType !== 'float' || type.shape?.length !== 2) continue;
+    const classes = type.shape[1];
+    if (typeof classes === 'number' && classes > 1) return classes;
+  }
+  return undefined;
+}
+
+function readCpuFlags(): ReadonlySet<string> {
+  return new Set(process.platform === 'linux' ? cpuFlags(readFileSync('/proc/cpuinfo', 'latin1')) : []);
+}

@@ -1,0 +1,134 @@
+import { randomBytes } from 'node:crypto';
+import { rm } from 'node:fs/promises';
+import { hostname, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Logger } from 'pino';
+import type { JobClaims } from '../src/jobs/job-service.ts';
+import type { Consumer, JobQueue } from '../src/jobs/job-queue.ts';
+import type { ObjectStore } from '../src/storage/object-store.ts';
+import { AttemptRunner, type AttemptOutcome } from './attempt-runner.ts';
+import { JobChild, type ChildOptions } from './child-process.ts';
+import { CostTables } from './cost-tables.ts';
+import { probeSandbox } from './sandbox.ts';
+
+export interface WorkerDependencies {
+  readonly store: ObjectStore;
+  readonly queue: JobQueue;
+  readonly claims: JobClaims;
+  readonly logger: Logger;
+  /** Jobs at once. */
+  readonly concurrency: number;
+  readonly memoryBytes: number;
+  /** Called after each attempt, for metrics. */
+  readonly onOutcome?: (
+    outcome: AttemptOutcome & { readonly seconds: number; readonly passes: readonly string[] },
+  ) => void;
+}
+
+export interface Worker {
+  readonly id: string;
+  /** Takes no new job, kills the children, hands their jobs back; resolves when that is done (a few seconds). */
+  close(): Promise<void>;
+}
+
+/** Largest file a child may write: a model of 2 GiB and its external data. */
+const CHILD_FILE_BYTES = 32 * 2 ** 30;
+
+/** Starts the worker parent: claims jobs, moves files, supervises children. Never loads ONNX Runtime. */
+export async function startWorker(deps: WorkerDependencies): Promise<Worker> {
+  const id = `${hostname()}-${process.pid}-${randomBytes(4).toString('hex')}`;
+  const root = join(tmpdir(), `tersor-worker-${id}`);
+  const sandbox = probeSandbox();
+  const child: ChildOptions = { sandbox, limits: { memoryBytes: deps.memoryBytes, fileBytes: CHILD_FILE_BYTES }, root };
+  const logger = deps.logger.child({ workerId: id });
+  logger.info({ sandbox, concurrency: deps.concurrency }, 'worker starts');
+  const missing = Object.entries(sandbox).filter(([, there]) => !there);
+  if (missing.length > 0)
+    logger.warn({ missing: missing.map(([name]) => name) }, 'this machine lacks layers of the sandbox');
+
+  const costTables = new CostTables({ store: deps.store, child, logger, folder: join(root, 'cost-tables') });
+  const spare = new SpareChild(child);
+  spare.prepare();
+  const running = new Map<string, AttemptRunner>();
+  let closing = false;
+
+  const handle = async (jobId: string, signal: AbortSignal): Promise<'done' | 'requeue'> => {
+    if (closing) return 'requeue';
+    const attempt = await deps.claims.claim(jobId, id);
+    if (attempt === undefined) return 'done';
+    const jobLogger = logger.child({ jobId, tenant: attempt.record.tenant, attempt: attempt.number });
+    const started = performance.now();
+    const runner = new AttemptRunner(attempt, await spare.take(), {
+      store: deps.store,
+      logger: jobLogger,
+      costTable: (threads, hash) => costTables.get(threads, hash),
+      now: Date.now,
+    });
+    const onAbort = (): void => runner.lost();
+    signal.addEventListener('abort', onAbort, { once: true });
+    running.set(jobId, runner);
+    // A shutdown may have begun while the child was being started: it must reach this attempt too.
+    if (isClosing()) runner.shutdown();
+    try {
+      jobLogger.info('attempt starts');
+      const outcome = await runner.run();
+      const seconds = (performance.now() - started) / 1000;
+      jobLogger.info({ ...outcome, seconds }, 'attempt ended');
+      deps.onOutcome?.({ ...outcome, seconds, passes: attempt.record.recipe.steps.map((step) => step.pass) });
+      return outcome.outcome === 'released' ? 'requeue' : 'done';
+    } finally {
+      running.delete(jobId);
+      signal.removeEventListener('abort', onAbort);
+      if (!isClosing()) spare.prepare();
+    }
+  };
+  const isClosing = (): boolean => closing;
+
+  const unsubscribe = await deps.queue.subscribe((jobId) => running.get(jobId)?.poke());
+  const consumer: Consumer = await deps.queue.consume(({ jobId, signal }) => handle(jobId, signal), {
+    concurrency: deps.concurrency,
+  });
+
+  return {
+    id,
+    async close() {
+      closing = true;
+      for (const runner of running.values()) runner.shutdown();
+      await consumer.close();
+      await unsubscribe();
+      await spare.dispose();
+      await rm(root, { recursive: true, force: true });
+      logger.info('worker stopped');
+    },
+  };
+}
+
+/** Keeps one started child waiting, so that a job does not wait for Node.js and ONNX Runtime to load. */
+class SpareChild {
+  readonly #options: ChildOptions;
+  #waiting: Promise<JobChild> | undefined;
+
+  constructor(options: ChildOptions) {
+    this.#options = options;
+  }
+
+  prepare(): void {
+    this.#waiting ??= JobChild.start(this.#options);
+    this.#waiting.catch(() => {
+      this.#waiting = undefined; // the next take tries again and reports the error
+    });
+  }
+
+  async take(): Promise<JobChild> {
+    const waiting = this.#waiting;
+    this.#waiting = undefined;
+    const child = await (waiting ?? JobChild.start(this.#options));
+    return child.alive ? child : JobChild.start(this.#options);
+  }
+
+  async dispose(): Promise<void> {
+    const waiting = this.#waiting;
+    this.#waiting = undefined;
+    await (await waiting)?.dispose();
+  }
+}

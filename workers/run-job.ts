@@ -1,0 +1,255 @@
+import { createHash } from 'node:crypto';
+import { mkdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { baselineFromJson, baselineToJson, evaluate, evaluateBaseline } from '../src/evaluation/evaluate.ts';
+import type { BaselineEvaluation } from '../src/evaluation/evaluate.ts';
+import { buildReport, summaryOf } from '../src/evaluation/build-report.ts';
+import { describeEnvironment } from '../src/evaluation/environment.ts';
+import type { EvaluationContext } from '../src/evaluation/evaluation-context.ts';
+import { renderHtml } from '../src/evaluation/html/render-html.ts';
+import { loadModel } from '../src/onnx/codec/load.ts';
+import { writeModel } from '../src/onnx/codec/write.ts';
+import type { Model } from '../src/onnx/model.ts';
+import { sortTopologically } from '../src/onnx/verify/topological-order.ts';
+import { verifyModel } from '../src/onnx/verify/verify-model.ts';
+import { runStep, withCanonicalize, type RecipeStepInput } from '../src/passes/pass-manager.ts';
+import type { PassContext } from '../src/passes/pass.ts';
+import { KernelCostTableSchema, type KernelCostTable } from '../src/passes/quantize/kernel-cost-table.ts';
+import type { Runtime } from '../src/runtime/session.ts';
+import { VERSION } from '../src/version.ts';
+import type { ArtifactEntry } from '../src/schemas/job.ts';
+import type { StepReport } from '../src/schemas/report.ts';
+import { readCheckpoint, writeCheckpoint } from './checkpoint.ts';
+import { bindJobData, type JobData } from './job-data.ts';
+import type { ChildMessage, JobTask } from './protocol.ts';
+import { StepError } from './step-error.ts';
+
+export interface JobHooks {
+  readonly runtime: Runtime;
+  /** Private folder: inputs lie in it, outputs and checkpoints are written into it. */
+  readonly directory: string;
+  readonly emit: (message: ChildMessage) => void;
+  readonly signal: AbortSignal;
+}
+
+type JobResult = Omit<Extract<ChildMessage, { type: 'result' }>, 'type' | 'computeMs'>;
+
+const OUTPUT_FOLDER = 'output';
+const LATENCY_BUDGET_MS = 2000;
+/** Shares of the progress bar. */
+const BASELINE_SHARE = 0.2;
+const STEPS_SHARE = 0.5;
+
+/**
+ * The use case: baseline, steps, evaluation, report. A plain function; the job child calls it, and so may anything else
+ * that has a Runtime and a folder.
+ *
+ * @returns what was made, as files under `directory`
+ * @throws CompressionError with the code that the job ends with
+ */
+export async function runJob(task: JobTask, hooks: JobHooks): Promise<JobResult> {
+  const input = await loadInput(task, hooks);
+  const data = await bindJobData(task, input, hooks.directory);
+  try {
+    const costTable = await readCostTable(join(hooks.directory, task.costTablePath));
+    const context = evaluationContext(task, hooks, data);
+    const steps = withCanonicalize(task.recipe.steps);
+    const state = await startingState(task, hooks, context, input);
+    for (const [index, step] of steps.entries()) {
+      if (index < state.done.length) continue;
+      const report = await oneStep({ task, hooks, data, costTable }, state.model, { index, step, of: steps.length });
+      state.done.push(report);
+      await saveCheckpoint(hooks, state.model, state.done, state.baseline);
+      // From here on the model is what a resumed attempt would have: same bytes either way.
+      state.model = (await readCheckpoint(hooks.directory, checkpointPath(state.done.length))).model;
+    }
+    return await finish({ task, hooks, data, costTable, input, context, ...state });
+  } finally {
+    await data.close();
+  }
+}
+
+/** `model` is what the steps done so far made of the input. */
+interface State {
+  model: Model;
+  readonly done: StepReport[];
+  readonly baseline: BaselineEvaluation;
+}
+
+async function loadInput(task: JobTask, hooks: JobHooks): Promise<Model> {
+  const model = await loadModel(join(hooks.directory, task.modelPath));
+  sortTopologically(model.graph);
+  verifyModel(model);
+  return model;
+}
+
+async function readCostTable(path: string): Promise<KernelCostTable> {
+  return KernelCostTableSchema.parse(JSON.parse(await readFile(path, 'utf8')));
+}
+
+function evaluationContext(task: JobTask, hooks: JobHooks, data: JobData): EvaluationContext {
+  return {
+    runtime: hooks.runtime,
+    threads: task.threads,
+    seed: task.seed,
+    folder: hooks.directory,
+    latencyBudgetMs: LATENCY_BUDGET_MS,
+    signal: hooks.signal,
+    ...(data.feeds.evaluation === undefined ? {} : { data: data.feeds.evaluation }),
+    ...(data.standIn === undefined ? {} : { generated: data.standIn }),
+    ...(task.data.evaluation?.metric === undefined ? {} : { metric: task.data.evaluation.metric }),
+    ...(data.classNames === undefined ? {} : { classNames: data.classNames }),
+    progress: (fraction, message) => {
+      const done = BASELINE_SHARE + STEPS_SHARE + (1 - BASELINE_SHARE - STEPS_SHARE) * fraction;
+      hooks.emit({ type: 'progress', step: null, progress: Math.min(done, 1), message });
+    },
+  };
+}
+
+/** The checkpoint of an earlier attempt, or the input model with its baseline measured. */
+async function startingState(task: JobTask, hooks: JobHooks, context: EvaluationContext, input: Model): Promise<State> {
+  if (task.resumePath !== undefined) {
+    const { model, state } = await readCheckpoint(hooks.directory, task.resumePath);
+    hooks.emit({ type: 'log', level: 'info', message: `resuming after ${state.steps.length} steps` });
+    return { model, done: [...state.steps], baseline: baselineFromJson(state.baseline) };
+  }
+  hooks.emit({ type: 'progress', step: null, progress: 0, message: 'measuring the input model' });
+  const baseline = await evaluateBaseline(context, { model: input, path: join(hooks.directory, task.modelPath) });
+  // Its own copy: passes change the model they are given, the input is needed for the report.
+  return { model: await loadInput(task, hooks), done: [], baseline };
+}
+
+async function oneStep(
+  job: { task: JobTask; hooks: JobHooks; data: JobData; costTable: KernelCostTable },
+  model: Model,
+  place: { index: number; step: RecipeStepInput; of: number },
+): Promise<StepReport> {
+  const { task, hooks, data, costTable } = job;
+  const { index, step } = place;
+  const started = performance.now();
+  const progress = (fraction: number, message?: string): void => {
+    const done = BASELINE_SHARE + (STEPS_SHARE * (index + Math.min(Math.max(fraction, 0), 1))) / place.of;
+    const text = message === undefined ? {} : { message: message.slice(0, 500) };
+    hooks.emit({ type: 'progress', step: index, progress: done, ...text });
+  };
+  progress(0, step.pass);
+  const context: PassContext = {
+    runtime: hooks.runtime,
+    threads: task.threads,
+    seed: task.seed,
+    targetCpu: task.target.cpu,
+    data: data.feeds,
+    costTable,
+    cpuFlags: data.cpuFlags,
+    signal: hooks.signal,
+    progress,
+    log: (level, message, fields) =>
+      hooks.emit({ type: 'log', level, message: message.slice(0, 4000), ...(fields === undefined ? {} : { fields }) }),
+  };
+  try {
+    const outcome = await runStep(model, step, context);
+    const seconds = (performance.now() - started) / 1000;
+    const { changes, skipped } = outcome;
+    hooks.emit({ type: 'step', index, pass: step.pass, seconds, changes, skipped: skipped.length });
+    for (const warning of outcome.warnings) hooks.emit({ type: 'log', level: 'warn', message: warning.slice(0, 4000) });
+    const { pass, options, warnings, details } = outcome;
+    return { index, pass, options, seconds, changed: changes, skipped: [...skipped], warnings: [...warnings], details };
+  } catch (error) {
+    throw StepError.of(error, index);
+  }
+}
+
+function checkpointPath(steps: number): string {
+  return join('checkpoints', String(steps));
+}
+
+async function saveCheckpoint(
+  hooks: JobHooks,
+  model: Model,
+  steps: readonly StepReport[],
+  baseline: BaselineEvaluation,
+): Promise<void> {
+  const path = checkpointPath(steps.length);
+  const state = { steps, baseline: baselineToJson(baseline) };
+  const files = await writeCheckpoint(hooks.directory, path, model, state);
+  hooks.emit({ type: 'checkpoint', path, files: [...files], steps: steps.length });
+}
+
+async function finish(
+  job: State & {
+    task: JobTask;
+    hooks: JobHooks;
+    data: JobData;
+    costTable: KernelCostTable;
+    input: Model;
+    context: EvaluationContext;
+  },
+): Promise<JobResult> {
+  const { task, hooks, data } = job;
+  await mkdir(join(hooks.directory, OUTPUT_FOLDER), { recursive: true });
+  const modelPath = join(OUTPUT_FOLDER, 'model.onnx');
+  const written = await writeModel(job.model, join(hooks.directory, modelPath));
+  const models = written.files.map((file, index) => {
+    const name = file.path.slice(file.path.lastIndexOf('/') + 1);
+    const kind = index === 0 ? ('model' as const) : ('external-data' as const);
+    return {
+      name,
+      kind,
+      bytes: file.bytes,
+      sha256: file.sha256,
+      contentType: 'application/octet-stream',
+      path: join(OUTPUT_FOLDER, name),
+    };
+  });
+  const result = await loadModel(join(hooks.directory, modelPath));
+  const evaluation = await evaluate(
+    job.context,
+    { model: job.input, path: join(hooks.directory, task.modelPath), earlier: job.baseline },
+    { model: result, path: join(hooks.directory, modelPath) },
+  );
+  const report = buildReport({
+    job: task.jobId,
+    createdAt: new Date(),
+    model: job.input,
+    modelId: task.model,
+    recipe: { version: 1, steps: job.done.map(({ pass, options }) => ({ ...options, pass })) },
+    target: task.target,
+    constraints: task.constraints,
+    environment: describeEnvironment({
+      tersor: VERSION,
+      runtime: hooks.runtime.version,
+      threads: task.threads,
+      seed: task.seed,
+      costTable: job.costTable.hash,
+    }),
+    evaluation,
+    steps: job.done,
+    ...(data.feeds.calibration === undefined ? {} : { calibrationSamples: data.feeds.calibration.samples }),
+    artifacts: models.map(({ path: _path, ...entry }) => entry),
+  });
+  const json = await writeArtifact(hooks.directory, {
+    name: 'report.json',
+    kind: 'report-json',
+    contentType: 'application/json',
+    text: JSON.stringify(report),
+  });
+  const html = await writeArtifact(hooks.directory, {
+    name: 'report.html',
+    kind: 'report-html',
+    contentType: 'text/html; charset=utf-8',
+    text: renderHtml(report),
+  });
+  return { artifacts: [...models, json, html], summary: summaryOf(report), verdict: report.verdict };
+}
+
+async function writeArtifact(
+  directory: string,
+  file: { name: string; kind: ArtifactEntry['kind']; contentType: string; text: string },
+): Promise<ArtifactEntry & { path: string }> {
+  const path = join(OUTPUT_FOLDER, file.name);
+  const bytes = Buffer.from(file.text, 'utf8');
+  await writeFile(join(directory, path), bytes);
+  const { size } = await stat(join(directory, path));
+  const sha256 = createHash('sha256').update(bytes).digest('hex');
+  return { name: file.name, kind: file.kind, bytes: size, sha256, contentType: file.contentType, path };
+}
