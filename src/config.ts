@@ -37,7 +37,9 @@ function parseApiKeys(text: string, report: (problem: string) => void): ApiKey[]
     const where = `entry ${index + 1}`;
     if (!TENANT.test(tenant)) report(`${where}: the tenant must be lower-case letters, digits and dashes`);
     else if (!/^[0-9a-fA-F]{64}$/.test(sha256))
-      report(`${where}: after the tenant comes the SHA-256 of the key, 64 hexadecimal digits (printf %s KEY | sha256sum)`);
+      report(
+        `${where}: after the tenant comes the SHA-256 of the key, 64 hexadecimal digits (printf %s KEY | sha256sum)`,
+      );
     else if ((scope !== 'write' && scope !== 'read') || rest.length > 0)
       report(`${where}: the scope must be read or write`);
     else keys.push({ tenant, sha256: sha256.toLowerCase(), scope });

@@ -29,7 +29,16 @@ export function createLogger(level: string, destination?: DestinationStream): Lo
     timestamp: () => `,"time":"${new Date().toISOString()}"`,
     formatters: { level: (label: string) => ({ level: label }) },
     redact: {
-      paths: ['authorization', 'secret', 'password', 'apiKey', 'req.headers', '*.authorization', '*.secret', '*.password'],
+      paths: [
+        'authorization',
+        'secret',
+        'password',
+        'apiKey',
+        'req.headers',
+        '*.authorization',
+        '*.secret',
+        '*.password',
+      ],
       censor: '[redacted]',
     },
   };

@@ -15,7 +15,7 @@ export function titleOf(code: ErrorCode): string {
 export function problemOf(error: CompressionError, instance?: string): Problem {
   const hidden = error.code === 'INTERNAL' || error.code === 'CONFIG_INVALID';
   return {
-    type: `https://tersor.dev/docs/errors#${error.code.toLowerCase()}`,
+    type: `urn:tersor:error:${error.code}`,
     title: titleOf(error.code),
     status: error.httpStatus,
     detail: hidden
@@ -67,7 +67,14 @@ export async function sendProblem(reply: FastifyReply, error: CompressionError):
   const retryAfter =
     error.retryAfterSeconds ?? (ERROR_CODES[error.code].retryable && error.httpStatus === 503 ? 2 : undefined);
   if (retryAfter !== undefined) reply.header('retry-after', String(Math.ceil(retryAfter)));
-  for (const name of ['content-disposition', 'content-range', 'content-length', 'etag', 'last-modified', 'accept-ranges'])
+  for (const name of [
+    'content-disposition',
+    'content-range',
+    'content-length',
+    'etag',
+    'last-modified',
+    'accept-ranges',
+  ])
     reply.removeHeader(name);
   reply.header('cache-control', 'no-store');
   await reply

@@ -10,6 +10,8 @@ export function pointerOf(path: readonly PropertyKey[]): string {
   return path.map((part) => `/${String(part).replaceAll('~', '~0').replaceAll('/', '~1')}`).join('');
 }
 
+const ROOT_MISMATCH: ReadonlySet<string> = new Set(['invalid_type', 'invalid_value']);
+
 /** How deep the first wrong place of a branch lies: the branch that got furthest is the one that was meant. */
 function depthOf(issues: readonly core.$ZodIssue[]): number {
   return issues.reduce((depth, issue) => Math.max(depth, issue.path.length), 0);
@@ -22,10 +24,9 @@ export function placesOf(issues: readonly core.$ZodIssue[], base: readonly Prope
     if (issue.code === 'unrecognized_keys')
       return issue.keys.map((key) => ({ pointer: pointerOf([...path, key]), message: 'unknown field' }));
     if (issue.code === 'invalid_union' && issue.errors.length > 0) {
-      // A branch that fails at its root with a wrong type was not meant; of the rest, the one that got furthest.
+      // A branch whose type or value is wrong at the root was not meant; of the rest, the one that got furthest.
       const meant = issue.errors
-        .filter((branch) => branch.some((inner) => inner.code !== 'invalid_type' || inner.path.length > 0))
-        .filter((branch) => !branch.every((inner) => inner.code === 'invalid_value' && typeof inner.input === 'object'))
+        .filter((branch) => branch.some((inner) => inner.path.length > 0 || !ROOT_MISMATCH.has(inner.code)))
         .sort((a, b) => depthOf(b) - depthOf(a))[0];
       if (meant !== undefined) return placesOf(meant, path);
     }

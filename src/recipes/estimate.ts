@@ -65,7 +65,8 @@ export function estimateOf({ body, model, datasets, steps, threads }: EstimateIn
   };
   const calibrations = steps.filter(({ needs }) => needs.includes('calibration')).length;
   const samples = runs('calibration') * calibrations + 2 * runs('evaluation') + 2 * LATENCY_RUNS;
-  const seconds = model.macs === null ? null : START_SECONDS + (samples * model.macs) / (MACS_PER_THREAD_SECOND * threads);
+  const seconds =
+    model.macs === null ? null : START_SECONDS + (samples * model.macs) / (MACS_PER_THREAD_SECOND * threads);
   return {
     outputBytes: Math.round(model.bytes - weightBytes * (1 - share)),
     memoryBytes: PROCESS_BYTES + MODEL_COPIES * model.bytes,

@@ -13,18 +13,6 @@ export const PRESETS = [
       'Weights to int8 now, activations to uint8 while running. Needs no data. Best for transformers and recurrent networks; convolutions gain little.',
     steps: [{ pass: 'quantize.dynamic' }],
   },
-  {
-    name: 'int8',
-    description:
-      'Weights and activations to 8 bits with ranges from calibration data (min and max), per-channel weights, portable to every CPU. The usual choice for convolutional networks.',
-    steps: [{ pass: 'quantize.static' }],
-  },
-  {
-    name: 'int8-mse',
-    description:
-      'Like int8, with ranges that minimize the mean squared error of each tensor: for activations with outliers, where min and max lose accuracy.',
-    steps: [{ pass: 'quantize.static', method: 'mse' }],
-  },
 ] as const satisfies readonly Preset[];
 
 export type PresetName = (typeof PRESETS)[number]['name'];

@@ -30,8 +30,8 @@ export function resolveRecipe(field: string | ResolvedRecipe, passes: readonly P
     const pass = passes.find((candidate) => candidate.name === step.pass);
     if (pass === undefined)
       throw recipeError([{ pointer: `/recipe/steps/${index}/pass`, message: `there is no pass ${step.pass}` }]);
-    const { pass: _name, ...given } = step;
-    const options = pass.options.safeParse(given);
+    const given = Object.entries(step).filter(([name]) => name !== 'pass');
+    const options = pass.options.safeParse(Object.fromEntries(given));
     if (!options.success) throw recipeError(placesOf(options.error.issues, ['recipe', 'steps', index]));
     return { pass, options: options.data, needs: pass.needs(options.data) };
   });

@@ -28,7 +28,10 @@ export function recipeStepOf(passes: readonly Pass[]): z.ZodType<RecipeStep> {
   const names = passes.map((pass) => pass.name).join(', ');
   return z
     .discriminatedUnion('pass', [first, ...others], {
-      error: (issue) => (issue.code === 'invalid_union' ? `there is no such pass; there are: ${names}` : undefined),
+      error: (issue) =>
+        typeof issue.input === 'object' && issue.input !== null
+          ? `there is no such pass; there are: ${names}`
+          : 'must be a step: { "pass": name, ...options }',
     })
     .pipe(RecipeStep);
 }
@@ -43,13 +46,11 @@ export const Recipe = z.strictObject({
     .describe('Run in this order; stages: canonicalize, search, prune, distill, quantize'),
 });
 
-export const PresetName = z
-  .enum(PRESET_NAMES, { error: () => `there is no such preset; there are: ${PRESET_NAMES.join(', ')}` })
-  .describe('Name of a preset (GET /v1/presets)');
+const noSuchPreset = `there is no such preset; there are: ${PRESET_NAMES.join(', ')}`;
+
+export const PresetName = z.enum(PRESET_NAMES, { error: noSuchPreset }).describe('Name of a preset (GET /v1/presets)');
 
 export const RecipeField = z.union([PresetName, Recipe], {
   error: (issue) =>
-    typeof issue.input === 'string' || (typeof issue.input === 'object' && issue.input !== null)
-      ? undefined
-      : 'must be a recipe { version, steps } or the name of a preset',
+    typeof issue.input === 'string' ? noSuchPreset : 'must be a recipe { version, steps } or the name of a preset',
 });

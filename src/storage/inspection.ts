@@ -1,6 +1,6 @@
 import { Worker } from 'node:worker_threads';
 import { z } from 'zod';
-import { CompressionError, isErrorCode, messageOf } from '../errors.ts';
+import { CompressionError, isErrorCode } from '../errors.ts';
 import { DatasetSummaryField } from '../schemas/dataset.ts';
 import { ModelSummaryField } from '../schemas/model.ts';
 
@@ -113,48 +113,46 @@ export class Inspector {
 
   async #inspect(task: InspectionTask): Promise<InspectionReply> {
     const worker = this.#idle.pop() ?? this.#start();
+    worker.ref();
+    const outcome = await this.#ask(worker, task);
+    worker.unref();
+    if ('reply' in outcome) {
+      this.#idle.push(worker);
+      return outcome.reply;
+    }
+    this.#all.delete(worker);
+    await worker.terminate();
+    throw outcome.error;
+  }
+
+  /** One question to a thread; an error means that the thread must not be used again. */
+  async #ask(worker: Worker, task: InspectionTask): Promise<{ reply: InspectionReply } | { error: Error }> {
     const code = task.kind === 'model' ? 'MODEL_LIMIT' : 'DATASET_LIMIT';
-    let ended = false;
-    try {
-      return await new Promise<InspectionReply>((resolve, reject) => {
-        const give = (action: () => void): void => {
-          clearTimeout(timer);
-          worker.removeAllListeners('message').removeAllListeners('error').removeAllListeners('exit');
-          worker.on('error', () => undefined);
-          action();
-        };
-        const timer = setTimeout(() => {
-          ended = true;
-          give(() => reject(new CompressionError(code, `Reading the file took more than ${this.#timeoutMs} ms`)));
-        }, this.#timeoutMs);
-        worker.once('message', (message: unknown) => give(() => resolve(InspectionReply.parse(message))));
-        worker.once('error', (error) => {
-          ended = true;
-          const memory = 'code' in error && error.code === 'ERR_WORKER_OUT_OF_MEMORY';
-          const detail = `Reading the file needs more than ${this.#heapMegabytes} MB`;
-          give(() =>
-            reject(
-              memory
-                ? new CompressionError(code, detail)
-                : new CompressionError('INTERNAL', messageOf(error), { cause: error }),
-            ),
-          );
-        });
-        worker.once('exit', () => {
-          ended = true;
-          give(() => reject(new CompressionError(code, 'Reading the file ended the thread that read it')));
-        });
-        worker.ref();
-        worker.postMessage(task);
+    const ended = new AbortController();
+    const outcome = new Promise<{ reply: InspectionReply } | { error: Error }>((resolve) => {
+      const fail = (message: string): void => resolve({ error: new CompressionError(code, message) });
+      const timer = setTimeout(() => fail(`Reading the file took more than ${this.#timeoutMs} ms`), this.#timeoutMs);
+      const onMessage = (message: unknown): void => {
+        const reply = InspectionReply.safeParse(message);
+        resolve(reply.success ? { reply: reply.data } : { error: reply.error });
+      };
+      const onError = (error: Error): void => {
+        if ('code' in error && error.code === 'ERR_WORKER_OUT_OF_MEMORY')
+          fail(`Reading the file needs more than ${this.#heapMegabytes} MB of memory`);
+        else resolve({ error });
+      };
+      const onExit = (): void => fail('Reading the file ended the thread that read it');
+      worker.once('message', onMessage).once('error', onError).once('exit', onExit);
+      ended.signal.addEventListener('abort', () => {
+        clearTimeout(timer);
+        worker.off('message', onMessage).off('error', onError).off('exit', onExit);
       });
+    });
+    worker.postMessage(task);
+    try {
+      return await outcome;
     } finally {
-      if (ended) {
-        this.#all.delete(worker);
-        await worker.terminate();
-      } else {
-        worker.unref();
-        this.#idle.push(worker);
-      }
+      ended.abort();
     }
   }
 
@@ -179,7 +177,13 @@ export class Inspector {
         )
       : new Worker(source, options);
     this.#all.add(worker);
-    worker.unref();
+    // While a thread is idle nobody else listens; one that dies then is only taken off the lists.
+    worker.on('error', () => undefined);
+    worker.on('exit', () => {
+      this.#all.delete(worker);
+      const place = this.#idle.indexOf(worker);
+      if (place >= 0) this.#idle.splice(place, 1);
+    });
     return worker;
   }
 }

@@ -1,0 +1,115 @@
+import { CompressionError, type ErrorPlace } from '../errors.ts';
+import type { NewJob } from '../jobs/job-service.ts';
+import type { DataRole } from '../passes/pass.ts';
+import { PASSES } from '../passes/registry.ts';
+import type { DatasetResource } from '../schemas/dataset.ts';
+import type { CreateJob } from '../schemas/job.ts';
+import type { ModelResource } from '../schemas/model.ts';
+import type { DryRun } from '../schemas/plan.ts';
+import { constraintProblems, DATA_ROLES, missingRoles, roleProblems } from './check-data.ts';
+import { estimateOf, planOf } from './estimate.ts';
+import { resolveRecipe } from './resolve.ts';
+
+/** What planning looks up and goes by. */
+export interface PlanningDeps {
+  readonly models: { get(tenant: string, id: string): Promise<ModelResource | undefined> };
+  readonly datasets: { get(tenant: string, id: string): Promise<DatasetResource | undefined> };
+  readonly limits: { readonly jobThreads: number; readonly jobDeadlineSeconds: number };
+  readonly checkWebhookUrl: (url: string) => void | Promise<void>;
+}
+
+/**
+ * Checks a job request whole: everything that can be known to fail is refused here, before anything is stored.
+ *
+ * @throws CompressionError BODY_INVALID, RECIPE_INVALID, NOT_FOUND, WEBHOOK_URL_REFUSED, each with pointers
+ */
+export async function planJob(
+  tenant: string,
+  body: CreateJob,
+  deps: PlanningDeps,
+): Promise<{ readonly job: NewJob; readonly dryRun: DryRun }> {
+  const { recipe, steps } = resolveRecipe(body.recipe);
+  refuse(missingRoles(body.data, steps), 'a step needs data that is not given');
+  const { jobDeadlineSeconds, jobThreads } = deps.limits;
+  const deadlineSeconds = body.deadlineSeconds ?? jobDeadlineSeconds;
+  if (deadlineSeconds > jobDeadlineSeconds)
+    refuse([{ pointer: '/deadlineSeconds', message: `must be at most ${jobDeadlineSeconds} here` }], 'the deadline');
+  refuse(constraintProblems(body), 'a constraint could never be judged');
+  if (body.webhook !== undefined) await checkWebhook(body.webhook.url, deps);
+
+  const model = await deps.models.get(tenant, body.model);
+  if (model === undefined) throw notFound('/model', `there is no model ${body.model}`);
+  const datasets = await findDatasets(tenant, body, deps);
+  const problems = [...datasets].flatMap(([role, dataset]) => {
+    const field = body.data[role];
+    return field === undefined ? [] : roleProblems(role, field, dataset, model);
+  });
+  refuse(problems, 'the data does not fit');
+
+  const threads = body.threads ?? jobThreads;
+  const inputs: Record<string, string> = { model: model.sha256 };
+  for (const { location, sha256 } of model.externalData) inputs[`model/${location}`] = sha256;
+  for (const [role, dataset] of datasets) inputs[role] = dataset.sha256;
+  const canonicalize = PASSES.find((pass) => pass.stage === 'canonicalize');
+  return {
+    job: {
+      tenant,
+      model: body.model,
+      recipe,
+      data: body.data,
+      ...(body.preprocess === undefined ? {} : { preprocess: body.preprocess }),
+      constraints: body.constraints,
+      target: body.target,
+      threads,
+      seed: body.seed,
+      deadlineSeconds,
+      priority: body.priority,
+      ...(body.webhook === undefined ? {} : { webhook: body.webhook }),
+      metadata: body.metadata,
+      inputs,
+    },
+    dryRun: { plan: planOf(steps, canonicalize), estimate: estimateOf({ body, model, datasets, steps, threads }) },
+  };
+}
+
+async function findDatasets(
+  tenant: string,
+  body: CreateJob,
+  deps: PlanningDeps,
+): Promise<Map<DataRole, DatasetResource>> {
+  const found = new Map<DataRole, DatasetResource>();
+  for (const role of DATA_ROLES) {
+    const field = body.data[role];
+    if (field === undefined) continue;
+    const dataset = await deps.datasets.get(tenant, field.dataset);
+    if (dataset === undefined) throw notFound(`/data/${role}/dataset`, `there is no data set ${field.dataset}`);
+    found.set(role, dataset);
+  }
+  return found;
+}
+
+async function checkWebhook(url: string, deps: PlanningDeps): Promise<void> {
+  try {
+    await deps.checkWebhookUrl(url);
+  } catch (error) {
+    if (!(error instanceof CompressionError) || error.code !== 'WEBHOOK_URL_REFUSED') throw error;
+    throw new CompressionError(error.code, error.message, {
+      cause: error,
+      places: [{ pointer: '/webhook/url', message: error.message }],
+    });
+  }
+}
+
+function refuse(places: readonly ErrorPlace[], what: string): void {
+  const [first] = places;
+  if (first !== undefined)
+    throw new CompressionError('BODY_INVALID', `The job is not valid, ${what}: ${first.pointer} ${first.message}`, {
+      places,
+    });
+}
+
+function notFound(pointer: string, message: string): CompressionError {
+  return new CompressionError('NOT_FOUND', `The job is not valid: ${pointer} ${message}`, {
+    places: [{ pointer, message }],
+  });
+}

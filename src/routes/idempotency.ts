@@ -1,0 +1,31 @@
+import { createHash } from 'node:crypto';
+import { CompressionError } from '../errors.ts';
+
+/** JSON with sorted keys: two spellings of the same request are the same request. */
+export function canonicalJson(value: unknown): string {
+  return JSON.stringify(value, (_key, inner: unknown) =>
+    typeof inner === 'object' && inner !== null && !Array.isArray(inner)
+      ? Object.fromEntries(Object.entries(inner).sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0)))
+      : inner,
+  );
+}
+
+/**
+ * The request's key and what it stands for. Undefined without the header.
+ *
+ * @param given - every value of the header that was sent
+ * @throws CompressionError IDEMPOTENCY_KEY_INVALID
+ */
+export function idempotencyOf(
+  given: readonly string[],
+  body: unknown,
+): { readonly key: string; readonly bodySha256: string } | undefined {
+  if (given.length === 0) return undefined;
+  const [key = ''] = given;
+  if (given.length !== 1 || !/^[\x21-\x7e]{1,255}$/.test(key))
+    throw new CompressionError(
+      'IDEMPOTENCY_KEY_INVALID',
+      'Idempotency-Key must be one value of 1 to 255 printable ASCII characters without spaces, a UUID for example',
+    );
+  return { key, bodySha256: createHash('sha256').update(canonicalJson(body)).digest('hex') };
+}
