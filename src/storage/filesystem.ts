@@ -12,6 +12,7 @@ import { KeyedMutex } from './keyed-mutex.ts';
 import { assertObjectKey, assertObjectPrefix } from './object-key.ts';
 import type { Etag, ObjectInfo, ObjectStore, PutCondition, PutResult } from './object-store.ts';
 import { livenessOf, processIdentity } from './process-identity.ts';
+import { rangeError } from './range-error.ts';
 
 const LOCK_TIMEOUT_MS = 10_000;
 const NS_PER_MS = 1_000_000n;
@@ -382,15 +383,4 @@ function infoOf(key: string, stats: BigIntStats): ObjectInfo {
 
 function compareBytes(a: string, b: string): number {
   return a < b ? -1 : a > b ? 1 : 0; // keys are ASCII: order of UTF-16 units is order of bytes
-}
-
-export function rangeError(
-  key: string,
-  range: { readonly start: number; readonly end: number },
-  size: number | undefined,
-): CompressionError {
-  return new CompressionError(
-    'RANGE_NOT_SATISFIABLE',
-    `range ${range.start}-${range.end} of ${key} is outside the object${size === undefined ? '' : ` of ${size} bytes`}`,
-  );
 }
