@@ -44,10 +44,10 @@ export interface WrittenModel {
  *   DISK_FULL when the disk is full
  */
 export async function writeModel(model: Model, path: string, options: WriteOptions = {}): Promise<WrittenModel> {
-  let layout = options.externalData && new DataLayout(options.externalData);
+  let layout = options.externalData && new DataLayout(options.externalData, basename(path));
   let rope = modelRope(model, layout?.place);
   if (rope.byteLength > MAX_PROTOBUF_BYTES && layout === undefined) {
-    layout = new DataLayout({ location: `${basename(path)}.data`, thresholdBytes: 1024 });
+    layout = new DataLayout({ location: `${basename(path)}.data`, thresholdBytes: 1024 }, basename(path));
     rope = modelRope(model, layout.place);
   }
   if (rope.byteLength > MAX_PROTOBUF_BYTES) {
@@ -82,8 +82,9 @@ class DataLayout {
   readonly #thresholdBytes: number;
   readonly #alignment: number;
 
-  constructor(options: ExternalDataOptions) {
-    const problem = options.location.includes('/') ? 'must be a file name' : locationProblem(options.location);
+  constructor(options: ExternalDataOptions, modelName: string) {
+    const plainName = !options.location.includes('/') && options.location !== modelName;
+    const problem = plainName ? locationProblem(options.location) : "must be a file name other than the model's";
     if (problem !== undefined) {
       throw new CompressionError(
         'MODEL_EXTERNAL_DATA',
