@@ -32,7 +32,7 @@ export function sourceArrays(info: DatasetInfo): SourceArray[] {
   if (info.images !== undefined) {
     arrays.push({ name: info.images, type: 'uint8', shape: [info.samples, null, null, null] });
   }
-  if (info.classes !== undefined && !arrays.some(({ name }) => name === 'labels')) {
+  if (info.kind === 'zip-images' || info.kind === 'tar-images') {
     arrays.push({ name: 'labels', type: 'int64', shape: [info.samples] });
   }
   return arrays;

@@ -12,13 +12,13 @@ export interface Pixels {
 }
 
 /** The first bytes of the formats that are decoded. SVG and PDF are programs rather than pictures, and are not. */
-const SIGNATURES: readonly (readonly [RegExp, string])[] = [
-  [/^\xff\xd8\xff/, 'jpeg'],
-  [/^\x89PNG\r\n/, 'png'],
-  [/^RIFF[\s\S]{4}WEBP/, 'webp'],
-  [/^GIF8[79]a/, 'gif'],
-  [/^(II\*\0|MM\0\*)/, 'tiff'],
-  [/^[\s\S]{4}ftypavi[fs]/, 'avif'],
+const SIGNATURES: readonly RegExp[] = [
+  /^\xff\xd8\xff/, // JPEG
+  /^\x89PNG\r\n/,
+  /^RIFF[\s\S]{4}WEBP/,
+  /^GIF8[79]a/,
+  /^(II\*\0|MM\0\*)/, // TIFF
+  /^[\s\S]{4}ftypavi[fs]/, // AVIF
 ];
 
 /**
@@ -30,6 +30,12 @@ async function loadSharp(): Promise<typeof import('sharp').default> {
   sharp.cache(false);
   sharp.concurrency(1);
   return sharp;
+}
+
+/** Whether the bytes begin as one of the formats that are decoded. */
+export function isImageBytes(bytes: Uint8Array): boolean {
+  const head = Buffer.from(bytes.buffer, bytes.byteOffset, Math.min(16, bytes.length)).toString('latin1');
+  return SIGNATURES.some((signature) => signature.test(head));
 }
 
 /** Images that are decoded side by side. */
@@ -47,8 +53,7 @@ export async function decodeImage(
   request: ImageRequest,
   maxPixels: number,
 ): Promise<Pixels> {
-  const head = Buffer.from(bytes.buffer, bytes.byteOffset, Math.min(16, bytes.length)).toString('latin1');
-  if (!SIGNATURES.some(([signature]) => signature.test(head))) {
+  if (!isImageBytes(bytes)) {
     throw new CompressionError('DATASET_PARSE', `Image ${name} is none of JPEG, PNG, WebP, GIF, TIFF or AVIF`);
   }
   const sharp = await loadSharp();

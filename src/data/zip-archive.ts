@@ -1,9 +1,9 @@
-import { crc32, createInflateRaw, inflateRaw } from 'node:zlib';
-import { pipeline, Readable } from 'node:stream';
+import { crc32, inflateRaw } from 'node:zlib';
 import { promisify } from 'node:util';
 import { fromFdPromise, type Entry, type ZipFile } from 'yauzl';
 import { CompressionError, messageOf } from '../errors.ts';
 import { EntryNames } from './entry-names.ts';
+import { inflateStream } from './inflate.ts';
 import { RATIO_FREE_BYTES, type DataLimits } from './limits.ts';
 import type { RandomAccessFile } from './random-access-file.ts';
 
@@ -73,21 +73,6 @@ export class ZipArchive {
   stream(member: ZipMember): AsyncIterable<Uint8Array> {
     const packed = this.#file.stream(member.dataOffset, member.dataOffset + member.compressedBytes);
     return member.stored ? packed : inflateStream(packed, `Zip member ${member.name}`);
-  }
-}
-
-/** Raw deflate data to bytes. Ends with the deflate stream, whatever follows it. */
-async function* inflateStream(packed: AsyncIterable<Uint8Array>, what: string): AsyncGenerator<Uint8Array> {
-  const inflate = createInflateRaw({ chunkSize: 256 * 1024 });
-  // Errors of either side arrive at the loop below, because pipeline destroys `inflate` with them.
-  pipeline(Readable.from(packed, { objectMode: false }), inflate, () => undefined);
-  try {
-    for await (const chunk of inflate) {
-      if (chunk instanceof Uint8Array) yield chunk;
-    }
-  } catch (error) {
-    if (error instanceof CompressionError) throw error;
-    throw new CompressionError('DATASET_PARSE', `${what} does not decompress: ${messageOf(error)}`, { cause: error });
   }
 }
 
