@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import helmet from '@fastify/helmet';
-import { fastify, LogController, type FastifyInstance } from 'fastify';
+import { fastify, LogController, type FastifyBaseLogger, type FastifyInstance } from 'fastify';
 import { serializerCompiler, type ZodTypeProvider } from 'fastify-type-provider-zod';
 import { z } from 'zod';
 import type { AppDeps } from './app-deps.ts';
@@ -34,8 +34,40 @@ export type App = FastifyInstance;
 /** The whole HTTP side, ready to `listen` or `inject`. Nothing here loads ONNX Runtime. */
 export async function buildApp(deps: AppDeps): Promise<App> {
   const { config } = deps;
+  const app = await serverWith(deps);
+  registerAuth(app, config);
+  registerRateLimit(app, config);
+  registerRequestGuards(app);
+  refuseUnknownQueries(app);
+  await registerOpenApi(app, config.apiKeys.length > 0);
+
+  const routes = app.withTypeProvider<ZodTypeProvider>();
+  await routes.register(healthRoutes(deps));
+  await routes.register(landingRoutes);
+  await routes.register(modelRoutes(deps), { prefix: '/v1' });
+  await routes.register(datasetRoutes(deps), { prefix: '/v1' });
+  await routes.register(jobRoutes(deps), { prefix: '/v1' });
+  await routes.register(eventRoutes(deps), { prefix: '/v1' });
+  await routes.register(artifactRoutes(deps), { prefix: '/v1' });
+  await routes.register(catalogRoutes, { prefix: '/v1' });
+  return app;
+}
+
+/** What a worker process serves: health and metrics, no data of any tenant. */
+export async function buildOperationsApp(deps: ServerDeps & Pick<AppDeps, 'store' | 'queue'>): Promise<App> {
+  const app = await serverWith(deps);
+  registerRequestGuards(app);
+  await app.register(healthRoutes(deps));
+  return app;
+}
+
+type ServerDeps = Pick<AppDeps, 'config' | 'logger' | 'metrics'>;
+
+/** A server with our limits, errors, log, security headers and metrics, and no routes but /metrics. */
+async function serverWith({ config, logger, metrics }: ServerDeps): Promise<App> {
+  const baseLogger: FastifyBaseLogger = logger;
   const app = fastify({
-    loggerInstance: deps.logger,
+    loggerInstance: baseLogger,
     // One line a request, written by registerRequestLog when the answer is out.
     logController: new LogController({ disableRequestLogging: true }),
     genReqId: () => randomUUID(),
@@ -53,10 +85,11 @@ export async function buildApp(deps: AppDeps): Promise<App> {
   app.setValidatorCompiler(validatorCompiler);
   app.setSerializerCompiler(serializerCompiler);
   limitConnections(app, config.maxConnections);
-
   registerErrors(app);
   registerRequestLog(app);
   await app.register(helmet, {
+    // The service speaks plain HTTP; whether there is TLS in front of it is for the proxy to say.
+    strictTransportSecurity: false,
     contentSecurityPolicy: {
       useDefaults: false,
       directives: {
@@ -71,22 +104,7 @@ export async function buildApp(deps: AppDeps): Promise<App> {
       },
     },
   });
-  registerHttpMetrics(app, deps.metrics);
-  registerAuth(app, config);
-  registerRateLimit(app, config);
-  registerRequestGuards(app);
-  refuseUnknownQueries(app);
-  await registerOpenApi(app, config.apiKeys.length > 0);
-
-  const routes = app.withTypeProvider<ZodTypeProvider>();
-  await routes.register(healthRoutes(deps));
-  await routes.register(landingRoutes);
-  await routes.register(modelRoutes(deps), { prefix: '/v1' });
-  await routes.register(datasetRoutes(deps), { prefix: '/v1' });
-  await routes.register(jobRoutes(deps), { prefix: '/v1' });
-  await routes.register(eventRoutes(deps), { prefix: '/v1' });
-  await routes.register(artifactRoutes(deps), { prefix: '/v1' });
-  await routes.register(catalogRoutes, { prefix: '/v1' });
+  registerHttpMetrics(app, metrics);
   return app;
 }
 

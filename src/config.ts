@@ -29,9 +29,11 @@ export interface ApiKey {
 /** `tenant:sha256[:read]`, separated by commas or lines; `#` starts a comment. */
 function parseApiKeys(text: string, report: (problem: string) => void): ApiKey[] {
   const keys: ApiKey[] = [];
-  const entries = text.split('\n').flatMap((line) => line.replace(/#.*$/, '').split(','));
-  for (const [index, entry] of entries.map((part) => part.trim()).entries()) {
-    if (entry === '') continue;
+  const lines = text.split('\n').map((line) => line.replace(/#.*$/, ''));
+  const entries = lines.flatMap((line) => line.split(',')).map((entry) => entry.trim());
+  const given = entries.filter((entry) => entry !== '');
+  if (given.length === 0) report('holds no key');
+  for (const [index, entry] of given.entries()) {
     const [tenant = '', sha256 = '', scope = 'write', ...rest] = entry.split(':');
     // The entry itself is not repeated: somebody may have put the key there instead of its hash.
     const where = `entry ${index + 1}`;
@@ -44,7 +46,6 @@ function parseApiKeys(text: string, report: (problem: string) => void): ApiKey[]
       report(`${where}: the scope must be read or write`);
     else keys.push({ tenant, sha256: sha256.toLowerCase(), scope });
   }
-  if (keys.length === 0) report('holds no key');
   return keys;
 }
 

@@ -12,7 +12,11 @@ const Ready = z.object({
 });
 
 /** `/healthz`: the process answers. `/readyz`: store and queue answer too. */
-export function healthRoutes({ store, queue, logger }: AppDeps): FastifyPluginCallbackZod {
+export function healthRoutes({
+  store,
+  queue,
+  logger,
+}: Pick<AppDeps, 'store' | 'queue' | 'logger'>): FastifyPluginCallbackZod {
   return (app, _options, done) => {
     app.get(
       '/healthz',

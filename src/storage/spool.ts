@@ -1,10 +1,12 @@
 import { createHash } from 'node:crypto';
 import { createReadStream, createWriteStream } from 'node:fs';
-import { mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { Transform, type Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { CompressionError } from '../errors.ts';
+
+const PREFIX = 'upload-';
 
 export interface SpoolLimits {
   readonly maxBytes: number;
@@ -33,7 +35,7 @@ export class Spool {
 
   static async create(parent: string): Promise<Spool> {
     await mkdir(parent, { recursive: true });
-    return new Spool(await mkdtemp(join(parent, 'upload-')));
+    return new Spool(await mkdtemp(join(parent, PREFIX)));
   }
 
   /**
@@ -75,6 +77,20 @@ export class Spool {
 
   async dispose(): Promise<void> {
     await rm(this.folder, { recursive: true, force: true });
+  }
+}
+
+/** Uploads whose process died leave their folder behind; no upload takes this long. */
+const ABANDONED_MS = 24 * 3600 * 1000;
+
+/** Removes what killed processes left in the spool folder. */
+export async function sweepSpools(parent: string): Promise<void> {
+  await mkdir(parent, { recursive: true });
+  for (const name of await readdir(parent)) {
+    if (!name.startsWith(PREFIX)) continue;
+    const path = join(parent, name);
+    const { mtimeMs } = await stat(path);
+    if (Date.now() - mtimeMs > ABANDONED_MS) await rm(path, { recursive: true, force: true });
   }
 }
 
