@@ -1,0 +1,73 @@
+import type { ActivationParams } from './activation-params.ts';
+import { nodeLabel } from './node-filter.ts';
+import type { QuantPlan } from './plan.ts';
+import type { ComputeUnit } from './units.ts';
+import type { WeightPlan } from './weight-plan.ts';
+import { canSaturatePairs, type WeightScheme } from './weights.ts';
+
+/** One quantized layer in the step report. */
+export interface LayerDetails {
+  readonly node: string;
+  readonly operator: string;
+  readonly weight?: {
+    readonly name: string;
+    readonly shape: readonly number[];
+    readonly bits: 8;
+    readonly min: number;
+    readonly max: number;
+    readonly scaleMin: number;
+    readonly scaleMax: number;
+    /** Whether two products could saturate int16 on an x64 CPU without VNNI. */
+    readonly canSaturate: boolean;
+  };
+}
+
+export function describeLayers(
+  units: readonly ComputeUnit[],
+  weights: WeightPlan,
+  scheme: WeightScheme,
+): LayerDetails[] {
+  return units.map((unit) => {
+    const layer = { node: nodeLabel(unit.node), operator: unit.node.opType };
+    if (unit.weight === undefined) return layer;
+    const { tensor, scales, codes, layout } = weights.weightOf(unit);
+    const values = tensor.floats();
+    return {
+      ...layer,
+      weight: {
+        name: tensor.name,
+        shape: tensor.dims,
+        bits: 8,
+        min: smallest(values),
+        max: largest(values),
+        scaleMin: smallest(scales),
+        scaleMax: largest(scales),
+        canSaturate: scheme.type === 'int8' && canSaturatePairs(codes, layout),
+      },
+    };
+  });
+}
+
+/** Range and parameters of every root value, with the values that share them. */
+export function describeValues(plan: QuantPlan, params: ReadonlyMap<string, ActivationParams>): unknown[] {
+  return [...params].map(([root, { interval, scale, zeroPoint, clippedShare }]) => {
+    const sharedBy = [...plan.roots].filter(([value, of]) => of === root && value !== root).map(([value]) => value);
+    return {
+      value: plan.rangeValueOf(root),
+      min: interval.min,
+      max: interval.max,
+      scale,
+      zeroPoint,
+      ...(clippedShare === undefined ? {} : { clippedShare }),
+      ...(sharedBy.length === 0 ? {} : { sharedBy }),
+    };
+  });
+}
+
+function smallest(values: Float32Array): number {
+  return values.reduce((a, b) => Math.min(a, b));
+}
+
+function largest(values: Float32Array): number {
+  return values.reduce((a, b) => Math.max(a, b));
+}

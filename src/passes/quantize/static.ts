@@ -1,0 +1,142 @@
+import { z } from 'zod';
+import { CompressionError } from '../../errors.ts';
+import { opsetOf, type Model } from '../../onnx/model.ts';
+import { definePass, type PassContext } from '../pass.ts';
+import { METHODS, activationParams, pointsOf, type ActivationSettings } from './activation-params.ts';
+import { viewOf, type GraphView } from './graph-view.ts';
+import { filterNodes } from './node-filter.ts';
+import { findCandidates, makePlan, type QuantPlan } from './plan.ts';
+import { QdqWriter } from './qdq-writer.ts';
+import { describeLayers, describeValues } from './static-details.ts';
+import { targetRules } from './target.ts';
+import { planWeights } from './weight-plan.ts';
+import type { WeightScheme } from './weights.ts';
+
+const globs = z.array(z.string().min(1).max(256)).max(256);
+const Options = z.strictObject({
+  activations: z.enum(['uint8', 'int8', 'uint16', 'int16']).default('uint8').describe('Integer type of activations'),
+  weights: z.enum(['int8', 'uint8']).default('int8').describe('Integer type of weights, symmetric around zero'),
+  perChannel: z.boolean().default(true).describe('One weight scale an output channel instead of one a tensor'),
+  symmetric: z.boolean().default(false).describe('Activation ranges symmetric around zero'),
+  method: z
+    .enum(METHODS)
+    .default('minmax')
+    .describe('How the range of an activation follows from the calibration data'),
+  percentile: z.number().gt(50).max(100).default(99.999).describe('Percent of the values kept by method percentile'),
+  exclude: globs.default([]).describe('Node names or operator types to leave in float; * and ? are wildcards'),
+  include: globs.min(1).optional().describe('Only these node names or operator types; * and ? are wildcards'),
+  overrides: z
+    .record(z.string().min(1).max(256), z.strictObject({ min: z.number(), max: z.number() }))
+    .default({})
+    .describe('Ranges of activations by value name, in place of the observed ones'),
+  powerOfTwoScales: z.boolean().default(false).describe('Every scale a power of two: requantizing is a shift'),
+});
+type Options = z.output<typeof Options>;
+
+/** Weights and activations in 8 bits, ranges from calibration data. */
+export const quantizeStatic = definePass({
+  name: 'quantize.static',
+  stage: 'quantize',
+  description: 'int8 weights and activations with ranges from calibration data',
+  papers: [
+    {
+      title:
+        'Jacob et al., Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference, CVPR 2018',
+      url: 'https://arxiv.org/abs/1712.05877',
+    },
+  ],
+  options: Options,
+  example: { method: 'minmax', perChannel: true },
+  needs: () => ['calibration'],
+  requires(model, options) {
+    const needed = options.activations.endsWith('16') ? 21 : 13;
+    const opset = opsetOf(model);
+    if (opset >= needed) return undefined;
+    return `quantizers of these types need opset ${needed}, the model has ${opset}; run canonicalize first, which raises it`;
+  },
+  observe(model, options, context) {
+    const { plan, view } = decide(model, options, context);
+    return pointsOf(plan, view, activationSettings(options));
+  },
+  run(model, options, context) {
+    const { plan, view, skipped } = decide(model, options, context);
+    const params = activationParams(plan, view, activationSettings(options), context.observations);
+    const scheme = weightScheme(options, context);
+    const weights = planWeights(plan, params, scheme);
+    const compute = [...plan.units.values()].filter((unit) => unit.kind === 'compute');
+    const details = {
+      target: context.targetCpu,
+      targetExplanation: targetRules(context).explanation,
+      calibrationSamples: context.observations?.samples ?? 0,
+      layers: describeLayers(compute, weights, scheme),
+      activations: describeValues(plan, params),
+    };
+    if (compute.length > 0) {
+      new QdqWriter({
+        model,
+        view,
+        plan,
+        params,
+        weights,
+        activationType: options.activations,
+        weightType: options.weights,
+      }).write();
+    }
+    context.progress(1);
+    return Promise.resolve({ changes: compute.length, skipped, warnings: [], details });
+  },
+  ensures: () => undefined,
+});
+
+interface Decision {
+  readonly view: GraphView;
+  readonly plan: QuantPlan;
+  readonly skipped: QuantPlan['skipped'];
+}
+
+function decide(model: Model, options: Options, context: PassContext): Decision {
+  const view = viewOf(model);
+  const kept = filterNodes(model.graph.nodes, { include: options.include, exclude: options.exclude });
+  const settings = {
+    activations: options.activations,
+    perChannel: options.perChannel,
+    pairSafe: targetRules(context).weightRange === 'pair-safe',
+  };
+  const candidates = findCandidates(view, settings, kept);
+  const plan = makePlan(view, candidates.units, settings, kept);
+  checkOverrides(options, plan);
+  return { view, plan, skipped: [...candidates.skipped, ...plan.skipped] };
+}
+
+function checkOverrides(options: Options, plan: QuantPlan): void {
+  for (const [name, { min, max }] of Object.entries(options.overrides)) {
+    if (min > max) throw new CompressionError('RECIPE_INVALID', `overrides "${name}": min ${min} is above max ${max}`);
+    if (plan.roots.has(name)) continue;
+    const known = [...plan.roots.keys()].slice(0, 20).join(', ');
+    throw new CompressionError(
+      'RECIPE_NO_MATCH',
+      `overrides "${name}" is no quantized value of the model; there are: ${known}`,
+    );
+  }
+}
+
+function activationSettings(options: Options): ActivationSettings {
+  return {
+    type: options.activations,
+    symmetric: options.symmetric,
+    method: options.method,
+    percentile: options.percentile,
+    powerOfTwo: options.powerOfTwoScales,
+    overrides: options.overrides,
+  };
+}
+
+function weightScheme(options: Options, context: PassContext): WeightScheme {
+  return {
+    type: options.weights,
+    symmetric: true,
+    // uint8 * uint8 has its own kernels, which widen to int16 before they multiply: nothing saturates.
+    range: options.weights === 'uint8' ? 'full' : targetRules(context).weightRange,
+    powerOfTwo: options.powerOfTwoScales,
+  };
+}

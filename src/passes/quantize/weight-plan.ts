@@ -1,0 +1,120 @@
+import { defined } from '../../errors.ts';
+import type { Tensor } from '../../onnx/tensor.ts';
+import type { ActivationParams } from './activation-params.ts';
+import { roundHalfEven } from './affine.ts';
+import type { QuantPlan } from './plan.ts';
+import type { ComputeUnit, UnitWeight } from './units.ts';
+import {
+  channelLayout,
+  quantizeWeight,
+  weightParams,
+  type ChannelLayout,
+  type QuantizedWeight,
+  type WeightScheme,
+} from './weights.ts';
+
+/** A weight in codes; nodes that share an initializer (and read it alike) share this. */
+export interface PlannedWeight extends QuantizedWeight {
+  readonly tensor: Tensor;
+  readonly axis: number | undefined;
+  readonly layout: ChannelLayout;
+}
+
+/** A bias in int32, for one node: its scales are those of that node's input times those of its weight. */
+export interface PlannedBias {
+  readonly codes: Int32Array;
+  readonly scales: Float32Array;
+}
+
+export interface WeightPlan {
+  weightOf(unit: ComputeUnit): PlannedWeight;
+  biasOf(unit: ComputeUnit): PlannedBias | undefined;
+}
+
+const INT32_MAX = 2 ** 31 - 1;
+
+/**
+ * Quantizes weights and biases. A bias is stored in int32 with scale s_x * s_w, because it is added to the products as
+ * they are; where it would not fit, s_w is widened first and the weight quantized with the widened scale.
+ */
+export function planWeights(
+  plan: QuantPlan,
+  params: ReadonlyMap<string, ActivationParams>,
+  scheme: WeightScheme,
+): WeightPlan {
+  const units = [...plan.units.values()].filter((unit) => unit.kind === 'compute');
+  const scales = new Map<string, ReturnType<typeof weightParams>>();
+  const weights = new Map<string, PlannedWeight>();
+  for (const unit of units) {
+    if (unit.weight === undefined) continue;
+    const key = keyOf(unit.weight);
+    const layout = channelLayout(unit.weight.tensor.dims, unit.weight.axis);
+    const chosen = scales.get(key) ?? weightParams(valuesOf(unit.weight), layout, scheme);
+    scales.set(key, chosen);
+    widenForBias(unit, chosen.scales, inputScale(unit, plan, params), scheme.powerOfTwo);
+  }
+  for (const unit of units) {
+    if (unit.weight === undefined) continue;
+    const { tensor, axis } = unit.weight;
+    const key = keyOf(unit.weight);
+    if (weights.has(key)) continue;
+    const layout = channelLayout(tensor.dims, axis);
+    const chosen = defined(scales.get(key), `scales of ${tensor.name}`);
+    const quantized = quantizeWeight(valuesOf(unit.weight), layout, scheme.type, chosen);
+    weights.set(key, { ...quantized, tensor, axis, layout });
+  }
+  const weightOf = (unit: ComputeUnit): PlannedWeight => {
+    const weight = defined(unit.weight, 'weight of the unit');
+    return defined(weights.get(keyOf(weight)), `codes of ${weight.tensor.name}`);
+  };
+  const biases = new Map<ComputeUnit, PlannedBias>();
+  for (const unit of units) {
+    if (unit.bias === undefined) continue;
+    biases.set(unit, quantizeBias(unit, weightOf(unit).scales, inputScale(unit, plan, params)));
+  }
+  return { weightOf, biasOf: (unit) => biases.get(unit) };
+}
+
+function keyOf({ tensor, axis, factor }: UnitWeight): string {
+  return JSON.stringify([tensor.name, axis ?? null, factor]);
+}
+
+function valuesOf({ tensor, factor }: UnitWeight): Float32Array {
+  const values = tensor.floats();
+  return factor === 1 ? values : values.map((value) => value * factor);
+}
+
+function inputScale(unit: ComputeUnit, plan: QuantPlan, params: ReadonlyMap<string, ActivationParams>): number {
+  const value = unit.node.inputs[unit.activations[0] ?? 0] ?? '';
+  const root = plan.roots.get(value) ?? value;
+  return defined(params.get(root), `parameters of "${value}"`).scale;
+}
+
+function biasValue({ bias }: ComputeUnit, channel: number): number {
+  if (bias === undefined) return 0;
+  const values = bias.tensor.floats();
+  return (values[values.length === 1 ? 0 : channel] ?? 0) * bias.factor;
+}
+
+function widenForBias(unit: ComputeUnit, scales: Float32Array, scaleX: number, powerOfTwo: boolean): void {
+  if (unit.bias === undefined) return;
+  for (let channel = 0; channel < unit.bias.channels; channel += 1) {
+    const at = scales.length === 1 ? 0 : channel;
+    const needed = Math.abs(biasValue(unit, channel)) / INT32_MAX / scaleX;
+    if ((scales[at] ?? 1) >= needed) continue;
+    // One part in 2^20 more, so that rounding to float32 does not undo it.
+    scales[at] = powerOfTwo ? 2 ** Math.ceil(Math.log2(needed)) : needed * (1 + 2 ** -20);
+  }
+}
+
+function quantizeBias(unit: ComputeUnit, weightScales: Float32Array, scaleX: number): PlannedBias {
+  const channels = unit.bias?.channels ?? 0;
+  const codes = new Int32Array(channels);
+  const scales = weightScales.map((scale) => scale * scaleX);
+  for (let channel = 0; channel < channels; channel += 1) {
+    const scale = scales[scales.length === 1 ? 0 : channel] ?? 1;
+    const code = scale === 0 ? 0 : roundHalfEven(biasValue(unit, channel) / scale);
+    codes[channel] = Math.min(Math.max(code, -INT32_MAX), INT32_MAX);
+  }
+  return { codes, scales };
+}
