@@ -119,17 +119,22 @@ async function writeRope(rope: Rope, path: string): Promise<WrittenFile> {
   try {
     const buffer = new Uint8Array(GATHER_BYTES);
     let filled = 0;
+    // The hash is computed here while the system writes the same bytes.
+    const write = async (bytes: Uint8Array): Promise<void> => {
+      const written = writeFully(file, bytes);
+      hash.update(bytes);
+      await written;
+    };
     const flush = async (): Promise<void> => {
-      if (filled > 0) await writeFully(file, buffer.subarray(0, filled));
+      if (filled > 0) await write(buffer.subarray(0, filled));
       filled = 0;
     };
     for (const piece of rope.pieces) {
       for (const chunk of chunksOf(piece)) {
-        hash.update(chunk);
         if (filled + chunk.byteLength > GATHER_BYTES) await flush();
         if (chunk.byteLength > GATHER_BYTES / 2) {
           await flush();
-          await writeFully(file, chunk);
+          await write(chunk);
         } else {
           buffer.set(chunk, filled);
           filled += chunk.byteLength;
