@@ -1,0 +1,89 @@
+import { spawn, type ChildProcess } from 'node:child_process';
+import { openSync } from 'node:fs';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { freePort, startRedis, startS3, type Redis, type S3Server } from '../helpers/services.ts';
+
+/** API and workers as separate processes of the built service, on a real Redis and a real S3 server. */
+export class Cluster {
+  readonly redis: Redis;
+  readonly s3: S3Server;
+  readonly folder: string;
+  readonly baseUrl: string;
+  readonly #port: number;
+  readonly #processes = new Map<string, ChildProcess>();
+
+  static async start(workers: readonly string[]): Promise<Cluster> {
+    const cluster = new Cluster(
+      await startRedis({ appendOnly: true }),
+      await startS3(),
+      await mkdtemp(join(tmpdir(), 'tersor-chaos-')),
+      await freePort(),
+    );
+    await cluster.startProcess('api');
+    for (const name of workers) await cluster.startProcess(name);
+    return cluster;
+  }
+
+  private constructor(redis: Redis, s3: S3Server, folder: string, port: number) {
+    this.redis = redis;
+    this.s3 = s3;
+    this.folder = folder;
+    this.#port = port;
+    this.baseUrl = `http://127.0.0.1:${port}`;
+  }
+
+  /** `api`, or any other name for a worker. Resolves when it answers /readyz. */
+  async startProcess(name: string): Promise<void> {
+    const port = name === 'api' ? this.#port : await freePort();
+    const log = openSync(join(this.folder, `${name}.log`), 'a');
+    const child = spawn(process.execPath, ['dist/src/server.js'], {
+      stdio: ['ignore', log, log],
+      env: {
+        ...process.env,
+        ROLE: name === 'api' ? 'api' : 'worker',
+        PORT: String(port),
+        REDIS_URL: this.redis.url,
+        S3_BUCKET: this.s3.bucket,
+        S3_ENDPOINT: this.s3.endpoint,
+        DATA_DIR: join(this.folder, name),
+        JOB_THREADS: '1',
+        AWS_ACCESS_KEY_ID: this.s3.credentials.accessKeyId,
+        AWS_SECRET_ACCESS_KEY: this.s3.credentials.secretAccessKey,
+      },
+    });
+    this.#processes.set(name, child);
+    for (let tries = 0; tries < 200; tries += 1) {
+      if (child.exitCode !== null)
+        throw new Error(`${name} ended with exit code ${child.exitCode}; see ${this.folder}`);
+      const answer = await fetch(`http://127.0.0.1:${port}/readyz`).catch(() => undefined);
+      if (answer?.ok === true) return;
+      await delay(100);
+    }
+    throw new Error(`${name} is not ready after 20 s; see ${this.folder}`);
+  }
+
+  pid(name: string): number {
+    const pid = this.#processes.get(name)?.pid;
+    if (pid === undefined) throw new Error(`no process ${name}`);
+    return pid;
+  }
+
+  /** SIGKILL, as a crash of the machine under it would. */
+  async kill(name: string, signal: NodeJS.Signals = 'SIGKILL'): Promise<void> {
+    const child = this.#processes.get(name);
+    if (child?.exitCode !== null || child.signalCode !== null) return;
+    const gone = new Promise((resolve) => child.once('exit', resolve));
+    child.kill(signal);
+    await gone;
+  }
+
+  async stop(): Promise<void> {
+    for (const name of this.#processes.keys()) await this.kill(name);
+    await this.redis.stop();
+    await this.s3.stop();
+    await rm(this.folder, { recursive: true, force: true });
+  }
+}

@@ -1,0 +1,113 @@
+import assert from 'node:assert/strict';
+import { after, before, describe, it } from 'node:test';
+import { execFileSync } from 'node:child_process';
+import { decodeModel } from '../../src/onnx/codec/decode.ts';
+import { Report } from '../../src/schemas/report.ts';
+import { EXAMPLE, FASHION, WorkerService } from '../helpers/worker-service.ts';
+
+const dynamic = { version: 1 as const, steps: [{ pass: 'quantize.dynamic' }] };
+
+describe('worker', () => {
+  let service: WorkerService;
+  let model: { id: string; sha256: string };
+  before(async () => {
+    service = await WorkerService.start();
+    model = await service.uploadModel(`${EXAMPLE}/fashion-resnet8.onnx`);
+  });
+  after(() => service.stop());
+
+  it('runs a job to an artifact, a report and a summary', async () => {
+    const evaluation = await service.uploadDataset(`${EXAMPLE}/evaluation.npz`);
+    const submitted = await service.submit({
+      model: model.id,
+      recipe: dynamic,
+      inputs: { model: model.sha256, evaluation: evaluation.sha256 },
+      data: { evaluation: { dataset: evaluation.id, samples: 200 } },
+      preprocess: { ...FASHION },
+    });
+    const record = await service.finished(submitted.id);
+    assert.equal(record.status, 'succeeded', JSON.stringify(record.error));
+    assert.equal(record.attempt, 1);
+    const artifact = await service.artifact(record, 'model.onnx');
+    assert.ok(artifact.length < 319_466 / 2);
+    assert.deepEqual(
+      decodeModel(artifact).graph.inputs.map(({ name }) => name),
+      ['image'],
+    );
+    const report = Report.parse(JSON.parse((await service.artifact(record, 'report.json')).toString('utf8')));
+    assert.equal(report.steps.at(-1)?.pass, 'quantize.dynamic');
+    assert.equal(record.summary?.bytes.after, artifact.length);
+    assert.ok((record.summary.accuracy.after ?? 0) > 0.85);
+    const html = (await service.artifact(record, 'report.html')).toString('utf8');
+    assert.match(html, /<!doctype html>/i);
+    const types = (await service.jobs.service.events('default', record.id, 0)).map(({ type }) => type);
+    assert.equal(types[0], 'job.queued');
+    assert.equal(types.at(-1), 'job.succeeded');
+    assert.ok(types.includes('job.step'));
+  });
+
+  it('gives the same artifact bytes for the same request', async () => {
+    const request = { model: model.id, recipe: dynamic, inputs: { model: model.sha256 } };
+    const first = await service.finished((await service.submit(request)).id);
+    const second = await service.finished((await service.submit(request)).id);
+    assert.deepEqual(await service.artifact(first, 'model.onnx'), await service.artifact(second, 'model.onnx'));
+  });
+
+  it('cancels in the middle of a step within 5 s and leaves no child', async () => {
+    const job = await service.submit({ model: model.id, recipe: dynamic, inputs: { model: model.sha256 } });
+    await service.until(job.id, (record) => record.status === 'running' && record.progress > 0);
+    const asked = performance.now();
+    await service.jobs.service.cancel('default', job.id);
+    const record = await service.finished(job.id, 10_000);
+    assert.equal(record.status, 'canceled');
+    assert.ok(performance.now() - asked < 5000);
+    assert.equal(record.error, null);
+  });
+
+  it('ends a job at its deadline', async () => {
+    const job = await service.submit({
+      model: model.id,
+      recipe: dynamic,
+      inputs: { model: model.sha256 },
+      deadlineSeconds: 1,
+    });
+    const record = await service.finished(job.id, 15_000);
+    assert.equal(record.status, 'failed');
+    assert.equal(record.error?.code, 'LIMIT_TIME');
+  });
+
+  it('resumes after its child was killed, to the same bytes', async () => {
+    const request = { model: model.id, recipe: dynamic, inputs: { model: model.sha256 } };
+    const undisturbed = await service.finished((await service.submit(request)).id);
+    const job = await service.submit(request);
+    await service.until(job.id, (record) => record.checkpoint !== null);
+    killChildren();
+    const record = await service.finished(job.id);
+    assert.equal(record.status, 'succeeded', JSON.stringify(record.error));
+    assert.equal(record.attempt, 2);
+    assert.deepEqual(await service.artifact(record, 'model.onnx'), await service.artifact(undisturbed, 'model.onnx'));
+  });
+
+  it('fails a job whose model ONNX Runtime cannot run, and goes on', async () => {
+    const job = await service.submit({
+      model: model.id,
+      recipe: { version: 1, steps: [{ pass: 'quantize.dynamic', exclude: ['no-such-node'] }] },
+      inputs: { model: model.sha256 },
+    });
+    const record = await service.finished(job.id);
+    assert.equal(record.status, 'failed');
+    assert.equal(record.error?.code, 'RECIPE_NO_MATCH');
+    assert.equal(record.error.step, 1);
+    assert.match(record.error.message, /no-such-node/);
+  });
+});
+
+/** SIGKILL to every job child of this process (spare ones included). */
+function killChildren(): void {
+  const lines = execFileSync('ps', ['-eo', 'pid,ppid,args'], { encoding: 'utf8' }).split('\n');
+  for (const line of lines) {
+    const match = /^\s*(\d+)\s+(\d+)\s+(.*)$/.exec(line);
+    if (match?.[3]?.includes('job-child') && Number(match[2]) === process.pid)
+      process.kill(Number(match[1]), 'SIGKILL');
+  }
+}
