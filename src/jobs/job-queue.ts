@@ -7,8 +7,9 @@ export interface JobQueue {
   enqueue(jobId: string, options: { readonly priority: number }): Promise<void>;
   /**
    * Calls the handler for each delivered id, `concurrency` at a time. The handler decides everything from the record;
-   * `signal` fires when the delivery was lost (lock lost) and the attempt must stop. Rejections are logged and
-   * redelivered with backoff; `requeue` hands the id back without counting it.
+   * `signal` fires when the queue may have given the id to another consumer too (lock lost): ask the record at once
+   * (heartbeat) and stop if it says `lost`; if not, the attempt is still the one, and a queue that was emptied costs no
+   * work. Rejections are logged and redelivered with backoff; `requeue` hands the id back without counting it.
    */
   consume(handler: JobHandler, options: { readonly concurrency: number }): Promise<Consumer>;
   /** Drops a waiting entry, if it is there. */
