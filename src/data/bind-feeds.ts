@@ -283,7 +283,7 @@ class DatasetFeeds implements BoundFeeds {
     for await (const batch of this.#dataset.batches(options)) {
       const feeds: [string, NdArray][] = [];
       for (const plan of this.#plans) {
-        const fed = await this.#feed(plan, batch);
+        const fed = this.#feed(plan, batch);
         if (plan.image === undefined) pass.nonFinite += countNonFinite(fed);
         feeds.push([plan.input, plan.wholeSample ? withoutFirstAxis(fed) : padTo(fed, fixed ?? batch.count)]);
       }
@@ -294,12 +294,12 @@ class DatasetFeeds implements BoundFeeds {
     this.#singleClass = pass.classes.size === 1 && this.samples > 1 ? only : undefined;
   }
 
-  async #feed(plan: InputPlan, batch: Batch): Promise<NdArray> {
+  #feed(plan: InputPlan, batch: Batch): NdArray {
     const array = arrayOf(batch, plan.array);
     if (plan.image === undefined)
       return convertArray(array, plan.type, `Array ${plan.array} for model input ${plan.input}`);
     const image = this.#dataset.info.images === plan.array ? { ...plan.image, resize: undefined } : plan.image;
-    const fed = await transformImages(array, image);
+    const fed = transformImages(array, image);
     const wanted = plan.wholeSample ? [null, ...(plan.shape ?? [])] : plan.shape;
     if (wanted?.every((dim, axis) => axis === 0 || fits(dim, fed.dims[axis] ?? null)) === false) {
       throw new CompressionError(

@@ -1,15 +1,7 @@
 import { availableParallelism } from 'node:os';
-import type { Sharp, SharpOptions } from 'sharp';
 import { CompressionError, messageOf } from '../errors.ts';
-import type { ImageRequest, ImageSize } from './dataset.ts';
-
-/** Interleaved 8-bit pixels: [height, width, channels]. */
-export interface Pixels {
-  readonly height: number;
-  readonly width: number;
-  readonly channels: number;
-  readonly data: Uint8Array;
-}
+import type { ImageRequest } from './dataset.ts';
+import { resizePixels, type Pixels } from './image-resize.ts';
 
 /** The first bytes of the formats that are decoded. SVG and PDF are programs rather than pictures, and are not. */
 const SIGNATURES: readonly RegExp[] = [
@@ -59,7 +51,10 @@ export async function decodeImage(
   const sharp = await loadSharp();
   try {
     const image = sharp(bytes, { limitInputPixels: maxPixels, failOn: 'error', autoOrient: false });
-    return await toPixels(image.removeAlpha().toColourspace(request.channels === 1 ? 'b-w' : 'srgb'), request.resize);
+    const flat = image.removeAlpha().toColourspace(request.channels === 1 ? 'b-w' : 'srgb');
+    const { data, info } = await flat.raw({ depth: 'uchar' }).toBuffer({ resolveWithObject: true });
+    const pixels: Pixels = { height: info.height, width: info.width, channels: info.channels, data };
+    return request.resize === undefined ? pixels : resizePixels(pixels, request.resize);
   } catch (error) {
     const reason = messageOf(error);
     if (/pixel limit/i.test(reason)) {
@@ -69,38 +64,4 @@ export async function decodeImage(
       cause: error,
     });
   }
-}
-
-/** Resizes decoded pixels, with the filter that `decodeImage` uses. */
-export async function resizePixels(pixels: Pixels, size: ImageSize): Promise<Pixels> {
-  const sharp = await loadSharp();
-  const { height, width, channels, data } = pixels;
-  // Two and four channels would be taken for alpha and blended.
-  if (channels !== 1 && channels !== 3) {
-    throw new CompressionError(
-      'DATASET_SHAPE',
-      `preprocess.resize takes images of 1 or 3 channels, these have ${channels}`,
-    );
-  }
-  const raw: SharpOptions = { raw: { height, width, channels }, limitInputPixels: false };
-  // Without it sharp turns grey into RGB.
-  return toPixels(sharp(data, raw).toColourspace(channels === 1 ? 'b-w' : 'srgb'), size);
-}
-
-/** Triangle filter: bilinear, widened when an image shrinks, which is what PIL and torchvision (antialias) do. */
-async function toPixels(image: Sharp, size: ImageSize | undefined): Promise<Pixels> {
-  const sized =
-    size === undefined
-      ? image
-      : image.resize({
-          height: size.height,
-          width: size.width,
-          fit: size.fit,
-          kernel: 'linear',
-          // A JPEG decoded at a fraction of its size would not be the same picture.
-          fastShrinkOnLoad: false,
-          background: { r: 0, g: 0, b: 0 },
-        });
-  const { data, info } = await sized.raw({ depth: 'uchar' }).toBuffer({ resolveWithObject: true });
-  return { height: info.height, width: info.width, channels: info.channels, data };
 }

@@ -1,8 +1,9 @@
 import { CompressionError } from '../errors.ts';
 import type { NdArray } from '../onnx/nd-array.ts';
 import type { Batch, BatchOptions, Dataset, DatasetInfo, ImageRequest } from './dataset.ts';
-import { DECODE_PARALLELISM, decodeImage, type Pixels } from './image-codec.ts';
+import { DECODE_PARALLELISM, decodeImage } from './image-codec.ts';
 import { sortIntoClasses, type LabelledImage } from './image-folders.ts';
+import type { Pixels } from './image-resize.ts';
 import type { DataLimits } from './limits.ts';
 import { sampleWindow } from './sample-window.ts';
 

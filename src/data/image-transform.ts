@@ -2,7 +2,7 @@ import { CompressionError } from '../errors.ts';
 import { allocate, type NdArray, type NumericArray } from '../onnx/nd-array.ts';
 import { floatWriter } from './convert-array.ts';
 import type { ImageSize } from './dataset.ts';
-import { resizePixels } from './image-codec.ts';
+import { resizePixels } from './image-resize.ts';
 import type { NumericType } from './npy-header.ts';
 
 /** `x = (pixel * scale - mean) / std`, per channel in the order the model has them; `layout` is the model input's. */
@@ -58,8 +58,8 @@ function perChannel(values: number | readonly number[], channels: number, what: 
 }
 
 /** A batch of uint8 images as the model takes them. O(values) time, one array of the result's size. */
-export async function transformImages(array: NdArray, plan: ImagePlan): Promise<NdArray> {
-  const sized = plan.resize === undefined ? array : await resizeBatch(array, plan.source, plan.resize);
+export function transformImages(array: NdArray, plan: ImagePlan): NdArray {
+  const sized = plan.resize === undefined ? array : resizeBatch(array, plan.source, plan.resize);
   const layout = plan.resize === undefined ? plan.source : 'nhwc';
   const [count, height, width] = imageSize(sized, layout);
   const { channels } = plan;
@@ -123,7 +123,7 @@ function imageSize(array: NdArray, layout: ImageLayout): [count: number, height:
   return layout === 'nchw' ? [count, b, c] : [count, a, b];
 }
 
-async function resizeBatch(array: NdArray, layout: ImageLayout, size: ImageSize): Promise<NdArray> {
+function resizeBatch(array: NdArray, layout: ImageLayout, size: ImageSize): NdArray {
   const [count, height, width] = imageSize(array, layout);
   const from = array.data;
   if (!(from instanceof Uint8Array)) throw new CompressionError('INTERNAL', 'images are not uint8');
@@ -133,7 +133,7 @@ async function resizeBatch(array: NdArray, layout: ImageLayout, size: ImageSize)
   for (let image = 0; image < count; image += 1) {
     const source = from.subarray(image * perImage, (image + 1) * perImage);
     const data = layout === 'nchw' ? interleave(source, channels, height * width) : source;
-    const resized = await resizePixels({ height, width, channels, data }, size);
+    const resized = resizePixels({ height, width, channels, data }, size);
     target.set(resized.data, image * size.height * size.width * channels);
   }
   return { type: 'uint8', dims: [count, size.height, size.width, channels], data: target };
