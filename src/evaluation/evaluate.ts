@@ -10,6 +10,7 @@ import { measureAccuracy } from './accuracy.ts';
 import { changeOf } from './change.ts';
 import type { EvaluationContext, NotMeasured, Subject } from './evaluation-context.ts';
 import { compareOutputs } from './fidelity.ts';
+import { perLayer } from './per-layer.ts';
 import { compareLatencies, measureLatencies, type MeasuredLatency } from './latency.ts';
 import { measureModel } from './measure-model.ts';
 import { OutcomeJson, outcomeFromJson, outcomeToJson, type Outcome } from './outcome.ts';
@@ -142,6 +143,9 @@ export async function evaluate(
   let beforeMeasurement = before.measurement;
   if (timedBefore !== undefined) beforeMeasurement = { ...beforeMeasurement, latency: timedBefore.latency };
   if (timedAfter !== undefined) afterMeasurement = { ...afterMeasurement, latency: timedAfter.latency };
+
+  progress(0.8, 'comparing layers');
+  const layers = await compareLayers(context, baseline, result, notMeasured);
   progress(1, 'evaluation done');
 
   const comparison: Comparison = {
@@ -156,7 +160,7 @@ export async function evaluate(
     baseline: beforeMeasurement,
     result: afterMeasurement,
     comparison,
-    layers: [],
+    layers,
     notMeasured,
     ...(timedAfter === undefined ? {} : { resultBlockMedians: timedAfter.blockMedians }),
   };
@@ -242,4 +246,27 @@ async function timeBoth(
       ...(context.signal === undefined ? {} : { signal: context.signal }),
     },
   );
+}
+
+async function compareLayers(
+  context: EvaluationContext,
+  baseline: Subject,
+  result: Subject,
+  notMeasured: NotMeasured[],
+): Promise<LayerReport[]> {
+  const models = { baseline: baseline.model, result: result.model };
+  const feeds = context.data ?? context.generated;
+  const options = {
+    threads: context.threads,
+    progress: (fraction: number) => context.progress?.(0.8 + 0.2 * fraction, 'comparing layers'),
+    ...(context.signal === undefined ? {} : { signal: context.signal }),
+  };
+  try {
+    return await perLayer(context.runtime, models, feeds, options);
+  } catch (error) {
+    // Both models ran as they are; what fails here is fetching inner values (types that cannot cross into JavaScript, say).
+    if (!(error instanceof CompressionError) || !error.code.startsWith('MODEL_')) throw error;
+    notMeasured.push({ name: 'layers', reason: `inner values could not be fetched: ${error.message}` });
+    return perLayer(context.runtime, models, undefined, options);
+  }
 }

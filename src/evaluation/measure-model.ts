@@ -1,8 +1,9 @@
 import { messageOf, CompressionError } from '../errors.ts';
+import { summarizeModel } from '../onnx/print/summarize-model.ts';
 import type { Measurement } from '../schemas/report.ts';
 import type { EvaluationContext, NotMeasured, Subject } from './evaluation-context.ts';
 import { countKernels } from './integer-kernels.ts';
-import { countOperators, countParameters, measureFile } from './sizes.ts';
+import { countParameters, measureFile } from './sizes.ts';
 
 /** Everything about one model that needs no data: sizes, parameters, cost, kernels. Appends what it could not measure. */
 export async function measureModel(
@@ -26,7 +27,7 @@ export async function measureModel(
     ...(subject.sha256 === undefined ? {} : { sha256: subject.sha256 }),
     ...file,
     ...parameters,
-    operators: countOperators(subject.model),
+    operators: summarizeModel(subject.model).operators,
     ...(await integerShare(context, subject, missing)),
   };
 }

@@ -6,7 +6,6 @@ import { pipeline } from 'node:stream/promises';
 import zlib from 'node:zlib';
 import { withSubgraphs } from '../onnx/graph.ts';
 import type { Model } from '../onnx/model.ts';
-import { normalDomain } from '../onnx/node.ts';
 import { throwIfAborted } from './accuracy.ts';
 import { constantRoles, countWeight } from './stored-weights.ts';
 
@@ -102,16 +101,4 @@ export function countParameters(model: Model): ParameterCounts {
     effectiveBitsPerWeight: (8 * bytes) / parameters,
     ...(unread.length > 0 ? {} : { nonzeroParameters: parameters - zeros, sparsity: zeros / parameters }),
   };
-}
-
-/** Nodes by operator type, subgraphs and functions included; other domains as `domain:Type`. Sorted by name. */
-export function countOperators(model: Model): Record<string, number> {
-  const counts = new Map<string, number>();
-  const count = (domain: string, opType: string): void => {
-    const key = normalDomain(domain) === '' ? opType : `${domain}:${opType}`;
-    counts.set(key, (counts.get(key) ?? 0) + 1);
-  };
-  for (const graph of withSubgraphs(model.graph)) for (const node of graph.nodes) count(node.domain, node.opType);
-  for (const body of model.functions) for (const node of body.nodes) count(node.domain, node.opType);
-  return Object.fromEntries([...counts].sort(([a], [b]) => (a < b ? -1 : 1)));
 }

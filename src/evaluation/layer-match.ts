@@ -1,0 +1,208 @@
+import { DATA_TYPES, type DataType } from '../onnx/data-type.ts';
+import { producersOf, usesOf, type Graph, type Use } from '../onnx/graph.ts';
+import type { Node } from '../onnx/node.ts';
+import type { Tensor } from '../onnx/tensor.ts';
+import { constantRoles, constantsOf, rangeOf, storedValues, type StoredWeight } from './stored-weights.ts';
+import { asNumbers } from './numbers.ts';
+
+/** One layer of the input model with its counterpart in the result. */
+export interface LayerPair {
+  readonly node: Node;
+  /** The value of the input model that is compared: the layer's output, or what a folded normalization made of it. */
+  readonly output: string;
+  /** Where the result has that value; undefined when it has none. */
+  readonly counterpart?: Counterpart;
+  readonly weight?: StoredWeight;
+  readonly resultWeight?: StoredWeight;
+  /** Axis of the weight that counts output channels. */
+  readonly channelAxis: number;
+  /** True when the weights of both sides mean the same numbers: nothing was folded into the result's. */
+  readonly sameWeights: boolean;
+}
+
+export interface Counterpart {
+  /** Value to fetch from the result. */
+  readonly name: string;
+  /** Set when the value passes through, or is stored in, a quantized type. */
+  readonly quantized?: QuantizedValue;
+}
+
+export interface QuantizedValue {
+  readonly type: DataType;
+  readonly bits: number;
+  readonly scale: number;
+  readonly zeroPoint: number;
+  /** Real numbers the type can hold. */
+  readonly low: number;
+  readonly high: number;
+  /** True when the fetched value itself is stored as integers and must be dequantized here. */
+  readonly stored: boolean;
+}
+
+/** Operators whose output is worth a line of its own even without weights. */
+const ACTIVATION_LAYERS =
+  /^(Add|Concat|MatMul|Softmax|LayerNormalization|GlobalAveragePool|AveragePool|Attention|Resize)$/;
+const WEIGHTED =
+  /^(Conv|ConvTranspose|Gemm|MatMul|ConvInteger|MatMulInteger|QLinearConv|QLinearMatMul|QGemm|DynamicQuantizeMatMul|MatMulIntegerToFloat|MatMulNBits|LSTM|GRU|RNN)$/;
+/** What a weighted layer may be followed by, or its value preceded by, while still being that layer. */
+const PASSED_THROUGH =
+  /^(BatchNormalization|Relu|Clip|LeakyRelu|Sigmoid|HardSigmoid|Identity|Cast|QuantizeLinear|DequantizeLinear|Mul|Add|Reshape|Transpose)$/;
+const FOLLOWED = /^(BatchNormalization|Identity|Relu|Clip|Add|Mul)$/;
+const MAX_STEPS = 6;
+
+/**
+ * Pairs the layers of the input model's main graph with the result's. Values are matched by name; a value the result no
+ * longer has is followed through what is folded into a layer (BatchNormalization, activation). In QDQ models the counterpart is the
+ * value after DequantizeLinear, since that is what the next layer sees.
+ */
+export function matchLayers(baseline: Graph, result: Graph): LayerPair[] {
+  const before = new Side(baseline);
+  const after = new Side(result);
+  const pairs: LayerPair[] = [];
+  for (const node of baseline.nodes) {
+    const weight = before.weightOf(node);
+    if (weight === undefined && !ACTIVATION_LAYERS.test(node.opType)) continue;
+    const own = node.outputs[0];
+    if (own === undefined || own === '') continue;
+    const found = before.followUntil(own, (name) => after.counterpartOf(name));
+    const resultNode = found === undefined ? undefined : after.weightedBehind(found.match.name);
+    const resultWeight = weight === undefined || resultNode === undefined ? undefined : after.weightOf(resultNode);
+    pairs.push({
+      node,
+      output: found?.output ?? own,
+      channelAxis: channelAxisOf(node, weight),
+      sameWeights: found?.folded === false,
+      ...(found === undefined ? {} : { counterpart: found.match }),
+      ...(weight === undefined ? {} : { weight }),
+      ...(resultWeight === undefined ? {} : { resultWeight }),
+    });
+  }
+  return pairs;
+}
+
+class Side {
+  readonly #producers: Map<string, Node>;
+  readonly #uses: Map<string, Use[]>;
+  readonly #constants: ReadonlyMap<string, Tensor>;
+  readonly #weights: ReadonlyMap<string, StoredWeight>;
+
+  constructor(graph: Graph) {
+    this.#producers = producersOf(graph);
+    this.#uses = usesOf(graph);
+    this.#constants = constantsOf(graph);
+    this.#weights = constantRoles(graph).weights;
+  }
+
+  /** The constant weight of a layer, seen through DequantizeLinear and layout changes. */
+  weightOf(node: Node): StoredWeight | undefined {
+    if (!WEIGHTED.test(node.opType)) return undefined;
+    for (const index of /^QLinear|^QGemm/.test(node.opType) ? [3, 0] : [1, 0]) {
+      let name = node.inputs[index] ?? '';
+      for (let step = 0; step < MAX_STEPS; step += 1) {
+        const weight = this.#weights.get(name);
+        if (weight !== undefined) return weight.tensor.elementCount > 1 || weight.packed ? weight : undefined;
+        const producer = this.#producers.get(name);
+        if (producer === undefined || !PASSED_THROUGH.test(producer.opType)) break;
+        name = producer.inputs[0] ?? '';
+      }
+    }
+    return undefined;
+  }
+
+  /** The first value from `name` on along what may be folded into its layer for which `find` has an answer. */
+  followUntil<T>(
+    name: string,
+    find: (name: string) => T | undefined,
+  ): { output: string; match: T; folded: boolean } | undefined {
+    let current = name;
+    let folded = false;
+    for (let step = 0; step < MAX_STEPS; step += 1) {
+      const match = find(current);
+      if (match !== undefined) return { output: current, match, folded };
+      const [use, second] = this.#uses.get(current) ?? [];
+      if (use === undefined || second !== undefined || !FOLLOWED.test(use.node.opType)) return undefined;
+      // An activation that moved into the layer changes its output, not its weights.
+      folded ||= !/^(Relu|Clip|Identity)$/.test(use.node.opType);
+      current = use.node.outputs[0] ?? '';
+    }
+    return undefined;
+  }
+
+  /** Where this graph has the value `name`: dequantized, as it is, or stored as integers. */
+  counterpartOf(name: string): Counterpart | undefined {
+    for (const { node, inputIndex } of this.#uses.get(name) ?? []) {
+      if (node.opType !== 'QuantizeLinear' || inputIndex !== 0) continue;
+      const reader = this.#uses.get(node.outputs[0] ?? '')?.find((use) => use.node.opType === 'DequantizeLinear');
+      const quantized = this.#quantizedValue(node.inputs[1], node.inputs[2], false);
+      const output = reader?.node.outputs[0];
+      if (output !== undefined && quantized !== undefined) return { name: output, quantized };
+    }
+    const producer = this.#producers.get(name);
+    if (producer !== undefined) return { name };
+    for (const stored of [`${name}_quantized`, `${name}_QuantizeLinear_Output`]) {
+      const maker = this.#producers.get(stored);
+      if (maker === undefined || !/^QLinear|^QGemm/.test(maker.opType)) continue;
+      const [scale, zeroPoint] = outputParameters(maker);
+      const quantized = this.#quantizedValue(scale, zeroPoint, true);
+      if (quantized !== undefined) return { name: stored, quantized };
+    }
+    return undefined;
+  }
+
+  #quantizedValue(
+    scaleName: string | undefined,
+    zeroPointName: string | undefined,
+    stored: boolean,
+  ): QuantizedValue | undefined {
+    const scaleTensor = this.#constants.get(scaleName ?? '');
+    const zeroPointTensor = this.#constants.get(zeroPointName ?? '');
+    const scale = scaleTensor === undefined ? undefined : asNumbers(scaleTensor.toArray())?.[0];
+    const type = zeroPointTensor?.dataType ?? 'uint8';
+    if (scale === undefined || scaleTensor?.elementCount !== 1 || !/^u?int\d+$/.test(type)) return undefined;
+    const zeroPoint = zeroPointTensor === undefined ? 0 : (storedValues(zeroPointTensor)?.[0] ?? 0);
+    const [least, most] = rangeOf(type);
+    return {
+      type,
+      bits: DATA_TYPES[type].bits,
+      scale,
+      zeroPoint,
+      low: (least - zeroPoint) * scale,
+      high: (most - zeroPoint) * scale,
+      stored,
+    };
+  }
+
+  /** The weighted layer a value comes from, through activations, rescaling and quantization. */
+  weightedBehind(name: string): Node | undefined {
+    let current = name;
+    for (let step = 0; step < MAX_STEPS; step += 1) {
+      const node = this.#producers.get(current);
+      if (node === undefined) return undefined;
+      if (WEIGHTED.test(node.opType)) return node;
+      if (!PASSED_THROUGH.test(node.opType)) return undefined;
+      // A bias or residual Add has the layer on either side; the first operand that is computed is followed.
+      current = node.inputs.find((input) => this.#producers.has(input) && !this.#constants.has(input)) ?? '';
+    }
+    return undefined;
+  }
+}
+
+/** Names of the output scale and zero point of a quantized operator. */
+function outputParameters(node: Node): [string | undefined, string | undefined] {
+  const start = node.opType === 'QGemm' ? 7 : 6;
+  return [node.inputs[start], node.inputs[start + 1]];
+}
+
+function channelAxisOf(node: Node, weight: StoredWeight | undefined): number {
+  if (weight === undefined) return 0;
+  switch (node.opType) {
+    case 'Conv':
+      return 0;
+    case 'ConvTranspose':
+      return 1;
+    case 'Gemm':
+      return node.int('transB', 0) === 1 ? 0 : 1;
+    default:
+      return Math.max(0, weight.tensor.dims.length - 1);
+  }
+}
