@@ -132,10 +132,17 @@ async function openStore(config: Config, closers: Closers): Promise<ObjectStore>
   return store;
 }
 
-function openQueue(_config: Config, logger: Logger, closers: Closers): Promise<JobQueue> {
-  const queue = new InProcessQueue(logger);
+async function openQueue(config: Config, logger: Logger, closers: Closers): Promise<JobQueue> {
+  if (config.redisUrl === undefined) {
+    const queue = new InProcessQueue(logger);
+    closers.add(() => queue.close());
+    return queue;
+  }
+  const { BullMqQueue } = await import('./jobs/bullmq-queue.ts');
+  const queue = new BullMqQueue({ redisUrl: config.redisUrl, log: logger });
   closers.add(() => queue.close());
-  return Promise.resolve(queue);
+  await queue.verify();
+  return queue;
 }
 
 async function startWorkerPart(config: Config, parts: Parts, closers: Closers): Promise<void> {

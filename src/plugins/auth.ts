@@ -63,18 +63,13 @@ function admit(request: FastifyRequest, key: ApiKey | undefined, badKeys: Window
     throw new CompressionError('FORBIDDEN', `This key may only read; ${request.method} needs a key with scope write`);
 }
 
-/** Only what belongs to a tenant is behind a key; health, documents and the page are open. */
-function isProtected(request: FastifyRequest): boolean {
-  return /^\/+v1(\/|\?|$)/i.test(decodedPath(request.url));
-}
+/** Health, documents and the page; everything else, also what does not exist, is behind a key. */
+const OPEN_ROUTES = /^\/(healthz|readyz|metrics|openapi\.json|docs|docs\/.*)?$/;
 
-function decodedPath(url: string): string {
-  try {
-    return decodeURIComponent(url);
-  } catch {
-    // Not decodable: no route will match it, and what looks protected stays protected.
-    return url;
-  }
+/** Goes by the route that was found, not by the path: a path can be spelled in many ways. */
+function isProtected(request: FastifyRequest): boolean {
+  const { url } = request.routeOptions;
+  return url === undefined || !OPEN_ROUTES.test(url);
 }
 
 /** Compares with every key, in constant time for each, so that neither match nor position shows in the timing. */

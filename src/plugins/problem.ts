@@ -35,6 +35,7 @@ const FASTIFY_CODES: Readonly<Record<string, readonly [ErrorCode, string]>> = {
   FST_ERR_CTP_EMPTY_JSON_BODY: ['BODY_INVALID', 'The body is empty, expected a JSON object'],
   FST_ERR_CTP_INVALID_JSON_BODY: ['BODY_INVALID', 'The body is not valid JSON'],
   FST_ERR_BAD_URL: ['BAD_REQUEST', 'The path is not a valid percent-encoded URL'],
+  FST_ERR_MAX_PARAM_LENGTH: ['NOT_FOUND', 'There is nothing at this path: a part of it is too long'],
   FST_ERR_ASYNC_CONSTRAINT: ['BAD_REQUEST', 'The request does not fit any route'],
   FST_REQ_FILE_TOO_LARGE: ['PAYLOAD_TOO_LARGE', 'A part of the upload is larger than this endpoint takes'],
   FST_FILES_LIMIT: ['PAYLOAD_TOO_LARGE', 'The upload has too many files'],

@@ -12,7 +12,7 @@ export function registerRateLimit(app: FastifyInstance, config: Config): void {
   const writes = new WindowCounter(config.writesPerMinute, 60_000);
 
   app.addHook('onRequest', (request, reply, done) => {
-    if (request.caller !== '' && request.url.startsWith('/v1/')) count(request, reply);
+    if (request.caller !== '' && request.routeOptions.url?.startsWith('/v1/') === true) count(request, reply);
     done();
   });
 

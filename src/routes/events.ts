@@ -9,6 +9,8 @@ import { findJob, JobParams } from './jobs.ts';
 import { bytesResponse, problems } from './responses.ts';
 
 const HEARTBEAT_MS = 15_000;
+/** How long to wait for the last event of a job that is over, before looking again. */
+const LAST_EVENT_MS = 500;
 const TERMINAL_EVENTS: ReadonlySet<JobEventType> = new Set<JobEventType>([
   'job.succeeded',
   'job.failed',
@@ -72,6 +74,7 @@ interface Subscription {
 export async function* eventStream(deps: AppDeps, subscription: Subscription): AsyncGenerator<string> {
   const { tenant, id, signal } = subscription;
   let { after } = subscription;
+  let lastWrite = performance.now();
   yield 'retry: 2000\n\n';
   while (!signal.aborted) {
     // Asked before the log is read: an event that comes in between is seen in the next round, not lost.
@@ -79,16 +82,21 @@ export async function* eventStream(deps: AppDeps, subscription: Subscription): A
     if (record === undefined) return;
     const events = await deps.jobs.events(tenant, id, after);
     for (const event of events) {
+      lastWrite = performance.now();
       yield frame(event);
       after = event.id;
       if (TERMINAL_EVENTS.has(event.type)) return;
     }
-    // Over, and the log says nothing more: whoever resumes after the last event has seen it all.
-    if (events.length === 0 && TERMINAL_STATUSES.has(record.status)) return;
+    // The record turns terminal just before the last event is written. Whoever resumes after that event has seen it all.
+    const over = events.length === 0 && TERMINAL_STATUSES.has(record.status);
+    if (over && (await deps.jobs.events(tenant, id, 0)).some(({ type }) => TERMINAL_EVENTS.has(type))) return;
     if (events.length > 0) continue;
-    const since = performance.now();
-    await deps.jobs.waitForChange(id, HEARTBEAT_MS, signal);
-    if (performance.now() - since >= HEARTBEAT_MS - 50) yield ': heartbeat\n\n';
+    await deps.jobs.waitForChange(id, over ? LAST_EVENT_MS : HEARTBEAT_MS, signal);
+    // A comment keeps proxies and our own idle limit from closing a stream on which nothing happens.
+    if (performance.now() - lastWrite >= HEARTBEAT_MS - 50) {
+      lastWrite = performance.now();
+      yield ': heartbeat\n\n';
+    }
   }
 }
 

@@ -1,3 +1,4 @@
+import type { MultipartFile } from '@fastify/multipart';
 import type { FastifyRequest } from 'fastify';
 import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod';
 import { z } from 'zod';
@@ -156,7 +157,7 @@ async function receiveMultipart(request: FastifyRequest, spool: Spool, maxBytes:
   let model: SpooledFile | undefined;
   const external = new Map<string, SpooledFile>();
   let left = maxBytes;
-  for await (const part of request.files()) {
+  for await (const part of partsOf(request)) {
     const limits = { maxBytes: left, idleMs: UPLOAD_IDLE_MS };
     let file: SpooledFile;
     if (part.fieldname === 'model' && model === undefined) {
@@ -185,4 +186,17 @@ async function receiveMultipart(request: FastifyRequest, spool: Spool, maxBytes:
   }
   if (model === undefined) throw new CompressionError('BODY_INVALID', 'the upload has no part named model');
   return { model, external };
+}
+
+/** The files of the upload; a body that is not the multipart it says it is becomes the client's error. */
+async function* partsOf(request: FastifyRequest): AsyncGenerator<MultipartFile> {
+  try {
+    yield* request.files();
+  } catch (error) {
+    // The parser's own errors are plain; ours and Fastify's carry a code.
+    if (!(error instanceof Error) || 'code' in error) throw error;
+    throw new CompressionError('BODY_INVALID', `The body is not valid multipart/form-data: ${error.message}`, {
+      cause: error,
+    });
+  }
 }
