@@ -110,7 +110,7 @@ function countInGraph(graph: Graph): number {
     for (const index of QUANTIZATION_INPUTS[node.opType] ?? []) scales.add(node.inputs[index] ?? '');
     const bias = INTEGER_BIAS_INPUTS[node.opType];
     if (bias !== undefined) biases.add(node.inputs[bias] ?? '');
-    if (node.opType === 'MatMulNBits') packed.set(node.inputs[1] ?? '', node.int('N', 0) * node.int('K', 0));
+    if (node.opType === 'MatMulNBits') packed.set(node.inputs[1] ?? '', size(node, 'N') * size(node, 'K'));
     if (node.opType === 'DynamicQuantizeLinear') activationScales.add(node.outputs[1] ?? '');
   }
   // Dynamic quantization multiplies the activation's scale by the weight's: that constant is a scale too.
@@ -124,6 +124,12 @@ function countInGraph(graph: Graph): number {
     else if (!scales.has(name) && (biases.has(name) || mayBeWeight(tensor))) total += tensor.elementCount;
   }
   return total;
+}
+
+/** The model may not be verified yet, so an attribute of another kind counts nothing instead of throwing. */
+function size(node: Node, name: string): number {
+  const attribute = node.attributes.get(name);
+  return attribute?.kind === 'int' ? Number(attribute.value) : 0;
 }
 
 function mayBeWeight(tensor: Tensor): boolean {
