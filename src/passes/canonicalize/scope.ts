@@ -18,6 +18,8 @@ export interface Workspace {
   readonly overridable: ReadonlySet<string>;
   /** The type of a value of the scope, where known. */
   typeOf(scope: Scope, name: string): ValueType | undefined;
+  /** The elements of a small integer tensor, where type inference knows them all. */
+  integersOf(scope: Scope, name: string): readonly number[] | undefined;
 }
 
 /** Every graph of the model (not of its functions), innermost first: what inner graphs capture is settled before the outer. */

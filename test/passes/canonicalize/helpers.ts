@@ -34,7 +34,7 @@ export const context: PassContext = {
   seed: 1,
   targetCpu: 'portable',
   data: {},
-  costTable: { hash: '', cpuKind: '', runtimeVersion: '', entries: [] },
+  costTable: { hash: '', cpuKind: '', runtimeVersion: '', threads: 1, entries: [] },
   cpuFlags: new Set<string>(),
   signal: new AbortController().signal,
   progress: () => undefined,
