@@ -1,6 +1,7 @@
 import { canonicalize } from './canonicalize/canonicalize.ts';
 import type { Pass } from './pass.ts';
 import { quantizeDynamic } from './quantize/dynamic.ts';
+import { quantizeStatic } from './quantize/static.ts';
 
 /** Every pass there is, in the order /v1/passes lists them. */
-export const PASSES: readonly Pass[] = [canonicalize, quantizeDynamic];
+export const PASSES: readonly Pass[] = [canonicalize, quantizeStatic, quantizeDynamic];
