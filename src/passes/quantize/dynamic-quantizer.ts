@@ -153,6 +153,15 @@ export class DynamicQuantizer {
   }
 }
 
+/** Every layer that could be quantized, with the graph it stands in, subgraphs included. */
+export function* dynamicLayers(scope: Scope): Generator<{ readonly layer: DynamicLayer; readonly graph: Graph }> {
+  for (const node of scope.graph.nodes) {
+    for (const graph of node.subgraphs()) yield* dynamicLayers({ graph, outer: scope });
+    const examined = examineDynamic(node, scope);
+    if (examined !== undefined && !('reason' in examined)) yield { layer: examined, graph: scope.graph };
+  }
+}
+
 function getOrMake<K, V>(map: Map<K, V>, key: K, make: () => V): V {
   const known = map.get(key);
   if (known !== undefined) return known;

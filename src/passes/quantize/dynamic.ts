@@ -1,11 +1,13 @@
 import { z } from 'zod';
 import { describeNode, type Node } from '../../onnx/node.ts';
-import { opsetOf } from '../../onnx/model.ts';
+import { opsetOf, type Model } from '../../onnx/model.ts';
 import { withSubgraphs } from '../../onnx/graph.ts';
-import { definePass } from '../pass.ts';
-import { DynamicQuantizer } from './dynamic-quantizer.ts';
+import { definePass, type PassContext } from '../pass.ts';
+import { inferTypes } from '../../onnx/inference/infer-types.ts';
+import { CostModel, weightedWorkload } from './cost-model.ts';
+import { DynamicQuantizer, dynamicLayers } from './dynamic-quantizer.ts';
 import { filterNodes } from './node-filter.ts';
-import { targetRules } from './target.ts';
+import { saturationRisk, targetRules } from './target.ts';
 
 const Options = z.strictObject({
   weights: z.enum(['int8', 'uint8']).default('int8').describe('Integer type of the weights, symmetric around zero'),
@@ -37,16 +39,17 @@ export const quantizeDynamic = definePass({
     return `DynamicQuantizeLinear needs opset 11, the model has ${opset}; run canonicalize first, which raises it`;
   },
   run(model, options, context) {
-    const candidates: Node[] = [];
-    for (const graph of withSubgraphs(model.graph)) candidates.push(...graph.nodes);
-    const kept = filterNodes(candidates, { exclude: options.exclude });
+    const nodes: Node[] = [];
+    for (const graph of withSubgraphs(model.graph)) nodes.push(...graph.nodes);
+    const kept = filterNodes(nodes, { exclude: options.exclude });
     const rules = targetRules(context);
+    const slow = context.targetCpu === 'int8-only' ? new Map<Node, string>() : slowLayers(model, context);
     const quantizer = new DynamicQuantizer(model, {
       type: options.weights,
       perChannel: options.perChannel,
       // uint8 * uint8 has its own kernels, which widen to int16 before they multiply: nothing saturates.
       range: options.weights === 'uint8' ? 'full' : rules.weightRange,
-      refuse: ({ node }) => (kept.has(node) ? undefined : 'excluded by the recipe'),
+      refuse: ({ node }) => (kept.has(node) ? slow.get(node) : 'excluded by the recipe'),
     });
     quantizer.run();
     context.progress(1);
@@ -54,7 +57,15 @@ export const quantizeDynamic = definePass({
       changes: quantizer.layers.length,
       skipped: quantizer.skipped,
       warnings: [],
-      details: { target: context.targetCpu, targetExplanation: rules.explanation, layers: quantizer.layers },
+      details: {
+        target: context.targetCpu,
+        targetExplanation: rules.explanation,
+        costTable: context.costTable.hash,
+        saturationRisk: saturationRisk(
+          quantizer.layers.filter((layer) => layer.canSaturate).map((layer) => layer.node),
+        ),
+        layers: quantizer.layers,
+      },
     });
   },
   ensures(model) {
@@ -68,3 +79,30 @@ export const quantizeDynamic = definePass({
     return undefined;
   },
 });
+
+/** Stands for a symbolic size other than the batch. */
+const ASSUMED_SIZE = 64;
+/** A node stays in float when int8 would cost this share of the layers' time; less is within the estimate's error. */
+const WORTHWHILE = 0.01;
+
+/** Layers that run-time quantization would make slower by the kernel cost table, with the reason in words. */
+function slowLayers(model: Model, context: PassContext): Map<Node, string> {
+  const costs = new CostModel(context.costTable);
+  const slow = new Map<Node, string>();
+  if (costs.isEmpty) return slow;
+  const types = inferTypes(model);
+  const estimates = [...dynamicLayers({ graph: model.graph })].map(({ layer, graph }) => {
+    const sizesOf = (value: string): readonly number[] | undefined =>
+      types.shape(graph, value)?.map((size, axis) => (typeof size === 'number' ? size : axis === 0 ? 1 : ASSUMED_SIZE));
+    const kernels = { conv: 'dynamic-conv', product: 'dynamic-matmul' } as const;
+    const workload = weightedWorkload(layer.node, layer.dims, kernels, sizesOf);
+    return { node: layer.node, estimate: workload === undefined ? undefined : costs.estimate(workload) };
+  });
+  const total = estimates.reduce((sum, { estimate }) => sum + (estimate?.floatNs ?? 0), 0);
+  for (const { node, estimate } of estimates) {
+    if (estimate === undefined || estimate.int8Ns - estimate.floatNs <= WORTHWHILE * total) continue;
+    const times = `estimated ${(estimate.int8Ns / 1000).toFixed(1)} µs in int8, ${(estimate.floatNs / 1000).toFixed(1)} µs in float`;
+    slow.set(node, `int8 would be slower here (${times}), by kernel cost table ${context.costTable.hash.slice(0, 12)}`);
+  }
+  return slow;
+}

@@ -3,12 +3,14 @@ import { CompressionError } from '../../errors.ts';
 import { opsetOf, type Model } from '../../onnx/model.ts';
 import { definePass, type PassContext } from '../pass.ts';
 import { METHODS, activationParams, pointsOf, type ActivationSettings } from './activation-params.ts';
+import { chooseUnits, type Choice } from './choose-units.ts';
 import { viewOf, type GraphView } from './graph-view.ts';
+import { emptyCostTable } from './kernel-cost-table.ts';
 import { filterNodes } from './node-filter.ts';
-import { findCandidates, makePlan, type QuantPlan } from './plan.ts';
+import { findCandidates, type QuantPlan } from './plan.ts';
 import { QdqWriter } from './qdq-writer.ts';
 import { describeLayers, describeValues } from './static-details.ts';
-import { targetRules } from './target.ts';
+import { saturationRisk, targetRules } from './target.ts';
 import { planWeights } from './weight-plan.ts';
 import type { WeightScheme } from './weights.ts';
 
@@ -59,16 +61,22 @@ export const quantizeStatic = definePass({
     return pointsOf(plan, view, activationSettings(options));
   },
   run(model, options, context) {
-    const { plan, view, skipped } = decide(model, options, context);
+    const { plan, view, skipped, estimate } = decide(model, options, context);
     const params = activationParams(plan, view, activationSettings(options), context.observations);
     const scheme = weightScheme(options, context);
     const weights = planWeights(plan, params, scheme);
     const compute = [...plan.units.values()].filter((unit) => unit.kind === 'compute');
+    const layers = describeLayers(compute, weights, scheme);
     const details = {
       target: context.targetCpu,
       targetExplanation: targetRules(context).explanation,
+      costTable: context.costTable.hash,
+      ...(estimate === undefined ? {} : { estimatedNs: { before: estimate.floatNs, after: estimate.int8Ns } }),
       calibrationSamples: context.observations?.samples ?? 0,
-      layers: describeLayers(compute, weights, scheme),
+      saturationRisk: saturationRisk(
+        layers.filter((layer) => layer.weight?.canSaturate === true).map(({ node }) => node),
+      ),
+      layers,
       activations: describeValues(plan, params),
     };
     if (compute.length > 0) {
@@ -88,10 +96,8 @@ export const quantizeStatic = definePass({
   ensures: () => undefined,
 });
 
-interface Decision {
+interface Decision extends Choice {
   readonly view: GraphView;
-  readonly plan: QuantPlan;
-  readonly skipped: QuantPlan['skipped'];
 }
 
 function decide(model: Model, options: Options, context: PassContext): Decision {
@@ -103,9 +109,12 @@ function decide(model: Model, options: Options, context: PassContext): Decision 
     pairSafe: targetRules(context).weightRange === 'pair-safe',
   };
   const candidates = findCandidates(view, settings, kept);
-  const plan = makePlan(view, candidates.units, settings, kept);
-  checkOverrides(options, plan);
-  return { view, plan, skipped: [...candidates.skipped, ...plan.skipped] };
+  // 16-bit activations have no kernels to compare, and an accelerator without floating point has no choice.
+  const byCost = !options.activations.endsWith('16') && context.targetCpu !== 'int8-only';
+  const costTable = byCost ? context.costTable : emptyCostTable();
+  const choice = chooseUnits(view, candidates, { ...settings, kept, costTable });
+  checkOverrides(options, choice.plan);
+  return { ...choice, view, skipped: [...candidates.skipped, ...choice.skipped, ...choice.plan.skipped] };
 }
 
 function checkOverrides(options: Options, plan: QuantPlan): void {

@@ -38,3 +38,21 @@ function thisCpu(flags: ReadonlySet<string>): TargetRules {
   }
   return { weightRange: 'pair-safe', explanation: `This CPU has neither VNNI nor dot products. ${PAIR_SAFE}` };
 }
+
+/** Whether a result computes exactly on each kind of CPU, for the report. */
+export interface SaturationRisk {
+  readonly 'x64-vnni': 'none';
+  readonly 'x64-without-vnni': 'none' | 'possible';
+  readonly 'arm64-dotprod': 'none';
+  /** Nodes with a channel in which two weights could saturate int16 beside activations of 255. */
+  readonly nodes: readonly string[];
+}
+
+export function saturationRisk(nodes: readonly string[]): SaturationRisk {
+  return {
+    'x64-vnni': 'none',
+    'x64-without-vnni': nodes.length === 0 ? 'none' : 'possible',
+    'arm64-dotprod': 'none',
+    nodes,
+  };
+}

@@ -1,0 +1,197 @@
+import type { Node } from '../../onnx/node.ts';
+import type { Skipped } from '../pass.ts';
+import { CostModel, elementwiseWorkload, weightedWorkload, type Estimate } from './cost-model.ts';
+import type { GraphView } from './graph-view.ts';
+import type { KernelCostTable } from './kernel-cost-table.ts';
+import { nodeLabel } from './node-filter.ts';
+import { placementOf } from './placement.ts';
+import { makePlan, type Candidates, type QuantPlan } from './plan.ts';
+import type { ComputeUnit, UnitSettings } from './units.ts';
+
+/** Stands for a symbolic size other than the batch. */
+const ASSUMED_SIZE = 64;
+/** A node goes back to float when that saves this share of the model's estimated time; less is within the estimate's error. */
+const WORTHWHILE = 0.01;
+/** Above this many suspects single nodes are no longer tried one by one. */
+const MAX_TRIALS = 400;
+
+export interface Choice {
+  readonly plan: QuantPlan;
+  readonly skipped: readonly Skipped[];
+  /** Estimated time of the quantizable part, before and after; absent when the table knows nothing. */
+  readonly estimate?: Estimate;
+}
+
+/**
+ * Chooses which candidates become int8, by the kernel cost table alone: first single nodes that int8 makes slower than
+ * leaving and re-entering int8 around them costs, then whole regions that cost more in int8 than in float. The same table
+ * gives the same choice.
+ */
+export function chooseUnits(
+  view: GraphView,
+  candidates: Candidates,
+  settings: UnitSettings & { readonly kept: ReadonlySet<Node>; readonly costTable: KernelCostTable },
+): Choice {
+  const { kept, costTable } = settings;
+  const planWithout = (left: ReadonlySet<Node>): QuantPlan => {
+    const compute = new Map([...candidates.units].filter(([node]) => !left.has(node)));
+    return makePlan(view, compute, settings, new Set([...kept].filter((node) => !left.has(node))));
+  };
+  const model = new CostModel(costTable);
+  const everything = planWithout(new Set());
+  if (model.isEmpty || candidates.units.size === 0) return { plan: everything, skipped: [] };
+  const costs = new PlanCosts(view, candidates, model);
+  const search = new Search(costs, planWithout, everything);
+  search.removeSlowNodes(costs.slowNodes(everything));
+  search.removeSlowRegions();
+  const skipped = [...search.left].map((node) => {
+    const estimate = costs.of(node);
+    const detail =
+      estimate === undefined
+        ? ''
+        : ` (estimated ${micros(estimate.int8Ns)} in int8, ${micros(estimate.floatNs)} in float)`;
+    return {
+      node: nodeLabel(node),
+      reason: `int8 would not be faster here${detail}, by kernel cost table ${costTable.hash.slice(0, 12)}`,
+    };
+  });
+  return { plan: search.plan, skipped, estimate: { floatNs: costs.floatNs, int8Ns: search.cost } };
+}
+
+function micros(ns: number): string {
+  return `${(ns / 1000).toFixed(1)} µs`;
+}
+
+/** Greedy descent over the set of nodes left in float. */
+class Search {
+  readonly left = new Set<Node>();
+  plan: QuantPlan;
+  cost: number;
+  readonly #costs: PlanCosts;
+  readonly #planWithout: (left: ReadonlySet<Node>) => QuantPlan;
+
+  constructor(costs: PlanCosts, planWithout: (left: ReadonlySet<Node>) => QuantPlan, start: QuantPlan) {
+    this.#costs = costs;
+    this.#planWithout = planWithout;
+    this.plan = start;
+    this.cost = costs.total(start);
+  }
+
+  removeSlowNodes(suspects: readonly Node[]): void {
+    for (const node of suspects.slice(0, MAX_TRIALS)) this.#tryWithout([node], WORTHWHILE * this.#costs.floatNs);
+  }
+
+  removeSlowRegions(): void {
+    for (const region of regionsOf(this.plan)) this.#tryWithout(region, 0);
+  }
+
+  #tryWithout(nodes: readonly Node[], atLeast: number): void {
+    const left = new Set([...this.left, ...nodes]);
+    const plan = this.#planWithout(left);
+    const cost = this.#costs.total(plan);
+    if (cost > this.cost - atLeast) return;
+    nodes.forEach((node) => this.left.add(node));
+    this.plan = plan;
+    this.cost = cost;
+  }
+}
+
+/** Estimated times of a graph's quantizable part under a plan. */
+class PlanCosts {
+  readonly floatNs: number;
+  readonly #view: GraphView;
+  readonly #model: CostModel;
+  readonly #estimates = new Map<Node, Estimate>();
+
+  constructor(view: GraphView, candidates: Candidates, model: CostModel) {
+    this.#view = view;
+    this.#model = model;
+    let floatNs = 0;
+    for (const node of view.nodes) {
+      const estimate = this.#estimateNode(node, candidates.units.get(node));
+      if (estimate === undefined) continue;
+      this.#estimates.set(node, estimate);
+      floatNs += estimate.floatNs;
+    }
+    this.floatNs = floatNs;
+  }
+
+  of(node: Node): Estimate | undefined {
+    return this.#estimates.get(node);
+  }
+
+  /** Nodes of a plan that take longer in int8, the worst first. */
+  slowNodes(plan: QuantPlan): Node[] {
+    const slow = [...this.#estimates].filter(([node, { floatNs, int8Ns }]) => plan.units.has(node) && int8Ns > floatNs);
+    return slow.sort(([, a], [, b]) => b.int8Ns - b.floatNs - (a.int8Ns - a.floatNs)).map(([node]) => node);
+  }
+
+  total(plan: QuantPlan): number {
+    let sum = 0;
+    for (const [node, estimate] of this.#estimates) sum += plan.units.has(node) ? estimate.int8Ns : estimate.floatNs;
+    for (const value of plan.roots.keys()) sum += this.#boundary(value, plan);
+    return sum;
+  }
+
+  /** A QuantizeLinear where a float node made the value, a DequantizeLinear where one reads it: half a boundary each. */
+  #boundary(value: string, plan: QuantPlan): number {
+    const producer = this.#view.producerOf(value);
+    const madeAsCodes = producer !== undefined && plan.makesCodes(producer);
+    const readers = this.#view.readersOf(value);
+    const readInFloat =
+      this.#view.isOutput(value) || readers.some(({ node, inputIndex }) => inputIndex < 0 || !plan.units.has(node));
+    if (madeAsCodes && !readInFloat) return 0;
+    const beside = madeAsCodes ? [producer] : readers.map(({ node }) => node).filter((node) => plan.units.has(node));
+    const kernel = beside.some((node) => node.opType === 'Conv') ? 'conv-boundary' : 'boundary';
+    const workload = elementwiseWorkload(kernel, value, (name) => this.#view.sizesOf(name, ASSUMED_SIZE));
+    return workload === undefined ? 0 : (this.#model.estimate(workload)?.int8Ns ?? 0) / 2;
+  }
+
+  #estimateNode(node: Node, unit: ComputeUnit | undefined): Estimate | undefined {
+    const placement = placementOf(node);
+    if (placement === undefined) return undefined;
+    const sizesOf = (value: string): readonly number[] | undefined => this.#view.sizesOf(value, ASSUMED_SIZE);
+    if (unit === undefined) {
+      if (placement.kind !== 'moves' || placement.kernel === undefined) return undefined;
+      const workload = elementwiseWorkload(placement.kernel, node.outputs[0] ?? '', sizesOf);
+      return workload === undefined ? undefined : this.#model.estimate(workload);
+    }
+    const workload =
+      unit.placement.kind === 'pointwise'
+        ? elementwiseWorkload(unit.placement.kernel, node.outputs[0] ?? '', sizesOf)
+        : weightedWorkload(node, this.#operandDims(unit), { conv: 'conv', product: 'matmul' }, sizesOf);
+    return workload === undefined ? undefined : this.#model.estimate(workload);
+  }
+
+  /** The second operand's dimensions; of a batch of matrices only the last two take part in each product. */
+  #operandDims(unit: ComputeUnit): readonly number[] {
+    if (unit.weight !== undefined && unit.node.opType !== 'MatMul') return unit.weight.tensor.dims;
+    const right = unit.node.inputs[1] ?? '';
+    const dims = unit.weight?.tensor.dims ?? this.#view.sizesOf(right, ASSUMED_SIZE) ?? [1, 1];
+    return dims.slice(-2);
+  }
+}
+
+/** Compute units that are connected by values in codes. */
+function regionsOf(plan: QuantPlan): Node[][] {
+  const regionOfRoot = new Map<string, Set<Node>>();
+  const regions = new Set<Set<Node>>();
+  for (const [node, unit] of plan.units) {
+    if (unit.kind !== 'compute') continue;
+    const region = new Set<Node>([node]);
+    regions.add(region);
+    const values = unit.activations.map((index) => node.inputs[index] ?? '');
+    if (plan.makesCodes(node)) values.push(node.outputs[0] ?? '');
+    for (const value of values) {
+      const root = plan.roots.get(value) ?? value;
+      const other = regionOfRoot.get(root);
+      if (other !== undefined && other !== region) {
+        for (const member of other) region.add(member);
+        regions.delete(other);
+        for (const [name, of] of regionOfRoot) if (of === other) regionOfRoot.set(name, region);
+      }
+      regionOfRoot.set(root, region);
+    }
+  }
+  return [...regions].map((region) => [...region]);
+}
