@@ -50,7 +50,8 @@ function tensorType(code: number, label: string): DataType {
   return dataType;
 }
 
-function tensorDims(dims: readonly bigint[], label: string): number[] {
+/** @throws CompressionError MODEL_INVALID for a negative size, or sizes whose product no tensor can have */
+export function tensorDims(dims: readonly bigint[], label: string): number[] {
   let product = 1n;
   for (const dim of dims) {
     if (dim < 0n)

@@ -9,17 +9,18 @@ import {
 } from 'onnx-buf';
 import type { TrainingInfoProto } from 'onnx-buf';
 import { isExternal } from './messages.ts';
-import { decodeTensor, type ExternalResolver } from './decode-tensor.ts';
+import { decodeTensor, tensorDims, type ExternalResolver } from './decode-tensor.ts';
 
 /**
  * The IR keeps a sparse tensor as its message bytes, so nothing in it may point to a file: external values are read in.
- * Also checks both parts. @throws CompressionError as `decodeTensor`
+ * Also checks both parts and the dense dims. @throws CompressionError as `decodeTensor`
  */
 export function inlineSparse(
   proto: SparseTensorProto,
   where: string,
   external: ExternalResolver | undefined,
 ): SparseTensorProto {
+  tensorDims(proto.dims, where);
   const values = proto.values && decodeTensor(proto.values, `${where} values`, external);
   const indices = proto.indices && decodeTensor(proto.indices, `${where} indices`, external);
   if (values?.storage.kind !== 'external' && indices?.storage.kind !== 'external') return proto;

@@ -84,6 +84,13 @@ describe('tensors that cannot be', () => {
     refuses(modelBytes({ input: [{ name: 'x', type }] }), 'MODEL_INVALID', /input "x": element type 99/);
   });
 
+  it('a sparse tensor of negative or impossible dense size: MODEL_INVALID', () => {
+    const values = { name: 's', dims: [1n], dataType: 1, rawData: new Uint8Array(4) };
+    const indices = { dims: [1n], dataType: 7, rawData: new Uint8Array(8) };
+    refuses(modelBytes({ sparseInitializer: [{ values, indices, dims: [-5n] }] }), 'MODEL_INVALID', /"s".*negative/);
+    refuses(modelBytes({ sparseInitializer: [{ values, indices, dims: [2n ** 61n] }] }), 'MODEL_INVALID', /too large/);
+  });
+
   it('two initializers of one name: MODEL_INVALID', () => {
     const tensor = { name: 'w', dims: [0n], dataType: 1 };
     refuses(modelBytes({ initializer: [tensor, tensor] }), 'MODEL_INVALID', /"w" occurs twice/);

@@ -89,4 +89,12 @@ describe('summarizeModel', () => {
     });
     assert.equal(summarizeModel(model).parameters, 9);
   });
+
+  it('does not throw on a model that is not verified yet', () => {
+    const attributes = { N: 'ten', K: 2n ** 62n };
+    const nodes = [makeNode('MatMulNBits', ['x', 'w'], ['y'], { attributes, domain: 'com.microsoft' })];
+    const initializers = new Map([['w', Tensor.float('w', [1])]]);
+    const model = new Model({ opsetImports: new Map(), graph: new Graph({ name: 'g', nodes, initializers }) });
+    assert.equal(summarizeModel(model).parameters, 0);
+  });
 });
