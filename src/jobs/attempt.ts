@@ -46,8 +46,8 @@ export class ClaimedAttempt implements Attempt {
         ...progress,
         heartbeatAt: this.#core.timestamp(),
       }));
+      // No notification: workers answer one with a heartbeat. Progress is told by events.
       if (record === undefined) return 'lost';
-      this.#core.watch.changed(record.id);
       return record.status === 'canceling' ? 'cancel' : 'continue';
     });
   }

@@ -58,14 +58,15 @@ export class StoreJobClaims implements JobClaims {
     const { record } = claim;
     const nextEventId = record.attempt === 1 ? FIRST_STORED_EVENT : (await this.#core.events.lastId(record)) + 1;
     const attempt = new ClaimedAttempt(this.#core, claim, nextEventId);
-    attempt
-      .event('job.running', { status: 'running', attempt: record.attempt })
-      .catch((error: unknown) =>
-        this.#core.log.warn(
-          { event: 'job.event-failed', jobId: record.id, error: messageOf(error) },
-          'the event that the job runs was not written',
-        ),
+    try {
+      // Before the attempt does anything else: the id it takes is what an earlier attempt, still alive, stumbles over.
+      await attempt.event('job.running', { status: 'running', attempt: record.attempt });
+    } catch (error) {
+      this.#core.log.warn(
+        { event: 'job.event-failed', jobId: record.id, error: messageOf(error) },
+        'the event that the job runs was not written',
       );
+    }
     return attempt;
   }
 }
