@@ -1,5 +1,7 @@
 import type { Dimension } from '../value-type.ts';
 import { InferenceConflict, showShape, tensor, unknownDims, type InferRule, type RuleContext } from './rule.ts';
+import { allPositions, selectElements } from './tracked-elements.ts';
+import { fixedDims } from './value-arithmetic.ts';
 
 /** Gather: the axis of the data is replaced by the shape of the indices. */
 export const gather: InferRule = (context) => {
@@ -9,18 +11,27 @@ export const gather: InferRule = (context) => {
   if (data.length === 0) throw new InferenceConflict('data is a scalar, Gather needs rank 1 or more');
   const axis = context.axis(context.node.int('axis', 0), data.length);
   const shape = [...data.slice(0, axis), ...indices, ...data.slice(axis + 1)];
-  const values = data.length === 1 ? context.values(0) : undefined;
-  const picked = values === undefined ? undefined : context.values(1)?.map((index) => elementAt(values, index));
-  return [tensor(type, shape, picked)];
+  return [tensor(type, shape, gatheredValues(context, axis))];
 };
 
-function elementAt(values: readonly Dimension[], index: Dimension): Dimension {
-  if (typeof index !== 'number') return null;
-  const at = index < 0 ? index + values.length : index;
-  if (at < 0 || at >= values.length) {
-    throw new InferenceConflict(`index ${index} is out of range for ${values.length} elements`);
+function gatheredValues(context: RuleContext, axis: number): Dimension[] | undefined {
+  const [values, indices, dims] = [context.values(0), context.values(1), fixedDims(context.shape(0))];
+  if (values === undefined || indices === undefined || dims === undefined) return undefined;
+  const size = dims[axis] ?? 0;
+  const positions = indices.map((index): number | null => {
+    if (typeof index !== 'number') return null;
+    const at = index < 0 ? index + size : index;
+    if (at < 0 || at >= size) throw new InferenceConflict(`index ${index} is out of range for ${size} elements`);
+    return at;
+  });
+  if (positions.every((position) => position !== null)) {
+    return selectElements(
+      values,
+      dims,
+      dims.map((own, at) => (at === axis ? positions : allPositions(own))),
+    );
   }
-  return values[at] ?? null;
+  return dims.length === 1 ? positions.map((at) => (at === null ? null : (values[at] ?? null))) : undefined;
 }
 
 /** GatherElements: the shape of the indices. */

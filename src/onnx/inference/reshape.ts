@@ -1,5 +1,15 @@
 import type { Dimension, Shape } from '../value-type.ts';
-import { InferenceConflict, showShape, tensor, unknownDims, type InferRule, type RuleContext } from './rule.ts';
+import {
+  InferenceConflict,
+  MAX_TRACKED_ELEMENTS,
+  showShape,
+  tensor,
+  unknownDims,
+  type InferRule,
+  type RuleContext,
+} from './rule.ts';
+import { allPositions, selectElements, transposeElements } from './tracked-elements.ts';
+import { expandElements, fixedDims } from './value-arithmetic.ts';
 
 /** Reshape: the target comes from an attribute (opset 1) or input 1; 0 copies, -1 takes the rest. */
 export const reshape: InferRule = (context) => {
@@ -80,17 +90,15 @@ export const transpose: InferRule = (context) => {
   const type = context.elementType(0);
   const given = context.node.ints('perm');
   if (data === undefined) return [tensor(type, given === undefined ? undefined : unknownDims(given.length))];
-  const perm = given ?? data.map((_, axis) => data.length - 1 - axis);
+  const perm =
+    given?.map((axis) => context.axis(axis, data.length, 'perm')) ?? data.map((_, axis) => data.length - 1 - axis);
   if (perm.length !== data.length || new Set(perm).size !== perm.length) {
     throw new InferenceConflict(`perm [${perm.join(', ')}] does not fit ${showShape(data)}`);
   }
-  return [
-    tensor(
-      type,
-      perm.map((axis) => data[context.axis(axis, data.length, 'perm')] ?? null),
-      data.length <= 1 ? context.values(0) : undefined,
-    ),
-  ];
+  const shape = perm.map((axis) => data[axis] ?? null);
+  const [values, dims] = [context.values(0), fixedDims(data)];
+  const isFollowed = values !== undefined && dims !== undefined;
+  return [tensor(type, shape, isFollowed ? transposeElements(values, dims, perm) : undefined)];
 };
 
 export const squeeze: InferRule = (context) => {
@@ -142,7 +150,8 @@ export const expand: InferRule = (context) => {
     const rank = typeof length === 'number' && data !== undefined ? Math.max(length, data.length) : undefined;
     return [tensor(type, rank === undefined ? undefined : unknownDims(rank))];
   }
-  return [tensor(type, broadcastTo(context, data, wanted))];
+  const shape = broadcastTo(context, data, wanted);
+  return [tensor(type, shape, expandElements(context.values(0), data, shape))];
 };
 
 function broadcastTo(context: RuleContext, data: Shape, wanted: Shape): Shape {
@@ -167,13 +176,20 @@ export const tile: InferRule = (context) => {
   if (repeats.length !== data.length) {
     throw new InferenceConflict(`repeats has ${repeats.length} values, input is ${showShape(data)}`);
   }
-  return [
-    tensor(
-      type,
-      data.map((size, axis) => context.symbols.multiply(size, repeats[axis] ?? null)),
-    ),
-  ];
+  const shape = data.map((size, axis) => context.symbols.multiply(size, repeats[axis] ?? null));
+  return [tensor(type, shape, tiledValues(context, data, repeats))];
 };
+
+function tiledValues(context: RuleContext, data: Shape, repeats: readonly Dimension[]): Dimension[] | undefined {
+  const [values, dims, times] = [context.values(0), fixedDims(data), fixedDims(repeats)];
+  if (values === undefined || dims === undefined || times === undefined) return undefined;
+  if (values.length * times.reduce((product, count) => product * count, 1) > MAX_TRACKED_ELEMENTS) return undefined;
+  const indices = dims.map((size, axis) => {
+    const positions = allPositions(size);
+    return Array.from({ length: times[axis] ?? 1 }, () => positions).flat();
+  });
+  return selectElements(values, dims, indices);
+}
 
 /** DepthToSpace: [N, C, H, W] -> [N, C/b^2, H*b, W*b]. */
 export const depthToSpace: InferRule = (context) => {

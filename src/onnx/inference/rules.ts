@@ -16,6 +16,7 @@ import { MICROSOFT_RULES } from './microsoft.ts';
 import { ML_RULES } from './ml.ts';
 import { recurrent } from './recurrent.ts';
 import { tensor, type InferRule } from './rule.ts';
+import { slice } from './slice.ts';
 import { binaryOperations as on, unaryOperations as each } from './value-arithmetic.ts';
 
 const SAME_AS_FIRST = [
@@ -151,7 +152,7 @@ const DEFAULT_RULES: Readonly<Record<string, InferRule>> = {
   SequenceMap: controlFlow.sequenceMap,
   Shape: constants.shapeOf,
   Size: constants.sizeOf,
-  Slice: joining.slice,
+  Slice: slice,
   Softmax: normalization.alongAxis,
   SoftmaxCrossEntropyLoss: normalization.crossEntropyLoss,
   SpaceToDepth: reshaping.spaceToDepth,
