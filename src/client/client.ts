@@ -177,6 +177,11 @@ export class TersorClient {
     return this.#json('GET', `/v1/jobs/${encodeURIComponent(id)}/report`, { query: { format: 'json' } });
   }
 
+  /** The run's log: JSON lines. */
+  async logs(id: string): Promise<string> {
+    return (await this.#call('GET', `/v1/jobs/${encodeURIComponent(id)}/logs`)).text();
+  }
+
   async artifacts(id: string): Promise<readonly ArtifactResource[]> {
     return (await this.#json<Page<ArtifactResource>>('GET', `/v1/jobs/${encodeURIComponent(id)}/artifacts`)).items;
   }
