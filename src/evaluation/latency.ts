@@ -190,14 +190,18 @@ function measured(run: Run, threads: number, batch: number): MeasuredLatency {
 
 function histogramOf(sorted: Float64Array): Latency['histogram'] {
   const fromMs = sorted[0] ?? 0;
-  // A few stragglers would squeeze the rest into one bin; they go into the last one.
+  // A few stragglers would squeeze the rest into one bin, so they are only counted.
   const toMs = Math.max(quantile(sorted, 0.95), fromMs + 1e-6);
   const counts = new Array<number>(HISTOGRAM_BINS).fill(0);
+  let above = 0;
   for (const time of sorted) {
-    const bin = Math.min(HISTOGRAM_BINS - 1, Math.floor(((time - fromMs) / (toMs - fromMs)) * HISTOGRAM_BINS));
-    counts[bin] = (counts[bin] ?? 0) + 1;
+    if (time > toMs) above += 1;
+    else {
+      const bin = Math.min(HISTOGRAM_BINS - 1, Math.floor(((time - fromMs) / (toMs - fromMs)) * HISTOGRAM_BINS));
+      counts[bin] = (counts[bin] ?? 0) + 1;
+    }
   }
-  return { fromMs, toMs, counts };
+  return { fromMs, toMs, counts, above };
 }
 
 /**

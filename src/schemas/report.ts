@@ -62,8 +62,8 @@ export const Latency = z.object({
   coldStartMs: z.number().describe('Creating the session and the first run'),
   coefficientOfVariation: z.number().describe('Of the medians of the blocks: how steady the machine was'),
   histogram: z
-    .object({ fromMs: z.number(), toMs: z.number(), counts: z.array(Count) })
-    .describe('Runs by time, in equal bins; the last bin also holds everything above'),
+    .object({ fromMs: z.number(), toMs: z.number(), counts: z.array(Count), above: Count })
+    .describe('Runs by time, in equal bins up to the 95th percentile; `above` are the rest'),
 });
 export type Latency = z.infer<typeof Latency>;
 

@@ -47,13 +47,21 @@ const ENTITIES: Readonly<Record<string, string>> = {
 
 /** Text for element content and quoted attributes: shortened, control and direction characters made visible, entities. */
 export function escapeText(text: string): string {
-  return shorten(text)
-    .replace(INVISIBLE, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`)
+  return escapeWhole(shorten(text));
+}
+
+/** The same for text of our own making that is long on purpose; the line breaks of `preformatted` text stay. */
+export function preformatted(text: string): Markup {
+  return new Markup(text.split('\n').map(escapeWhole).join('\n'));
+}
+
+function escapeWhole(text: string): string {
+  return text
+    .replace(/[\p{Cc}\p{Cf}\p{Cs}\u2028\u2029]/gu, visible)
     .replace(/[&<>"']/g, (character) => ENTITIES[character] ?? '');
 }
 
-/** Control characters (terminal escapes, newlines), direction overrides, and halves of a cut surrogate pair. */
-const INVISIBLE = new RegExp(
-  '[\\u0000-\\u001f\\u007f-\\u009f\\u200b-\\u200f\\u2028-\\u202e\\u2066-\\u2069\\ufeff]|[\\ud800-\\udbff](?![\\udc00-\\udfff])|(?<![\\ud800-\\udbff])[\\udc00-\\udfff]',
-  'g',
-);
+/** Control characters (terminal escapes, newlines), direction overrides and half surrogate pairs, as their code. */
+function visible(character: string): string {
+  return `\\u{${(character.codePointAt(0) ?? 0).toString(16)}}`;
+}

@@ -1,17 +1,45 @@
+import { createHash } from 'node:crypto';
 import type { Report } from '../../schemas/report.ts';
-import { html } from './markup.ts';
+import { environmentSection, glossarySection, stepsSection } from './detail-sections.ts';
+import { accuracySection, layersSection, speedSection } from './measurement-sections.ts';
+import { html, Markup } from './markup.ts';
+import { STYLE } from './style.ts';
+import { adviceSection, cardsSection, constraintsSection, headerSection } from './summary-sections.ts';
+import { tableSection } from './table-section.ts';
 
-/** The report as one self-contained page for people. */
-export function renderHtml(report: Report): string {
+/**
+ * The report as one page for people: no script, no request to anywhere, its own style sheet by hash the only thing its
+ * content security policy allows. Every string of the report is escaped and shortened.
+ *
+ * @param describePass - a sentence on what a pass does, by its name; passes without one get none
+ */
+export function renderHtml(
+  report: Report,
+  describePass: (name: string) => string | undefined = () => undefined,
+): string {
+  const styleHash = createHash('sha256').update(STYLE).digest('base64');
+  const policy = `default-src 'none'; style-src 'sha256-${styleHash}'; base-uri 'none'; form-action 'none'`;
   return html`<!doctype html>
     <html lang="en">
       <head>
         <meta charset="utf-8" />
-        <title>Compression report</title>
+        ${new Markup(`<meta http-equiv="Content-Security-Policy" content="${policy}">`)}
+        <meta name="viewport" content="width=device-width, initial-scale=1" />
+        <meta name="referrer" content="no-referrer" />
+        <title>Compression report${report.job === null ? '' : ` · ${report.job}`}</title>
+        ${new Markup(`<style>${STYLE}</style>`)}
       </head>
       <body>
-        <h1>${report.headline}</h1>
-        <pre>${JSON.stringify(report.comparison)}</pre>
+        ${headerSection(report)}
+        <main>
+          ${cardsSection(report)} ${constraintsSection(report)} ${adviceSection(report)} ${tableSection(report)}
+          ${accuracySection(report)} ${speedSection(report)} ${layersSection(report)}
+          ${stepsSection(report, describePass)} ${environmentSection(report)} ${glossarySection()}
+          <footer>
+            Report version ${report.version}. The same data as JSON: <code>report.json</code>, or
+            <code>GET /v1/jobs/…/report</code>.
+          </footer>
+        </main>
       </body>
-    </html>`.text;
+    </html> `.text;
 }
