@@ -15,6 +15,10 @@ const MAX_NAME_LENGTH = 200;
 export class SymbolTable {
   readonly #polynomials = new Map<string, Polynomial>();
   readonly #taken = new Set<string>();
+  /** Operands of the atoms `min(…)`, `max(…)`, `broadcast(…)`, so that nested ones become one. */
+  readonly #operands = new Map<string, { readonly operator: string; readonly sizes: readonly (number | string)[] }>();
+  /** What the atoms `floor(…/n)` divide, so that nested ones become one. */
+  readonly #quotients = new Map<string, { readonly numerator: Polynomial; readonly divisor: number }>();
 
   readonly #fresh = new Set<string>();
 
@@ -86,8 +90,24 @@ export class SymbolTable {
     for (const coefficient of rest.values()) common = greatestCommonDivisor(common, coefficient);
     const reduced = new Map([...rest].map(([monomial, coefficient]) => [monomial, coefficient / common] as const));
     if (reduced.size === 1 && reduced.has('')) return this.#dimensionOf(whole); // 0 <= constant rest < divisor
-    const atom = bounded(`floor(${parenthesized(reduced)}/${divisor / common})`);
+    const atom = this.#floorAtom(reduced, divisor / common);
     return atom === null ? null : this.add(this.#dimensionOf(whole), atom);
+  }
+
+  /** floor(numerator / divisor) as one symbol; floor((floor(p/q) + c)/n) is floor((p + c*q)/(q*n)). */
+  #floorAtom(numerator: Polynomial, divisor: number): Dimension {
+    const [inner, ...others] = [...numerator].filter(([monomial]) => monomial !== '');
+    if (inner !== undefined && others.length === 0 && inner[1] === 1) {
+      const quotient = this.#quotients.get(inner[0]);
+      if (quotient !== undefined) {
+        const offset = (numerator.get('') ?? 0) * quotient.divisor;
+        const whole = linear(quotient.numerator, new Map(offset === 0 ? [] : [['', offset]]), 1);
+        return this.floorDivide(this.#dimensionOf(whole), quotient.divisor * divisor);
+      }
+    }
+    const atom = bounded(`floor(${parenthesized(numerator)}/${divisor})`);
+    if (atom !== null) this.#quotients.set(atom, { numerator, divisor });
+    return atom;
   }
 
   /** Rounds up; `divisor` > 0. */
@@ -127,18 +147,50 @@ export class SymbolTable {
     if (typeof a === 'number') return typeof b === 'number' ? undefined : a;
     if (typeof b === 'number') return b;
     if (a === null || b === null) return null;
-    const [first, second] = a < b ? [a, b] : [b, a];
-    return bounded(`broadcast(${first}, ${second})`);
+    return this.#joined('broadcast', [a, b]);
   }
 
-  #extreme(name: string, a: Dimension, b: Dimension, of: (x: number, y: number) => number): Dimension {
+  /** `operator(…)` over all operands, nested ones of the same operator flattened, sorted, each once. */
+  #joined(operator: 'min' | 'max' | 'broadcast', sizes: readonly (number | string)[]): Dimension {
+    const flat = new Set<number | string>();
+    for (const size of sizes) {
+      const nested = typeof size === 'string' ? this.#operands.get(size) : undefined;
+      for (const operand of nested?.operator === operator ? nested.sizes : [size]) flat.add(operand);
+    }
+    const numbers = [...flat].filter((size) => typeof size === 'number');
+    const symbols = [...flat].filter((size) => typeof size === 'string').sort();
+    const fixed = numbers.length === 0 ? [] : [operator === 'min' ? Math.min(...numbers) : Math.max(...numbers)];
+    const [smallest] = fixed;
+    if (symbols.length === 0) return smallest ?? null;
+    // Declared sizes are at least 1; derived and data-dependent ones may be less.
+    if (smallest === 1 && symbols.every((symbol) => this.#isDeclared(symbol))) {
+      if (operator === 'min') return 1;
+      fixed.length = 0;
+    }
+    const operands = [...fixed, ...symbols];
+    const [only = null] = operands;
+    if (operands.length === 1) return only;
+    const atom = bounded(`${operator}(${operands.join(', ')})`);
+    if (atom !== null) this.#operands.set(atom, { operator, sizes: operands });
+    return atom;
+  }
+
+  #isDeclared(symbol: string): boolean {
+    return (
+      !this.#fresh.has(symbol) &&
+      !this.#polynomials.has(symbol) &&
+      !this.#operands.has(symbol) &&
+      !this.#quotients.has(symbol)
+    );
+  }
+
+  #extreme(name: 'min' | 'max', a: Dimension, b: Dimension, of: (x: number, y: number) => number): Dimension {
     if (a === b) return a;
     if (typeof a === 'number' && typeof b === 'number') return of(a, b);
     if (a === null || b === null) return null;
     const difference = this.subtract(a, b);
     if (typeof difference === 'number') return of(difference, 0) === difference ? a : b;
-    const [first, second] = String(a) < String(b) ? [a, b] : [b, a];
-    return bounded(`${name}(${first}, ${second})`);
+    return this.#joined(name, [a, b]);
   }
 
   #combine(a: Dimension, b: Dimension, with_: (p: Polynomial, q: Polynomial) => Polynomial): Dimension {
