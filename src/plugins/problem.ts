@@ -62,6 +62,24 @@ export function toCompressionError(error: unknown): CompressionError {
   return new CompressionError('INTERNAL', 'unexpected error', { cause: error });
 }
 
+const LINGER_MS = 5000;
+
+/**
+ * After a refusal in the middle of an upload Node reads the rest and drops it, so that the client gets to the answer
+ * instead of a reset; a client that does not stop is cut off.
+ */
+function endUnreadBody(reply: FastifyReply): void {
+  const { raw } = reply.request;
+  if (raw.complete) return;
+  reply.raw.once('finish', () => {
+    const timer = setTimeout(() => {
+      if (!raw.complete) raw.destroy();
+    }, LINGER_MS);
+    timer.unref();
+    raw.once('close', () => clearTimeout(timer));
+  });
+}
+
 /** The one writer of errors. */
 export async function sendProblem(reply: FastifyReply, error: CompressionError): Promise<void> {
   const problem = problemOf(error, reply.request.id === '' ? undefined : `urn:request:${reply.request.id}`);
@@ -78,6 +96,7 @@ export async function sendProblem(reply: FastifyReply, error: CompressionError):
   ])
     reply.removeHeader(name);
   reply.header('cache-control', 'no-store');
+  endUnreadBody(reply);
   await reply
     .code(problem.status)
     .type(PROBLEM_TYPE)

@@ -3,6 +3,8 @@ import { parentPort } from 'node:worker_threads';
 import { describeDataset } from '../data/open-dataset.ts';
 import { CompressionError, messageOf } from '../errors.ts';
 import { decodeModel } from '../onnx/codec/decode.ts';
+import { repairModel } from '../onnx/verify/repair-model.ts';
+import { verifyModel } from '../onnx/verify/verify-model.ts';
 import type { ExternalFile } from '../onnx/tensor.ts';
 import type { InspectionReply, InspectionTask } from './inspection.ts';
 import { summarize } from './model-summary.ts';
@@ -58,6 +60,8 @@ async function inspect(task: InspectionTask): Promise<InspectionReply> {
         'MODEL_EXTERNAL_DATA',
         `"${location}" was uploaded, but no tensor of the model lies in it`,
       );
+  repairModel(model);
+  verifyModel(model);
   return { kind: 'model', summary: summarize(model) };
 }
 

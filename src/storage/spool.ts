@@ -1,9 +1,8 @@
 import { createHash } from 'node:crypto';
-import { createReadStream, createWriteStream } from 'node:fs';
-import { mkdir, mkdtemp, readdir, rm, stat } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
-import { Transform, type Readable } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
+import { createReadStream } from 'node:fs';
+import { mkdir, mkdtemp, open, readdir, rm, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Readable } from 'node:stream';
 import { CompressionError } from '../errors.ts';
 
 const PREFIX = 'upload-';
@@ -39,44 +38,60 @@ export class Spool {
   }
 
   /**
-   * @param name - path inside the folder, made or checked by us
-   * @throws CompressionError PAYLOAD_TOO_LARGE, or BAD_REQUEST when the sender stops half-way
+   * @param name - file name, made or checked by us
+   * @throws CompressionError PAYLOAD_TOO_LARGE; BAD_REQUEST when the sender stops half-way; REQUEST_TIMEOUT, DISK_FULL
    */
   async take(name: string, body: Readable, limits: SpoolLimits): Promise<SpooledFile> {
     const path = join(this.folder, name);
-    await mkdir(dirname(path), { recursive: true });
     const hash = createHash('sha256');
     let bytes = 0;
-    const meter = new Transform({
-      transform(chunk: Buffer, _encoding, done) {
-        bytes += chunk.byteLength;
-        if (bytes > limits.maxBytes) {
-          done(new CompressionError('PAYLOAD_TOO_LARGE', `The upload is larger than ${limits.maxBytes} bytes`));
-          return;
-        }
-        idle.refresh();
-        hash.update(chunk);
-        done(null, chunk);
-      },
-    });
-    const idle = setTimeout(() => {
-      meter.destroy(new CompressionError('BAD_REQUEST', `No byte of the upload came for ${limits.idleMs} ms`));
-    }, limits.idleMs);
     try {
-      await pipeline(body, meter, createWriteStream(path, { flags: 'wx', mode: 0o600 }));
+      const file = await open(path, 'wx', 0o600);
+      try {
+        for await (const chunk of chunksOf(body, limits.idleMs)) {
+          bytes += chunk.byteLength;
+          if (bytes > limits.maxBytes)
+            throw new CompressionError('PAYLOAD_TOO_LARGE', `The upload is larger than ${limits.maxBytes} bytes`);
+          hash.update(chunk);
+          await file.writeFile(chunk);
+        }
+      } finally {
+        await file.close();
+      }
     } catch (error) {
       if (error instanceof CompressionError) throw error;
       if (hasCode(error, 'ENOSPC'))
         throw new CompressionError('DISK_FULL', 'No space left for uploads', { cause: error });
       throw new CompressionError('BAD_REQUEST', 'The upload ended before it was complete', { cause: error });
-    } finally {
-      clearTimeout(idle);
     }
     return { path, bytes, sha256: hash.digest('hex'), open: () => createReadStream(path) };
   }
 
   async dispose(): Promise<void> {
     await rm(this.folder, { recursive: true, force: true });
+  }
+}
+
+/**
+ * The chunks of a stream, as long as one comes at least every `idleMs`. Leaving early does not destroy the stream: with
+ * a request that would close the socket, and the answer that says why could not be sent.
+ */
+async function* chunksOf(body: Readable, idleMs: number): AsyncGenerator<Buffer> {
+  const chunks: AsyncIterator<Buffer> = body.iterator({ destroyOnReturn: false });
+  for (;;) {
+    let timer: NodeJS.Timeout | undefined;
+    const idle = new Promise<never>((_resolve, reject) => {
+      timer = setTimeout(() => {
+        reject(new CompressionError('REQUEST_TIMEOUT', `No byte of the upload came for ${idleMs} ms`));
+      }, idleMs);
+    });
+    try {
+      const next = await Promise.race([chunks.next(), idle]);
+      if (next.done === true) return;
+      yield next.value;
+    } finally {
+      clearTimeout(timer);
+    }
   }
 }
 
