@@ -41,9 +41,10 @@ export function failureOf(error: unknown): S3Failure {
   };
 }
 
+/** By name, not by status 404: that also stands for a bucket, an upload or a key id that is not there. */
 export function isMissing(error: unknown): boolean {
-  const { name, status } = failureOf(error);
-  return name === 'NoSuchKey' || name === 'NotFound' || (status === 404 && name !== 'NoSuchBucket');
+  const { name } = failureOf(error);
+  return name === 'NoSuchKey' || name === 'NotFound';
 }
 
 export function isPreconditionFailed(error: unknown): boolean {
@@ -100,7 +101,7 @@ export function s3Error(error: unknown, action: string, input = false): unknown 
   const advice =
     name === 'RequestTimeTooSkewed'
       ? "; this machine's clock is off by more than 15 minutes: set it"
-      : PERMANENT.has(name)
+      : PERMANENT.has(name) || (status !== undefined && status >= 400 && status <= 404)
         ? '; check S3_BUCKET, S3_REGION, S3_ENDPOINT and the credentials'
         : '';
   return new CompressionError('OBJECT_STORE_UNAVAILABLE', `cannot ${action}: ${said}${advice}`, {

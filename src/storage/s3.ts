@@ -297,6 +297,8 @@ interface OpenBody {
 function openBody(answer: GetObjectCommandOutput): OpenBody {
   const stream = answer.Body;
   if (!(stream instanceof Readable)) throw new CompressionError('INTERNAL', 'a GetObject answer has no body stream');
+  // It may break before its reader begins; the reader meets the error then, and no unheard event ends the process.
+  stream.on('error', () => undefined);
   return {
     stream,
     bytes: defined(answer.ContentLength, 'Content-Length of a GetObject answer'),
