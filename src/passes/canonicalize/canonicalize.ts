@@ -7,12 +7,13 @@ import { HIGHEST_OPSET, LOWEST_OPSET } from '../../onnx/upgrade/adapters.ts';
 import { raiseIrVersion } from '../../onnx/upgrade/ir-version.ts';
 import { DEFAULT_OPSET, upgradeOpset } from '../../onnx/upgrade/upgrade-opset.ts';
 import { definePass, type PassContext, type PassResult, type Skipped } from '../pass.ts';
-import { liftConstants, shareInitializers } from './constants.ts';
+import { liftConstants } from './constants.ts';
 import { removeDeadCode } from './dead-code.ts';
 import { foldBatchNormalizations } from './fold-batch-normalization.ts';
 import { foldConstants } from './fold-constants.ts';
 import { removeIdentities } from './identities.ts';
 import { overridableInitializers, scopesOf, type Workspace } from './scope.ts';
+import { shareInitializers } from './share-initializers.ts';
 import { sortNodes } from './sort-nodes.ts';
 
 const OptionsSchema = z.strictObject({
@@ -82,6 +83,8 @@ async function canonicalizeModel(model: Model, options: Options, context: PassCo
     changes += await oneRound(model, options, { context, skipped, counts });
     context.progress(Math.min(0.9, (round + 1) / 4));
   }
+  const shared = shareInitializers(workspaceOf(model));
+  changes += shared;
   skipped.unshift(...upgrade.skipped);
   const overridable = [...overridableInitializers(model)];
   return {
@@ -97,6 +100,7 @@ async function canonicalizeModel(model: Model, options: Options, context: PassCo
       opset: { from: upgrade.from, to: upgrade.to, nodesRewritten: upgrade.changed },
       nodes: { before: nodesBefore, after: model.graph.nodes.length },
       initializersFrozen: frozen,
+      initializersShared: shared,
       ...counts,
     },
   };
@@ -127,7 +131,6 @@ async function oneRound(
       skipped.push(...reasons);
     }
     count('deadCodeRemoved', removeDeadCode(scope));
-    count('initializersShared', shareInitializers(scope, workspace));
   }
   return changes;
 }

@@ -1,5 +1,5 @@
 import { CompressionError, messageOf } from '../../errors.ts';
-import { byteLengthOf, type DataType } from '../../onnx/data-type.ts';
+import { byteLengthOf, isFloatType, type DataType } from '../../onnx/data-type.ts';
 import { Graph, outerNames } from '../../onnx/graph.ts';
 import { Model } from '../../onnx/model.ts';
 import { elementCount, type NdArray } from '../../onnx/nd-array.ts';
@@ -44,8 +44,8 @@ const FETCHABLE: ReadonlySet<DataType> = new Set<DataType>([
 interface Cluster {
   readonly nodes: readonly Node[];
   readonly refused: readonly Skipped[];
-  /** Bytes by which the file would grow. */
-  readonly growth: number;
+  /** Bytes by which the constants grow, at the worst moment while the nodes run in order. */
+  readonly peakGrowth: number;
   readonly work: number;
 }
 
@@ -67,7 +67,7 @@ export async function foldConstants(
   const total = limits.valueBytes * TOTAL_FACTOR;
   const cluster = [limits.valueBytes, Math.min(SMALL_BYTES, limits.valueBytes), 0]
     .map((bytes) => finder.find(bytes))
-    .find(({ growth, work }) => growth <= total && work <= TOTAL_WORK_LIMIT);
+    .find(({ peakGrowth, work }) => peakGrowth <= total && work <= TOTAL_WORK_LIMIT);
   if (cluster === undefined) {
     skipped.push({ node: scope.graph.name, reason: 'folding its constants would take too much work' });
     return known;
@@ -150,12 +150,13 @@ class ClusterFinder {
     const refused: Skipped[] = [];
     const made = new Map<string, { readonly type: DataType; readonly dims: readonly number[] }>();
     let growth = 0;
+    let peakGrowth = 0;
     let work = 0;
     for (const node of this.#scope.graph.nodes) {
       if (node.domain !== '' || !FOLDABLE_OPERATORS.has(node.opType)) continue;
       if (node.outputs.some((name) => this.#outputs.has(name) || this.#reads.isReturned(name))) continue;
       const inputs = this.#inputsOf(node, made);
-      if (inputs === undefined) continue;
+      if (inputs === undefined || !this.#dividesSafely(node)) continue;
       const outputs = this.#outputsOf(node);
       if (typeof outputs === 'string') {
         refused.push({ node: describeNode(node), reason: outputs });
@@ -176,9 +177,10 @@ class ClusterFinder {
       for (const { name, type, dims } of outputs) made.set(name, { type, dims });
       nodes.push(node);
       growth += bytes - freed;
+      peakGrowth = Math.max(peakGrowth, growth);
       work += steps;
     }
-    return { nodes, refused, growth, work };
+    return { nodes, refused, peakGrowth, work };
   }
 
   /** Types of the inputs when all of them are constants or made by the cluster; undefined otherwise. */
@@ -194,6 +196,15 @@ class ClusterFinder {
       inputs.push({ ...value, bytes, freedBytes: dies ? bytes : 0 });
     }
     return inputs;
+  }
+
+  /** An integer division by zero ends the process. A divisor that is computed here is looked at in the next round. */
+  #dividesSafely(node: Node): boolean {
+    if (node.opType !== 'Div' && node.opType !== 'Mod') return true;
+    const type = this.#workspace.typeOf(this.#scope, node.outputs[0] ?? '');
+    if (type?.kind === 'tensor' && isFloatType(type.elementType)) return true;
+    const divisor = this.#names.constant(node.inputs[1])?.toArray();
+    return divisor !== undefined && divisor.type !== 'string' && !divisor.data.some((value) => Number(value) === 0);
   }
 
   #outputsOf(node: Node): { name: string; type: DataType; dims: readonly number[] }[] | string {
