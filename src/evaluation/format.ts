@@ -32,6 +32,7 @@ export function formatMs(ms: number): string {
 
 /** A share 0..1 as `92.03 %`. */
 export function formatShare(share: number): string {
+  if (share === 0 || share === 1) return `${100 * share} %`;
   return `${(100 * share).toFixed(2)} %`;
 }
 

@@ -191,7 +191,7 @@ function measured(run: Run, threads: number, batch: number): MeasuredLatency {
 function histogramOf(sorted: Float64Array): Latency['histogram'] {
   const fromMs = sorted[0] ?? 0;
   // A few stragglers would squeeze the rest into one bin, so they are only counted.
-  const toMs = Math.max(quantile(sorted, 0.95), fromMs + 1e-6);
+  const toMs = Math.max(Math.min(quantile(sorted, 0.95), 2 * quantile(sorted, 0.5)), fromMs + 1e-6);
   const counts = new Array<number>(HISTOGRAM_BINS).fill(0);
   let above = 0;
   for (const time of sorted) {

@@ -63,7 +63,7 @@ export const Latency = z.object({
   coefficientOfVariation: z.number().describe('Of the medians of the blocks: how steady the machine was'),
   histogram: z
     .object({ fromMs: z.number(), toMs: z.number(), counts: z.array(Count), above: Count })
-    .describe('Runs by time, in equal bins up to the 95th percentile; `above` are the rest'),
+    .describe('Runs by time, in equal bins up to the 95th percentile or twice the median; `above` are the rest'),
 });
 export type Latency = z.infer<typeof Latency>;
 

@@ -14,7 +14,9 @@ export function barPair(before: number, after: number, texts: readonly [string, 
   </svg>`;
 }
 
+/** Units of a chart that takes half of the page, and of one that takes all of it: text comes out equally large. */
 const WIDTH = 520;
+const WIDE = 1000;
 
 function xAxis(x: Scale, at: readonly number[], y: number, text: (value: number) => string): Markup[] {
   return at.map(
@@ -24,31 +26,40 @@ function xAxis(x: Scale, at: readonly number[], y: number, text: (value: number)
   );
 }
 
+/** What of a distribution is worth drawing: up to the last bin with 1 % of the peak. The rest would be an empty tail. */
+export function drawnRuns({ histogram: { fromMs, toMs, counts, above } }: Latency): { toMs: number; hidden: number } {
+  const peak = Math.max(...counts, 1);
+  const bins = Math.max(1, counts.findLastIndex((count) => count >= peak / 100) + 1);
+  let hidden = above;
+  for (const count of counts.slice(bins)) hidden += count;
+  return { toMs: fromMs + ((toMs - fromMs) / counts.length) * bins, hidden };
+}
+
 /** Distribution of run times: one area a model on one time axis, each scaled to its own peak; the line is the median. */
 export function latencyChart(before: Latency, after: Latency): Markup {
   const height = 210;
   const base = height - 30;
   const all = [before.histogram, after.histogram];
   const from = Math.min(...all.map(({ fromMs }) => fromMs));
-  const to = Math.max(...all.map(({ toMs }) => toMs));
+  const to = Math.max(...[before, after].map((latency) => drawnRuns(latency).toMs));
   const pad = (to - from) * 0.04 || to * 0.05;
   const domain: [number, number] = [Math.max(0, from - pad), to + pad];
-  const x = linearScale(domain, [8, WIDTH - 8]);
+  const x = linearScale(domain, [8, WIDE - 8]);
   const at = ticks(...domain, 6);
   const series: readonly [Latency, 'before' | 'after'][] = [
     [before, 'before'],
     [after, 'after'],
   ];
   return html`<svg
-    viewBox="0 0 ${WIDTH} ${height}"
+    viewBox="0 0 ${WIDE} ${height}"
     role="img"
     aria-label="Run times: before ${formatMs(before.p50Ms)}, after ${formatMs(after.p50Ms)} at the median"
   >
     ${xAxis(x, at, base, (value) => tickText(value, at))}
-    <line class="axis" x1="8" x2="${WIDTH - 8}" y1="${base}" y2="${base}" />
+    <line class="axis" x1="8" x2="${WIDE - 8}" y1="${base}" y2="${base}" />
     ${series.map(([latency, kind]) => areaOf(latency, kind, x, base))}
     ${series.map(([latency, kind], index) => medianMark(latency, kind, { x, base, y: 16 + 15 * index }))}
-    <text x="${WIDTH - 8}" y="${height - 1}" text-anchor="end">milliseconds a run</text>
+    <text x="${WIDE - 8}" y="${height - 1}" text-anchor="end">milliseconds a run</text>
   </svg>`;
 }
 
@@ -58,15 +69,17 @@ function areaOf(latency: Latency, kind: string, x: Scale, base: number): Markup 
   const binMs = (toMs - fromMs) / counts.length;
   const y = (count: number): number => base - (count / peak) * (base - 46);
   let path = `M${px(x(fromMs))} ${base}`;
+  const end = drawnRuns(latency).toMs;
   for (const [bin, count] of counts.entries()) {
+    if (fromMs + (bin + 0.5) * binMs > end) break;
     path += `L${px(x(fromMs + bin * binMs))} ${px(y(count))}L${px(x(fromMs + (bin + 1) * binMs))} ${px(y(count))}`;
   }
-  return html`<path class="${kind}-area" d="${new Markup(`${path}L${px(x(toMs))} ${px(base)}Z`)}" />`;
+  return html`<path class="${kind}-area" d="${new Markup(`${path}L${px(x(end))} ${px(base)}Z`)}" />`;
 }
 
 function medianMark(latency: Latency, kind: string, { x, base, y }: { x: Scale; base: number; y: number }): Markup {
   const at = x(latency.p50Ms);
-  const left = at > WIDTH * 0.6;
+  const left = at > WIDE * 0.6;
   return html`<line class="${kind}-line" x1="${px(at)}" x2="${px(at)}" y1="${y - 8}" y2="${base}" stroke-width="2" />
     <text class="strong" x="${px(left ? at - 6 : at + 6)}" y="${y}" text-anchor="${left ? 'end' : 'start'}"
       >${kind} ${formatMs(latency.p50Ms)}</text
@@ -207,9 +220,13 @@ export function classChart(rows: readonly ClassRow[]): Markup {
   </svg>`;
 }
 
+/** Below: the error is a third of the signal or more; below the second: a tenth or more. */
+export const NOISY_DB = 10;
+export const FAIR_DB = 20;
+
 /** Signal-to-noise ratio of each layer's output, in order of execution; short bars are noisy layers. */
 export function layerChart(layers: readonly (LayerReport & { readonly sqnrDb: number })[]): Markup {
-  const width = 1000;
+  const width = WIDE;
   const height = 230;
   const base = height - 24;
   const top = Math.max(40, ...layers.map(({ sqnrDb }) => sqnrDb));
@@ -228,7 +245,7 @@ export function layerChart(layers: readonly (LayerReport & { readonly sqnrDb: nu
           <text x="34" y="${px(y(value) + 4)}" text-anchor="end">${tickText(value, at)}</text>`,
     )}
     ${layers.map((layer, index) => {
-      const kind = layer.sqnrDb < 15 ? 'noisy' : layer.sqnrDb < 25 ? 'fair' : 'fine';
+      const kind = layer.sqnrDb < NOISY_DB ? 'noisy' : layer.sqnrDb < FAIR_DB ? 'fair' : 'fine';
       const [from, to] = [y(Math.max(0, layer.sqnrDb)), y(Math.min(0, layer.sqnrDb))];
       return html`<rect
         class="${kind}"

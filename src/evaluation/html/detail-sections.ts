@@ -1,5 +1,5 @@
 import type { Report, StepReport } from '../../schemas/report.ts';
-import { formatBytes, formatNumber } from '../format.ts';
+import { formatBytes, formatMs } from '../format.ts';
 import { html, preformatted, type Content, type Markup } from './markup.ts';
 
 const MAX_SKIPPED_ROWS = 300;
@@ -19,7 +19,7 @@ function stepPanel(step: StepReport, description: string | undefined): Markup {
       ${step.index + 1}. <code>${step.pass}</code>
       <small
         >${step.changed === 0 ? 'changed nothing' : `${step.changed} ${step.changed === 1 ? 'change' : 'changes'}`},
-        ${formatNumber(step.seconds)} s${step.skipped.length === 0 ? '' : `, ${step.skipped.length} left alone`}</small
+        ${formatMs(1000 * step.seconds)}${step.skipped.length === 0 ? '' : `, ${step.skipped.length} left alone`}</small
       >
     </summary>
     ${description === undefined ? undefined : html`<p class="soft">${description}</p>`}

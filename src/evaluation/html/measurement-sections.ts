@@ -1,6 +1,15 @@
 import type { Report } from '../../schemas/report.ts';
 import { formatNumber, formatShare } from '../format.ts';
-import { accuracyChart, classChart, latencyChart, layerChart, type ClassRow } from './charts.ts';
+import {
+  FAIR_DB,
+  NOISY_DB,
+  accuracyChart,
+  drawnRuns,
+  classChart,
+  latencyChart,
+  layerChart,
+  type ClassRow,
+} from './charts.ts';
 import { html, type Content, type Markup } from './markup.ts';
 import { reasonOf } from './summary-sections.ts';
 
@@ -125,7 +134,8 @@ export function speedSection(report: Report): Markup {
         <small
           >${before.runs} and ${after.runs} runs in ${latency.blocks} alternating blocks each, so that a restless
           machine disturbs both alike; batch ${before.batch}, ${before.threads}
-          ${before.threads === 1 ? 'thread' : 'threads'}. The slowest 5 % are not drawn.</small
+          ${before.threads === 1 ? 'thread' : 'threads'}. ${drawnRuns(before).hidden} and ${drawnRuns(after).hidden}
+          slower runs are not drawn.</small
         >
       </p>
     </div>`;
@@ -145,14 +155,15 @@ export function layersSection(report: Report): Markup {
           </p>`
         : html`<p>
               How clean the output of each layer stayed, errors of the layers before it included. Taller is better:
-              above 25 dB differences rarely matter, below 15 dB the layer is worth a
-              look.${identical === 0 ? '' : ` ${identical} layers give the same values as before and are not drawn.`}
+              above ${FAIR_DB} dB the error is less than a tenth of the signal, below ${NOISY_DB} dB the layer is worth
+              a look.${identical === 0 ? '' : ` ${identical} layers give the same values as before and are not drawn.`}
             </p>
             <div class="panel">
               <h3>Signal-to-noise ratio (dB)</h3>
               <div class="legend">
-                <span><i class="after"></i>25 dB and more</span><span><i class="fair"></i>15 to 25 dB</span
-                ><span><i class="noisy"></i>below 15 dB</span>
+                <span><i class="after"></i>${FAIR_DB} dB and more</span
+                ><span><i class="fair"></i>${NOISY_DB} to ${FAIR_DB} dB</span
+                ><span><i class="noisy"></i>below ${NOISY_DB} dB</span>
               </div>
               <div class="scroll">${layerChart(measured)}</div>
               <p class="soft">

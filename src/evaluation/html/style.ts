@@ -30,11 +30,12 @@ small{font-size:13.5px}
 .scroll{overflow-x:auto}
 table{border-collapse:collapse;width:100%;font-size:14.5px;font-variant-numeric:tabular-nums}
 th,td{text-align:left;padding:7px 10px;border-bottom:1px solid var(--line);vertical-align:top}
-tr:last-child>td{border-bottom:0}
+tr:last-child>td,tbody>tr:last-child>th{border-bottom:0}
 thead th{font-size:13px;color:var(--soft);font-weight:600;white-space:nowrap}
 td.n,th.n{text-align:right;white-space:nowrap}
 td.what{color:var(--soft);font-size:13.5px;min-width:230px}
-tbody th{font-weight:600}
+tbody th{font-weight:600;min-width:112px;overflow-wrap:break-word}
+td.what{overflow-wrap:break-word}
 table.wide td,table.wide th{padding:5px 8px;font-size:13.5px}
 code,.mono{font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;font-size:.9em}
 pre{overflow:auto;max-height:420px;background:var(--bg);border-radius:8px;padding:10px 12px;font-size:12.5px;line-height:1.45;margin:8px 0;white-space:pre-wrap}

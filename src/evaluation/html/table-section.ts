@@ -183,7 +183,7 @@ function accuracyRows({ baseline: { accuracy: a }, result: { accuracy: b }, comp
   return rows;
 }
 
-function latencyRows({ baseline: { latency: a }, result: { latency: b } }: Report): Row[] {
+function latencyRows({ baseline: { latency: a }, result: { latency: b }, comparison }: Report): Row[] {
   if (a === undefined || b === undefined) return [];
   const time = (name: string, pick: (latency: Latency) => number, meaning: string): Row => ({
     name,
@@ -192,12 +192,13 @@ function latencyRows({ baseline: { latency: a }, result: { latency: b } }: Repor
     change: undefined,
     meaning,
   });
+  const median = time(
+    'Median run',
+    (latency) => latency.p50Ms,
+    `Half of the runs are faster. Batch ${a.batch}, ${a.threads} ${a.threads === 1 ? 'thread' : 'threads'}.`,
+  );
   return [
-    time(
-      'Median run',
-      (latency) => latency.p50Ms,
-      `Half of the runs are faster. Batch ${a.batch}, ${a.threads} ${a.threads === 1 ? 'thread' : 'threads'}.`,
-    ),
+    { ...median, change: speedWord(comparison.latency) },
     time('90 % of runs within', (latency) => latency.p90Ms, 'One run in ten takes longer.'),
     time(
       '99 % of runs within',
@@ -206,4 +207,11 @@ function latencyRows({ baseline: { latency: a }, result: { latency: b } }: Repor
     ),
     time('Cold start', (latency) => latency.coldStartMs, 'Loading the model and the first run.'),
   ];
+}
+
+function speedWord(latency: Report['comparison']['latency']): string | undefined {
+  if (latency === undefined || latency.verdict === 'inconclusive') return 'no claim';
+  return latency.verdict === 'faster'
+    ? `${formatNumber(latency.speedup)}× as fast`
+    : `${formatNumber(1 / latency.speedup)}× as long`;
 }
