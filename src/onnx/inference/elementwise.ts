@@ -98,6 +98,9 @@ export const castLike: InferRule = (context) => {
   ];
 };
 
+/** BitCast: the same bits as another element type of the same width. */
+export const bitCast: InferRule = (context) => [tensor(dataTypeOfCode(context.node.int('to', 0)), context.shape(0))];
+
 /** Dropout: the data, and a mask of the same shape (bool since opset 10, of the data's type before). */
 export const dropout: InferRule = (context) => {
   const shape = context.shape(0);

@@ -44,6 +44,7 @@ interface Surroundings {
   readonly declared: (name: string) => ValueInfo | undefined;
   /** The outermost call node while inside a function: findings are reported there. */
   readonly call: Node | undefined;
+  readonly isConditional: boolean;
 }
 
 class Inference {
@@ -72,7 +73,13 @@ class Inference {
 
   run(): TypeTable {
     const { graph, opsetImports } = this.#model;
-    this.#inferGraph(graph, undefined, { opsets: opsetImports, depth: 0, call: undefined, parent: undefined });
+    this.#inferGraph(graph, undefined, {
+      opsets: opsetImports,
+      depth: 0,
+      call: undefined,
+      isConditional: false,
+      parent: undefined,
+    });
     const unknown = [...this.#unknown].map(([node, reason]) => ({ node, reason }));
     return new TypeTable(this.#scopes, { unknown, conflicts: [...this.#conflicts.values()] });
   }
@@ -81,13 +88,14 @@ class Inference {
   #inferGraph(
     graph: Graph,
     inputs: InferredOutputs | undefined,
-    around: { opsets: OpsetImports; depth: number; call: Node | undefined; parent: Scope | undefined },
+    around: Omit<Surroundings, 'scope' | 'declared'> & { readonly parent: Scope | undefined },
   ): InferredOutputs {
     const scope = new Scope(graph, around.parent);
     if (around.call === undefined) this.#scopes.set(graph, scope);
     const outputs = new Map(graph.outputs.map((info) => [info.name, info]));
     const declared = (name: string): ValueInfo | undefined => graph.valueInfos.get(name) ?? outputs.get(name);
-    const surroundings = { scope, opsets: around.opsets, depth: around.depth, declared, call: around.call };
+    const { opsets, depth, call, isConditional } = around;
+    const surroundings = { scope, declared, opsets, depth, call, isConditional };
     for (const [index, info] of graph.inputs.entries()) {
       const given = inputs?.[index];
       const type = inputs === undefined ? this.#inputType(info) : info.type;
@@ -95,12 +103,12 @@ class Inference {
         given === undefined ? (type === undefined ? undefined : { type }) : this.#merge(given, info, surroundings);
       if (value !== undefined) scope.set(info.name, value);
     }
-    this.#addInitializers(graph, scope);
+    this.#addInitializers(graph, scope, surroundings);
     for (const node of orderOf(graph)) this.#inferNode(node, surroundings);
     return graph.outputs.map((info) => scope.get(info.name));
   }
 
-  #addInitializers(graph: Graph, scope: Scope): void {
+  #addInitializers(graph: Graph, scope: Scope, around: Surroundings): void {
     const inputNames = new Set(graph.inputs.map((input) => input.name));
     for (const [name, tensor] of graph.initializers) {
       const isDefault = inputNames.has(name) && this.#model.irVersion >= 4;
@@ -110,7 +118,7 @@ class Inference {
       } catch (error) {
         // Bytes that do not fit the dims: the verifier's finding, not inference's.
         value = { type: { kind: 'tensor', elementType: tensor.dataType, shape: tensor.dims } };
-        this.#conflict(graph, undefined, 'node', `initializer ${quoteName(name)}: ${messageOf(error)}`);
+        this.#conflict(around, undefined, 'node', `initializer ${quoteName(name)}: ${messageOf(error)}`);
       }
       // A default that the caller may override is no constant (ONNX IR, since version 4).
       if (!isDefault) scope.set(name, value);
@@ -132,7 +140,7 @@ class Inference {
       const isFinding = error instanceof InferenceConflict || error instanceof TypeError || error instanceof RangeError;
       if (!isFinding) throw error;
       reason = error.message;
-      this.#conflict(around.scope.graph, node, 'node', `${quoteNode(node)}: ${error.message}`);
+      this.#conflict(around, node, 'node', `${quoteNode(node)}: ${error.message}`);
     }
     for (const [index, name] of node.outputs.entries()) {
       if (name === '') continue;
@@ -162,6 +170,7 @@ class Inference {
             opsets: around.opsets,
             depth: around.depth + 1,
             call: around.call,
+            isConditional: around.isConditional || node.opType === 'If',
             parent: around.scope,
           }),
       }),
@@ -185,6 +194,7 @@ class Inference {
       depth: around.depth + 1,
       declared: () => undefined,
       call: around.call ?? call,
+      isConditional: around.isConditional,
     };
     for (const node of bodyFor(definition, call)) this.#inferNode(node, inner);
     return definition.outputs.map((name) => scope.get(name));
@@ -218,13 +228,19 @@ class Inference {
       useShape: !this.#isOverridden,
       isDataDependent: (symbol) => this.#symbols.isFresh(symbol),
       conflict: (kind, message) => {
-        this.#conflict(around.scope.graph, node, kind, `${quoteName(info.name)} ${message}`);
+        this.#conflict(around, node, kind, `${quoteName(info.name)} ${message}`);
       },
     });
   }
 
-  #conflict(graph: Graph | undefined, node: Node | undefined, kind: TypeConflict['kind'], message: string): void {
-    this.#conflicts.set(`${kind} ${message}`, { graph, node, kind, message });
+  #conflict(around: Surroundings, node: Node | undefined, kind: TypeConflict['kind'], message: string): void {
+    this.#conflicts.set(`${kind} ${message}`, {
+      graph: around.scope.graph,
+      node,
+      kind,
+      message,
+      isConditional: around.isConditional,
+    });
   }
 
   #whyUnknown(node: Node, inputs: readonly (Inferred | undefined)[]): string {

@@ -1,4 +1,6 @@
 import { tensor, type InferRule } from './rule.ts';
+import type { DataType } from '../data-type.ts';
+import type { Attribute } from '../node.ts';
 import { sameAsFirst } from './elementwise.ts';
 
 /** Rules of ai.onnx.ml. Labels may be strings or int64, as the attributes say. */
@@ -28,6 +30,9 @@ export const ML_RULES: Readonly<Record<string, InferRule>> = {
   SVMClassifier: (context) => classifier(context, null),
   SVMRegressor: (context) => [tensor('float', [context.shape(0)?.[0] ?? null, 1])],
   Scaler: (context) => [tensor('float', context.shape(0))],
+  TreeEnsemble: (context) => [
+    tensor(context.elementType(0), [context.shape(0)?.[0] ?? null, context.node.int('n_targets', 1)]),
+  ],
   TreeEnsembleClassifier: (context) =>
     classifier(
       context,
@@ -54,7 +59,10 @@ function stringsOf(context: Parameters<InferRule>[0], name: string): readonly Ui
   return attribute?.kind === 'strings' ? attribute.value : undefined;
 }
 
-function labelType(attributes: ReadonlyMap<string, unknown>): 'string' | 'int64' | 'float' {
+/** Values come as one of three lists, or as a tensor (version 4). */
+function labelType(attributes: ReadonlyMap<string, Attribute>): DataType {
+  const values = attributes.get('values_tensor');
+  if (values?.kind === 'tensor') return values.value.dataType;
   if (attributes.has('values_floats')) return 'float';
   return attributes.has('values_int64s') ? 'int64' : 'string';
 }

@@ -11,6 +11,8 @@ import * as reduction from './reduction.ts';
 import * as reshaping from './reshape.ts';
 import * as resizing from './resize.ts';
 import * as sequences from './sequence.ts';
+import * as signals from './signal.ts';
+import { attention } from './attention.ts';
 import { einsum } from './einsum.ts';
 import { MICROSOFT_RULES } from './microsoft.ts';
 import { ML_RULES } from './ml.ts';
@@ -34,12 +36,15 @@ const DEFAULT_RULES: Readonly<Record<string, InferRule>> = {
   Abs: elementwise.unary(each.absolute),
   Add: elementwise.binary(on.add),
   Affine: elementwise.sameAsFirst,
+  AffineGrid: signals.affineGrid,
   And: elementwise.comparison(on.and),
   ArgMax: reduction.argReduce,
   ArgMin: reduction.argReduce,
+  Attention: attention,
   AveragePool: convolution.pool,
   BatchNormalization: normalization.batchNormalization,
   Bernoulli: constants.likeInput,
+  BitCast: elementwise.bitCast,
   BitShift: elementwise.broadcastKeepingType,
   BitwiseAnd: elementwise.binary(),
   BitwiseOr: elementwise.binary(),
@@ -48,6 +53,8 @@ const DEFAULT_RULES: Readonly<Record<string, InferRule>> = {
   Cast: elementwise.cast,
   CastLike: elementwise.castLike,
   Ceil: elementwise.unary(each.ceil),
+  CenterCropPad: signals.centerCropPad,
+  Col2Im: signals.col2Im,
   Compress: indexing.compress,
   Concat: joining.concat,
   ConcatFromSequence: sequences.concatFromSequence,
@@ -56,7 +63,10 @@ const DEFAULT_RULES: Readonly<Record<string, InferRule>> = {
   Conv: convolution.conv,
   ConvInteger: quantized.convInteger,
   ConvTranspose: convolution.convTranspose,
+  CumProd: elementwise.sameAsFirst,
   CumSum: reduction.cumulativeSum,
+  DFT: signals.dft,
+  DeformConv: convolution.conv,
   DepthToSpace: reshaping.depthToSpace,
   DequantizeLinear: quantized.dequantizeLinear,
   Det: matrix.determinant,
@@ -100,6 +110,7 @@ const DEFAULT_RULES: Readonly<Record<string, InferRule>> = {
   MaxRoiPool: indexing.roiAlign,
   MaxUnpool: convolution.maxUnpool,
   Mean: elementwise.variadic(),
+  MelWeightMatrix: signals.melWeightMatrix,
   Min: elementwise.variadic(on.min),
   Mod: elementwise.binary(on.modulo),
   Mul: elementwise.binary(on.multiply),
@@ -139,6 +150,7 @@ const DEFAULT_RULES: Readonly<Record<string, InferRule>> = {
   Reshape: reshaping.reshape,
   Resize: resizing.resize,
   RoiAlign: indexing.roiAlign,
+  STFT: signals.stft,
   Scan: controlFlow.scan,
   Scatter: indexing.scatter,
   ScatterElements: indexing.scatter,
@@ -163,6 +175,7 @@ const DEFAULT_RULES: Readonly<Record<string, InferRule>> = {
   Sub: elementwise.binary(on.subtract),
   Sum: elementwise.variadic(on.add),
   TensorScatter: indexing.scatter,
+  TfIdfVectorizer: signals.tfIdfVectorizer,
   Tile: reshaping.tile,
   TopK: indexing.topK,
   Transpose: reshaping.transpose,

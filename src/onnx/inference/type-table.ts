@@ -20,6 +20,8 @@ export interface TypeConflict {
    * `shape`: a declared shape is stale; ONNX Runtime warns and goes on, and the inferred shape is the one in the table.
    */
   readonly kind: 'node' | 'element-type' | 'shape';
+  /** True inside a branch of an If: the branch may never run for these inputs. */
+  readonly isConditional: boolean;
 }
 
 /** Names and types of one graph; names it does not have are looked up in the scopes around it. */

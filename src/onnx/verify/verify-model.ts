@@ -19,7 +19,7 @@ export interface VerifyOptions {
  * before they are followed). Nodes must be in topological order: `sortTopologically` puts them there.
  *
  * A declared shape that differs from the inferred one is no error (ONNX Runtime warns and goes on); a declared element
- * type that differs is, and so is a node that cannot run on the shapes it gets.
+ * type that differs is, and so is a node outside the branches of an If that cannot run on the shapes it gets.
  *
  * @throws CompressionError MODEL_UNSUPPORTED (IR or opset version), MODEL_UNSUPPORTED_OP (listing `domain:op`),
  *   MODEL_LIMIT (nodes, nesting, function expansion), MODEL_INVALID (all else, naming the node or value)
@@ -38,7 +38,9 @@ export function verifyModel(model: Model, options: VerifyOptions = {}): void {
 }
 
 function verifyTypes(model: Model): void {
-  const conflicts = inferTypes(model).conflicts.filter(({ kind }) => kind !== 'shape');
+  const conflicts = inferTypes(model).conflicts.filter(
+    ({ kind, isConditional }) => kind === 'element-type' || (kind === 'node' && !isConditional),
+  );
   if (conflicts.length === 0) return;
   const listed = conflicts.slice(0, MAX_REPORTED).map(({ message }) => message);
   const more = conflicts.length > MAX_REPORTED ? `; and ${conflicts.length - MAX_REPORTED} more` : '';
