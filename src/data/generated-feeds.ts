@@ -18,7 +18,11 @@ export interface GeneratedOptions {
 
 const IMAGE_SIDE = 224;
 const SEQUENCE_LENGTH = 64;
+/** Samples of a signal, for float inputs [batch, ?]: 32 ms at 16 kHz with 4 ms before it, which suits speech models. */
+const SIGNAL_LENGTH = 576;
 const OTHER_SIZE = 16;
+/** Names of recurrent states, which begin at zero. */
+const STATE = /state|hidden|memory|^[hc]_?\d*$/i;
 /** Small enough to index any table a model is likely to look up. */
 const INTEGER_VALUES = 10;
 
@@ -76,7 +80,12 @@ function describe(input: ValueInfo, dimensions: Readonly<Record<string, number>>
   return {
     name,
     type: type.elementType as NumericType, // strings were refused above
-    shape: shape.map((dim, axis) => sizeOf(dim, axis, shape, dimensions)),
+    shape: shape.map((dim, axis) => {
+      if (dim === null && axis === 1 && shape.length === 2 && isFloatType(type.elementType)) return SIGNAL_LENGTH;
+      // ONNX LSTM and GRU states are [directions, batch, hidden].
+      if (dim === null && axis === 1 && shape.length === 3 && STATE.test(name)) return 'batch';
+      return sizeOf(dim, axis, shape, dimensions);
+    }),
   };
 }
 
@@ -125,7 +134,7 @@ function generate(name: string, type: NumericType, dims: readonly number[], rand
 function valueOf(name: string, type: NumericType, random: SeededRandom): () => number {
   if (isFloatType(type)) {
     const write = floatWriter(type);
-    return /state|hidden|memory|^[hc]_?\d*$/i.test(name) ? () => 0 : () => write(random.normal());
+    return STATE.test(name) ? () => 0 : () => write(random.normal());
   }
   if (/mask/i.test(name)) return () => 1;
   if (/type_ids|segment|position_offset/i.test(name)) return () => 0;

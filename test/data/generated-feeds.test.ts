@@ -57,6 +57,18 @@ describe('generatedFeeds', () => {
     assert.deepEqual(sr!.data, BigInt64Array.of(16000n));
   });
 
+  it('gives unnamed sizes of signals and states what speech models take', async () => {
+    const inputs = [tensorValue('input', 'float', [null, null]), tensorValue('state', 'float', [2, null, 128])];
+    const [batch] = await collect(generatedFeeds(inputs, { seed: 0, samples: 2, batchSize: 2 }));
+    assert.deepEqual(
+      [batch!.feeds['input']!.dims, batch!.feeds['state']!.dims],
+      [
+        [2, 576],
+        [2, 2, 128],
+      ],
+    );
+  });
+
   it('keeps a fixed batch', async () => {
     const source = generatedFeeds([tensorValue('x', 'float', [4, 2])], { seed: 0, samples: 6 });
     assert.deepEqual(
