@@ -8,10 +8,10 @@ import { placementOf } from './placement.ts';
 import { makePlan, type Candidates, type QuantPlan } from './plan.ts';
 import type { ComputeUnit, UnitSettings } from './units.ts';
 
-/** Stands for a symbolic size other than the batch. */
-const ASSUMED_SIZE = 64;
 /** A node goes back to float when that saves this share of the model's estimated time; less is within the estimate's error. */
-const WORTHWHILE = 0.01;
+const WORTHWHILE = 0.05;
+/** What int8 must save of a region's time: estimates err, and int8 that brings nothing only costs accuracy. */
+const REGION_MARGIN = 0.1;
 /** Above this many suspects single nodes are no longer tried one by one. */
 const MAX_TRIALS = 400;
 
@@ -82,7 +82,10 @@ class Search {
   }
 
   removeSlowRegions(): void {
-    for (const region of regionsOf(this.plan)) this.#tryWithout(region, 0);
+    for (const region of regionsOf(this.plan)) {
+      const float = region.reduce((sum, node) => sum + (this.#costs.of(node)?.floatNs ?? 0), 0);
+      this.#tryWithout(region, -REGION_MARGIN * float);
+    }
   }
 
   #tryWithout(nodes: readonly Node[], atLeast: number): void {
@@ -143,14 +146,14 @@ class PlanCosts {
     if (madeAsCodes && !readInFloat) return 0;
     const beside = madeAsCodes ? [producer] : readers.map(({ node }) => node).filter((node) => plan.units.has(node));
     const kernel = beside.some((node) => node.opType === 'Conv') ? 'conv-boundary' : 'boundary';
-    const workload = elementwiseWorkload(kernel, value, (name) => this.#view.sizesOf(name, ASSUMED_SIZE));
+    const workload = elementwiseWorkload(kernel, value, this.#view.sizesOf);
     return workload === undefined ? 0 : (this.#model.estimate(workload)?.int8Ns ?? 0) / 2;
   }
 
   #estimateNode(node: Node, unit: ComputeUnit | undefined): Estimate | undefined {
     const placement = placementOf(node);
     if (placement === undefined) return undefined;
-    const sizesOf = (value: string): readonly number[] | undefined => this.#view.sizesOf(value, ASSUMED_SIZE);
+    const sizesOf = this.#view.sizesOf;
     if (unit === undefined) {
       if (placement.kind !== 'moves' || placement.kernel === undefined) return undefined;
       const workload = elementwiseWorkload(placement.kernel, node.outputs[0] ?? '', sizesOf);
@@ -160,14 +163,23 @@ class PlanCosts {
       unit.placement.kind === 'pointwise'
         ? elementwiseWorkload(unit.placement.kernel, node.outputs[0] ?? '', sizesOf)
         : weightedWorkload(node, this.#operandDims(unit), { conv: 'conv', product: 'matmul' }, sizesOf);
-    return workload === undefined ? undefined : this.#model.estimate(workload);
+    const estimate = workload === undefined ? undefined : this.#model.estimate(workload);
+    if (estimate === undefined || !this.#isBias(unit)) return estimate;
+    return { floatNs: 0, int8Ns: estimate.int8Ns };
+  }
+
+  /** A constant added to what a convolution or product makes: in float it becomes its bias and costs nothing. */
+  #isBias(unit: ComputeUnit): boolean {
+    if (unit.node.opType !== 'Add' || unit.constants.length === 0) return false;
+    const producer = this.#view.producerOf(unit.node.inputs[unit.activations[0] ?? 0] ?? '');
+    return producer !== undefined && ['Conv', 'MatMul', 'Gemm'].includes(producer.opType);
   }
 
   /** The second operand's dimensions; of a batch of matrices only the last two take part in each product. */
   #operandDims(unit: ComputeUnit): readonly number[] {
     if (unit.weight !== undefined && unit.node.opType !== 'MatMul') return unit.weight.tensor.dims;
     const right = unit.node.inputs[1] ?? '';
-    const dims = unit.weight?.tensor.dims ?? this.#view.sizesOf(right, ASSUMED_SIZE) ?? [1, 1];
+    const dims = unit.weight?.tensor.dims ?? this.#view.sizesOf(right) ?? [1, 1];
     return dims.slice(-2);
   }
 }

@@ -22,7 +22,7 @@ export interface Workload {
 export class CostModel {
   readonly #entries = new Map<string, KernelCost[]>();
 
-  constructor(table: KernelCostTable) {
+  constructor(table: Pick<KernelCostTable, 'entries'>) {
     for (const entry of table.entries) {
       const list = this.#entries.get(entry.kernel);
       if (list === undefined) this.#entries.set(entry.kernel, [entry]);
@@ -59,6 +59,9 @@ function squaredDistance(a: readonly number[], b: readonly number[]): number {
   return sum;
 }
 
+/** Up to so many input channels the int8 kernel gathers windows that hardly fill its registers. */
+const STEM_CHANNELS = 4;
+
 /** Sizes of values, symbolic ones assumed. */
 export type SizesOf = (value: string) => readonly number[] | undefined;
 
@@ -75,15 +78,7 @@ export function weightedWorkload(
   if (node.opType === 'Conv') {
     const [channels = 1, perGroup = 1, ...window] = weightDims;
     const reduction = perGroup * product(window);
-    const group = node.int('group', 1);
-    const plain = kernels.conv !== 'conv';
-    const kernel = plain
-      ? kernels.conv
-      : group > 1 && perGroup === 1
-        ? 'depthwise-conv'
-        : product(window) === 1
-          ? 'pointwise-conv'
-          : 'conv';
+    const kernel = kernels.conv === 'conv' ? convKernel(node, perGroup, product(window)) : kernels.conv;
     return { kernel, shape: [channels, reduction, Math.max(elements / channels, 1)], work: elements * reduction };
   }
   const columns = output.at(-1) ?? 1;
@@ -93,6 +88,12 @@ export function weightedWorkload(
     shape: [columns, reduction, Math.max(elements / columns, 1)],
     work: elements * reduction,
   };
+}
+
+function convKernel(node: Node, perGroup: number, window: number): Kernel {
+  if (node.int('group', 1) > 1 && perGroup === 1) return 'depthwise-conv';
+  if (perGroup <= STEM_CHANNELS) return 'stem-conv';
+  return window === 1 ? 'pointwise-conv' : 'conv';
 }
 
 /** Work of an operator that touches each element of its output. */

@@ -15,8 +15,11 @@ export interface GraphView {
   /** The initializer a name stands for; undefined when a caller may override it, too. */
   constantOf(value: string): Tensor | undefined;
   typeOf(value: string): DataType | undefined;
-  /** Known sizes; a symbolic or unknown size counts as `assumed`. Undefined when the rank is unknown. */
-  sizesOf(value: string, assumed: number): readonly number[] | undefined;
+  /**
+   * Sizes for one sample, symbolic ones assumed: images 224 pixels wide, other open axes 64. Undefined when the rank is
+   * unknown.
+   */
+  readonly sizesOf: (value: string) => readonly number[] | undefined;
 }
 
 export function viewOf(model: Model): GraphView {
@@ -36,7 +39,24 @@ export function viewOf(model: Model): GraphView {
       const type = types.of(graph, value);
       return type?.kind === 'tensor' ? type.elementType : undefined;
     },
-    sizesOf: (value, assumed) =>
-      types.shape(graph, value)?.map((size, axis) => (typeof size === 'number' ? size : axis === 0 ? 1 : assumed)),
+    sizesOf: assumedSizes(model),
   };
+}
+
+const IMAGE_SIZE = 224;
+const OTHER_SIZE = 64;
+
+/** Shapes follow from assumed sizes of the inputs, so that what comes behind a stride is smaller than what came before. */
+function assumedSizes(model: Model): GraphView['sizesOf'] {
+  const { graph } = model;
+  const inputShapes: Record<string, readonly number[]> = {};
+  for (const { name, type } of graph.inputs) {
+    if (type?.kind !== 'tensor' || type.shape === undefined) continue;
+    const rank = type.shape.length;
+    const open = (axis: number): number => (axis === 0 ? 1 : rank === 4 && axis > 1 ? IMAGE_SIZE : OTHER_SIZE);
+    inputShapes[name] = type.shape.map((size, axis) => (typeof size === 'number' && size > 0 ? size : open(axis)));
+  }
+  const types = inferTypes(model, { inputShapes });
+  return (value) =>
+    types.shape(graph, value)?.map((size, axis) => (typeof size === 'number' ? size : axis === 0 ? 1 : OTHER_SIZE));
 }

@@ -33,54 +33,80 @@ class Chain {
     this.#dims = dims;
     this.#form = form;
     const inputs = [tensorValue('x', 'float', dims)];
-    this.#graph = new Graph({ name: 'chain', inputs, outputs: [tensorValue('y', 'float', dims)] });
+    const outputDims = link.kind === 'stem' ? [dims[0] ?? 1, link.weightDims[0] ?? 1, ...dims.slice(2)] : dims;
+    this.#graph = new Graph({ name: 'chain', inputs, outputs: [tensorValue('y', 'float', outputDims)] });
   }
 
   build(links: number): Model {
-    this.#addConstants();
-    let value = 'x';
-    if (this.#form === 'int8') value = this.#quantize(value, 'x_q');
-    for (let index = 0; index < links; index += 1) value = this.#addLink(value, `l${index}`);
+    this.#addConstants(links);
+    const input = this.#form === 'int8' ? this.#quantize('x', 'x_q') : 'x';
+    let value = input;
+    for (let index = 0; index < links; index += 1) {
+      if (this.#link.kind !== 'stem') value = this.#addLink(value, `l${index}`, 'w0');
+      else {
+        const made = this.#addLink(input, `l${index}`, `w${index}`);
+        value = index === 0 ? made : this.#join(value, made, `j${index}`);
+      }
+    }
     const last = this.#form === 'int8' ? this.#dequantize(value, 'last') : value;
     this.#push(makeNode('Identity', [last], ['y']));
     return new Model({ graph: this.#graph, irVersion: 10, opsetImports: new Map([['', 21]]) });
   }
 
-  #addConstants(): void {
-    const link = this.#link;
-    const add = (tensor: Tensor): void => void this.#graph.initializers.set(tensor.name, tensor);
-    add(Tensor.float('s', [SCALE], []));
-    add(Tensor.fromArray('z', { type: 'uint8', dims: [], data: Uint8Array.of(ZERO_POINT) }));
-    if (link.kind === 'binary') add(Tensor.float('other', new Float32Array(elementCount(this.#dims)), this.#dims));
-    if (link.kind !== 'weighted') return;
-    const { weightDims, opType } = link;
-    const count = elementCount(weightDims);
-    if (this.#form === 'float') {
-      const values = new Float32Array(count).map((_, i) => ((i % 7) - 3) / count ** 0.5);
-      add(Tensor.float('w', values, weightDims));
-      return;
-    }
-    const codes = new Int8Array(count).map((_, i) => (i % 127) - 63);
-    add(Tensor.fromArray('w_q', { type: 'int8', dims: weightDims, data: codes }));
-    const channels = (opType === 'Conv' ? weightDims[0] : weightDims.at(-1)) ?? 1;
-    const scaleDims = this.#form === 'dynamic' && opType === 'Conv' ? [channels, 1, 1] : [channels];
-    add(Tensor.float('w_s', new Float32Array(channels).fill(2 ** -12), scaleDims));
+  #join(before: string, made: string, name: string): string {
+    if (this.#form === 'float') return this.#push(makeNode('Add', [before, made], [name]));
+    const operands = [this.#dequantize(before, `${name}_a`), this.#dequantize(made, `${name}_b`)];
+    return this.#quantize(this.#push(makeNode('Add', operands, [name])), `${name}_q`);
   }
 
-  #addLink(value: string, name: string): string {
+  #addConstants(links: number): void {
+    const link = this.#link;
+    this.#add(Tensor.float('s', [SCALE], []));
+    this.#add(Tensor.fromArray('z', { type: 'uint8', dims: [], data: Uint8Array.of(ZERO_POINT) }));
+    if (link.kind === 'binary') {
+      this.#add(Tensor.float('other', new Float32Array(elementCount(this.#dims)), this.#dims));
+    }
+    if (link.kind === 'unary' || link.kind === 'binary') return;
+    // Stems read the same input, so equal weights would make them one: each has its own.
+    for (let index = 0; index < (link.kind === 'stem' ? links : 1); index += 1) this.#addWeight(link, index);
+  }
+
+  #addWeight(link: Exclude<ChainLink, { kind: 'unary' | 'binary' }>, index: number): void {
+    const { weightDims } = link;
+    const opType = link.kind === 'weighted' ? link.opType : 'Conv';
+    const count = elementCount(weightDims);
+    if (this.#form === 'float') {
+      const values = new Float32Array(count).map((_, i) => (((i + index) % 7) - 3) / count ** 0.5);
+      this.#add(Tensor.float(`w${index}`, values, weightDims));
+      return;
+    }
+    const codes = new Int8Array(count).map((_, i) => ((i + index) % 127) - 63);
+    this.#add(Tensor.fromArray(`w${index}_q`, { type: 'int8', dims: weightDims, data: codes }));
+    const channels = (opType === 'Conv' ? weightDims[0] : weightDims.at(-1)) ?? 1;
+    const scaleDims = this.#form === 'dynamic' && opType === 'Conv' ? [channels, 1, 1] : [channels];
+    this.#add(Tensor.float(`w${index}_s`, new Float32Array(channels).fill(2 ** -12), scaleDims));
+  }
+
+  #addLink(value: string, name: string, weight: string): string {
     const link = this.#link;
     switch (this.#form) {
-      case 'float':
-        return this.#compute(value, link.kind === 'weighted' ? 'w' : 'other', name);
-      case 'int8':
+      case 'float': {
+        const made = this.#compute(value, link.kind === 'binary' ? 'other' : weight, name);
+        return link.kind === 'pool' ? this.#push(pool(link, made, name)) : made;
+      }
+      case 'int8': {
+        const codes = this.#quantize(this.#int8Body(value, name, weight), `${name}_q`);
+        if (link.kind !== 'pool') return codes;
         // Max pooling moves codes and nothing else, so it stands between no pair of quantizers.
-        if (link.kind === 'unary' && link.opType === 'MaxPool') return this.#compute(value, '', name);
-        return this.#quantize(this.#int8Body(value, name), `${name}_q`);
+        if (link.opType === 'MaxPool') return this.#push(pool(link, codes, name));
+        const pooled = this.#push(pool(link, this.#dequantize(codes, `${name}_p`), name));
+        return this.#quantize(pooled, `${name}_pq`);
+      }
       case 'boundary': {
         if (link.kind !== 'weighted') {
           return this.#dequantize(this.#quantize(this.#compute(value, '', name), `${name}_q`), name);
         }
-        const codes = this.#quantize(this.#int8Body(this.#quantize(value, `${name}_i`), name), `${name}_q`);
+        const codes = this.#quantize(this.#int8Body(this.#quantize(value, `${name}_i`), name, weight), `${name}_q`);
         return this.#push(makeNode('Neg', [this.#dequantize(codes, `${name}_o`)], [`${name}_neg`]));
       }
       case 'dynamic':
@@ -88,7 +114,7 @@ class Chain {
     }
   }
 
-  #int8Body(codes: string, name: string): string {
+  #int8Body(codes: string, name: string, weight: string): string {
     const link = this.#link;
     const input = this.#dequantize(codes, `${name}_x`);
     if (link.kind === 'binary') {
@@ -96,9 +122,13 @@ class Chain {
       return this.#compute(input, other, name);
     }
     if (link.kind === 'unary') return this.#compute(input, '', name);
-    const axis = link.opType === 'Conv' ? 0 : 1;
-    const weight = this.#push(makeNode('DequantizeLinear', ['w_q', 'w_s'], [`${name}_w`], { attributes: { axis } }));
-    return this.#compute(input, weight, name);
+    const axis = link.kind === 'weighted' && link.opType === 'MatMul' ? 1 : 0;
+    const inputs = [`${weight}_q`, `${weight}_s`];
+    return this.#compute(
+      input,
+      this.#push(makeNode('DequantizeLinear', inputs, [`${name}_w`], { attributes: { axis } })),
+      name,
+    );
   }
 
   #dynamicLink(value: string, name: string): string {
@@ -108,17 +138,18 @@ class Chain {
     this.#push(makeNode('DynamicQuantizeLinear', [value], [codes, scale, zeroPoint]));
     const opType = link.opType === 'Conv' ? 'ConvInteger' : 'MatMulInteger';
     const { attributes } = link;
-    const acc = this.#push(makeNode(opType, [codes, 'w_q', zeroPoint], [`${name}_acc`], { attributes }));
+    const acc = this.#push(makeNode(opType, [codes, 'w0_q', zeroPoint], [`${name}_acc`], { attributes }));
     const float = this.#push(makeNode('Cast', [acc], [`${name}_f`], { attributes: { to: DATA_TYPES.float.code } }));
-    const factor = this.#push(makeNode('Mul', [scale, 'w_s'], [`${name}_m`]));
+    const factor = this.#push(makeNode('Mul', [scale, 'w0_s'], [`${name}_m`]));
     return this.#push(makeNode('Mul', [float, factor], [`${name}_y`]));
   }
 
   #compute(value: string, other: string, name: string): string {
     const link = this.#link;
     const inputs = link.kind === 'unary' ? [value] : [value, other];
-    const attributes = link.kind === 'binary' ? {} : link.attributes;
-    return this.#push(makeNode(link.opType, inputs, [`${name}_r`], { attributes }));
+    const opType = link.kind === 'stem' || link.kind === 'pool' ? 'Conv' : link.opType;
+    const attributes = link.kind === 'binary' || link.kind === 'pool' ? {} : link.attributes;
+    return this.#push(makeNode(opType, inputs, [`${name}_r`], { attributes }));
   }
 
   #quantize(value: string, output: string): string {
@@ -129,8 +160,16 @@ class Chain {
     return this.#push(makeNode('DequantizeLinear', [codes, 's', 'z'], [`${name}_d`]));
   }
 
+  #add(tensor: Tensor): void {
+    this.#graph.initializers.set(tensor.name, tensor);
+  }
+
   #push(node: Node): string {
     this.#graph.nodes.push(node);
     return node.outputs[0] ?? '';
   }
+}
+
+function pool(link: Extract<ChainLink, { kind: 'pool' }>, value: string, name: string): Node {
+  return makeNode(link.opType, [value], [`${name}_pool`], { attributes: link.attributes });
 }
