@@ -4,9 +4,9 @@ import { fastify, LogController, type FastifyBaseLogger, type FastifyInstance } 
 import { serializerCompiler, type ZodTypeProvider } from 'fastify-type-provider-zod';
 import { z } from 'zod';
 import type { AppDeps } from './app-deps.ts';
-import { CompressionError } from './errors.ts';
 import { redactUrl } from './logger.ts';
 import { registerAuth } from './plugins/auth.ts';
+import { registerConnections } from './plugins/connections.ts';
 import { answerBrokenRequest, registerErrors } from './plugins/errors.ts';
 import { registerHttpMetrics } from './plugins/metrics.ts';
 import { registerOpenApi } from './plugins/openapi.ts';
@@ -84,7 +84,7 @@ async function serverWith({ config, logger, metrics }: ServerDeps): Promise<App>
   });
   app.setValidatorCompiler(validatorCompiler);
   app.setSerializerCompiler(serializerCompiler);
-  limitConnections(app, config.maxConnections);
+  registerConnections(app, config.maxConnections);
   registerErrors(app);
   registerRequestLog(app);
   await app.register(helmet, {
@@ -129,23 +129,5 @@ function registerRequestLog(app: FastifyInstance): void {
       'request answered',
     );
     done();
-  });
-}
-
-/** Above the limit a connection is told to come back; far above it, it is not even taken. */
-function limitConnections(app: FastifyInstance, limit: number): void {
-  let open = 0;
-  app.server.maxConnections = limit + Math.ceil(limit / 4);
-  app.server.on('connection', (socket) => {
-    open += 1;
-    socket.once('close', () => (open -= 1));
-  });
-  app.addHook('onRequest', (_request, reply, done) => {
-    if (open <= limit) {
-      done();
-      return;
-    }
-    reply.header('connection', 'close');
-    done(new CompressionError('OVERLOADED', 'Too many connections; retry later', { retryAfterSeconds: 2 }));
   });
 }

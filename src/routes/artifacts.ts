@@ -24,6 +24,13 @@ const PRESIGNED_SECONDS = 900;
 /** The file of an attempt that holds its log, one JSON object a line; written by the worker parent. */
 export const LOG_NAME = 'log.jsonl';
 
+interface Output {
+  readonly record: JobRecord;
+  readonly manifest: Manifest;
+  readonly entry: ArtifactEntry;
+  readonly inline?: boolean;
+}
+
 /** What a finished job left: report, artifacts, logs. */
 export function artifactRoutes(deps: AppDeps): FastifyPluginCallbackZod {
   return (app, _options, done) => {
@@ -55,8 +62,7 @@ export function artifactRoutes(deps: AppDeps): FastifyPluginCallbackZod {
             'content-security-policy',
             "default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src 'unsafe-inline'; sandbox allow-scripts",
           );
-        await sendEntry(request, reply, { record, manifest, entry });
-        return reply.header('content-disposition', 'inline');
+        return sendEntry(request, reply, { record, manifest, entry, inline: true });
       },
     );
 
@@ -168,7 +174,7 @@ export function artifactRoutes(deps: AppDeps): FastifyPluginCallbackZod {
   async function sendEntry(
     request: FastifyRequest,
     reply: FastifyReply,
-    { record, manifest, entry }: { record: JobRecord; manifest: Manifest; entry: ArtifactEntry },
+    { record, manifest, entry, inline = false }: Output,
   ): Promise<FastifyReply> {
     const key = keyOf(record, manifest, entry.name);
     return sendBytes(request, reply, {
@@ -176,6 +182,7 @@ export function artifactRoutes(deps: AppDeps): FastifyPluginCallbackZod {
       sha256: entry.sha256,
       contentType: entry.contentType,
       fileName: entry.name,
+      inline,
       read: async (range) => {
         const stream = await deps.store.read(key, range);
         if (stream === undefined) throw new CompressionError('INTERNAL', `artifact ${key} is not in the store`);

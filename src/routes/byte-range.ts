@@ -1,5 +1,5 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
-import type { Readable } from 'node:stream';
+import { Readable } from 'node:stream';
 import { z } from 'zod';
 import { CompressionError } from '../errors.ts';
 
@@ -15,6 +15,8 @@ export interface Content {
   readonly sha256: string;
   readonly contentType: string;
   readonly fileName: string;
+  /** Shown in the browser instead of saved. */
+  readonly inline?: boolean;
   read(range?: { readonly start: number; readonly end: number }): Promise<Readable>;
 }
 
@@ -24,7 +26,7 @@ export async function sendBytes(request: FastifyRequest, reply: FastifyReply, co
   reply.header('etag', etag);
   reply.header('accept-ranges', 'bytes');
   reply.header('cache-control', 'private, no-cache');
-  reply.header('content-disposition', contentDisposition(content.fileName));
+  reply.header('content-disposition', content.inline === true ? 'inline' : contentDisposition(content.fileName));
   if (matchesEtag(request.headers['if-none-match'], etag)) return reply.code(304).send();
   reply.type(content.contentType);
   const ifRange = request.headers['if-range'];
@@ -40,7 +42,8 @@ export async function sendBytes(request: FastifyRequest, reply: FastifyReply, co
   reply.header('content-length', String(length));
   if (wanted !== undefined)
     reply.code(206).header('content-range', `bytes ${wanted.start}-${wanted.end}/${content.bytes}`);
-  if (request.method === 'HEAD') return reply.send();
+  // An empty stream: Fastify's HEAD keeps our Content-Length then, and nothing is read from the store.
+  if (request.method === 'HEAD') return reply.send(Readable.from([]));
   if (content.bytes === 0) return reply.send('');
   return reply.send(await content.read(wanted));
 }

@@ -34,6 +34,8 @@ export function eventRoutes(deps: AppDeps): FastifyPluginCallbackZod {
     app.get(
       '/jobs/:id/events',
       {
+        // HEAD would read the stream to its end, unseen.
+        exposeHeadRoute: false,
         schema: {
           tags: ['jobs'],
           summary: 'Follow a job (server-sent events)',
@@ -89,7 +91,11 @@ export async function* eventStream(deps: AppDeps, subscription: Subscription): A
     }
     // The record turns terminal just before the last event is written. Whoever resumes after that event has seen it all.
     const over = events.length === 0 && TERMINAL_STATUSES.has(record.status);
-    if (over && (await deps.jobs.events(tenant, id, 0)).some(({ type }) => TERMINAL_EVENTS.has(type))) return;
+    if (
+      over &&
+      (await deps.jobs.events(tenant, id, 0)).some((event) => event.id <= after && TERMINAL_EVENTS.has(event.type))
+    )
+      return;
     if (events.length > 0) continue;
     await deps.jobs.waitForChange(id, over ? LAST_EVENT_MS : HEARTBEAT_MS, signal);
     // A comment keeps proxies and our own idle limit from closing a stream on which nothing happens.
