@@ -108,6 +108,8 @@ export function allNames(graph: Graph): Set<string> {
 /** Gives fresh names: `fresh('conv1_scale')` is that name, or with `_1`, `_2` … when taken. Deterministic. */
 export class NameScope {
   readonly #taken: Set<string>;
+  /** Where the search for a free suffix goes on, by base: names are only ever added. */
+  readonly #nextSuffix = new Map<string, number>();
 
   constructor(graph: Graph) {
     this.#taken = allNames(graph);
@@ -115,7 +117,9 @@ export class NameScope {
 
   fresh(base: string): string {
     let name = base;
-    for (let suffix = 1; this.#taken.has(name); suffix += 1) name = `${base}_${suffix}`;
+    let suffix = this.#nextSuffix.get(base) ?? 1;
+    for (; this.#taken.has(name); suffix += 1) name = `${base}_${suffix}`;
+    this.#nextSuffix.set(base, suffix);
     this.#taken.add(name);
     return name;
   }
