@@ -24,7 +24,10 @@ export function foldBatchNormalizations(scope: Scope, workspace: Workspace, skip
     if (batchNorms.length === 0) break;
     const replaced = new Map<Node, readonly Node[]>();
     const touched = new Set<string>();
-    const site = foldSite(scope, workspace, replaced);
+    const site = foldSite(scope, workspace, (node, by) => {
+      replaced.set(node, by);
+      for (const made of by) made.outputs.forEach((name) => touched.add(name));
+    });
     for (const node of batchNorms) {
       // The index of reads is stale around a node that was folded in this round; its neighbour waits for the next one.
       if ([...node.inputs, ...node.outputs].some((name) => touched.has(name))) {
@@ -38,7 +41,6 @@ export function foldBatchNormalizations(scope: Scope, workspace: Workspace, skip
         continue;
       }
       for (const name of [node.inputs[0], node.outputs[0]]) if (name !== undefined) touched.add(name);
-      for (const by of replaced.values()) for (const made of by) made.outputs.forEach((name) => touched.add(name));
       folded += 1;
       changed = true;
     }

@@ -18,8 +18,8 @@ export interface FoldSite {
   replace(node: Node, by: readonly Node[]): void;
 }
 
-/** An index of the scope as it is now; `replaced` collects what the rules want replaced. O(nodes). */
-export function foldSite(scope: Scope, workspace: Workspace, replaced: Map<Node, readonly Node[]>): FoldSite {
+/** An index of the scope as it is now; `replace` is told what the rules want replaced. O(nodes). */
+export function foldSite(scope: Scope, workspace: Workspace, replace: FoldSite['replace']): FoldSite {
   const { graph } = scope;
   const names = new Names(scope, workspace.overridable);
   const reads = new Reads(graph);
@@ -37,6 +37,6 @@ export function foldSite(scope: Scope, workspace: Workspace, replaced: Map<Node,
       const type = workspace.typeOf(scope, name);
       return type?.kind === 'tensor' && type.shape?.length === 2;
     },
-    replace: (node, by) => void replaced.set(node, by),
+    replace,
   };
 }

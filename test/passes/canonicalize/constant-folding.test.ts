@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { Graph } from '../../../src/onnx/graph.ts';
-import type { Model } from '../../../src/onnx/model.ts';
+import { opsetOf, type Model } from '../../../src/onnx/model.ts';
 import { makeNode, type Node } from '../../../src/onnx/node.ts';
 import { Tensor } from '../../../src/onnx/tensor.ts';
 import { tensorValue } from '../../../src/onnx/value-type.ts';
@@ -311,6 +311,22 @@ describe('canonicalize: old models', () => {
     );
     assert.equal(model.irVersion, 10);
     assert.deepEqual(result.details['opset'], { from: 8, to: 21, nodesRewritten: 1 });
+  });
+
+  it('stops at opset 18 for AveragePool, unless told otherwise', async () => {
+    const original = modelOf(
+      {
+        nodes: [makeNode('AveragePool', ['x'], ['y'], { attributes: { kernel_shape: [3, 3], pads: [1, 1, 1, 1] } })],
+        inputs: [tensorValue('x', 'float', [1, 3, 5, 5])],
+        outputs: [y],
+      },
+      11,
+    );
+    const pooled = { x: feed([1, 3, 5, 5]) };
+    assert.equal(opsetOf((await checked(original, pooled)).model), 18);
+    // One rounding of float32 per addend, nine of them.
+    const forced = await checked(original, pooled, { tolerance: 1e-6, options: { opset: 21 } });
+    assert.equal(opsetOf(forced.model), 21);
   });
 
   it('says which node keeps the model at its opset', async () => {
