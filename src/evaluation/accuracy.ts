@@ -1,4 +1,5 @@
 import { CompressionError } from '../errors.ts';
+import { isFloatType, type DataType } from '../onnx/data-type.ts';
 import type { NdArray } from '../onnx/nd-array.ts';
 import type { FeedBatch, FeedSource } from '../passes/pass.ts';
 import type { Results, Session } from '../runtime/session.ts';
@@ -87,21 +88,20 @@ function chooseCollector(
 ): Collector | string {
   const labelsEach = labels.length / batch.count;
   if (!Number.isInteger(labelsEach)) return `${labels.length} labels do not divide among ${batch.count} samples`;
-  const sizes = new Map<string, { each: number; type: string }>();
+  const sizes = new Map<string, { each: number; type: DataType }>();
   for (const [name, array] of results) {
     const each = perSample(array, batch.count);
     if (each !== undefined && asNumbers(array) !== undefined) sizes.set(name, { each, type: array.type });
   }
   const found = [...results].map(([name, array]) => `"${name}" ${array.type}[${array.dims.join(', ')}]`).join(', ');
-  const isFloat = (type: string): boolean => /^(float|double|float16|bfloat16)$/.test(type);
-  const find = (test: (each: number, type: string) => boolean): string | undefined =>
+  const find = (test: (each: number, type: DataType) => boolean): string | undefined =>
     [...sizes].find(([, { each, type }]) => test(each, type))?.[0];
 
-  const wantsClasses = metric === undefined ? allIntegers(labels) : metric !== 'rmse';
+  const wantsClasses = metric === undefined ? !isFloatType(batch.labels?.type ?? 'float') : metric !== 'rmse';
   if (wantsClasses) {
     const scores =
-      find((each, type) => isFloat(type) && each >= 2 && (labelsEach === 1 || labelsEach === each)) ??
-      find((each, type) => !isFloat(type) && each === 1 && labelsEach === 1);
+      find((each, type) => isFloatType(type) && each >= 2 && (labelsEach === 1 || labelsEach === each)) ??
+      find((each, type) => !isFloatType(type) && each === 1 && labelsEach === 1);
     if (scores !== undefined) return new ClassCollector(scores, sizes.get(scores)?.each ?? 0, labelsEach);
     const single = find((each) => each === 1);
     const binary = labelsEach === 1 && Array.prototype.every.call(labels, (label) => label === 0 || label === 1);
@@ -110,14 +110,10 @@ function chooseCollector(
       return `no output gives class scores for ${labelsEach} labels a sample; the outputs are ${found}`;
     }
   }
-  const output = find((each, type) => isFloat(type) && each === labelsEach) ?? find((each) => each === labelsEach);
+  const output = find((each, type) => isFloatType(type) && each === labelsEach) ?? find((each) => each === labelsEach);
   return output === undefined
     ? `no output has ${labelsEach} values a sample as the labels do; the outputs are ${found}`
     : new RegressionCollector(output, labelsEach);
-}
-
-function allIntegers(values: ArrayLike<number>): boolean {
-  return Array.prototype.every.call(values, Number.isInteger);
 }
 
 /** A list of numbers that grows by doubling; `trimmed` gives what was pushed. */

@@ -1,4 +1,11 @@
 import { messageOf, CompressionError } from '../errors.ts';
+import { macsOf } from '../onnx/cost/macs.ts';
+import { peakActivationBytes } from '../onnx/cost/peak-activation.ts';
+import { typesAtBatchOne } from '../onnx/cost/types-for-cost.ts';
+import { inferTypes } from '../onnx/inference/infer-types.ts';
+import type { TypeTable } from '../onnx/inference/type-table.ts';
+import type { Model } from '../onnx/model.ts';
+import { describeNode } from '../onnx/node.ts';
 import { summarizeModel } from '../onnx/print/summarize-model.ts';
 import type { Measurement } from '../schemas/report.ts';
 import type { EvaluationContext, NotMeasured, Subject } from './evaluation-context.ts';
@@ -28,7 +35,54 @@ export async function measureModel(
     ...file,
     ...parameters,
     operators: summarizeModel(subject.model).operators,
+    ...costOf(subject, await typesOfSample(context, subject.model), missing),
     ...(await integerShare(context, subject, missing)),
+  };
+}
+
+/**
+ * Types at batch 1. Where the model leaves other sizes open (height and width, length), those of the first sample it is
+ * measured with: cost and latency then speak of the same inputs.
+ */
+async function typesOfSample(context: EvaluationContext, model: Model): Promise<TypeTable> {
+  const open = model.graph.inputs.some(
+    ({ type }) =>
+      type?.kind === 'tensor' && type.shape?.some((dim, axis) => axis > 0 && typeof dim !== 'number') === true,
+  );
+  const feeds = context.data ?? context.generated;
+  if (!open || feeds === undefined) return typesAtBatchOne(model);
+  for await (const batch of feeds.batches(1)) {
+    const inputShapes = Object.fromEntries(Object.entries(batch.feeds).map(([name, { dims }]) => [name, dims]));
+    return inferTypes(model, { inputShapes });
+  }
+  return typesAtBatchOne(model);
+}
+
+/** Arithmetic and activation memory of one sample. A lower bound is not passed off as the number: it is left out. */
+function costOf(
+  { model }: Subject,
+  types: TypeTable,
+  missing: (field: string, reason: string) => void,
+): Pick<Measurement, 'macs' | 'bops' | 'peakActivationBytes'> {
+  const macs = macsOf(model, types);
+  const peak = peakActivationBytes(model, types);
+  const [unknownNode] = macs.unknown;
+  if (unknownNode !== undefined) {
+    missing(
+      'macs',
+      `${macs.unknown.length} nodes could not be counted; ${describeNode(unknownNode.node)}: ${unknownNode.reason}`,
+    );
+  }
+  const [unknownValue] = peak.unknown;
+  if (unknownValue !== undefined) {
+    missing(
+      'peakActivationBytes',
+      `the size of ${peak.unknown.length} values is not known, "${unknownValue}" among them`,
+    );
+  }
+  return {
+    ...(unknownNode === undefined ? { macs: macs.total, bops: macs.bitOperations } : {}),
+    ...(unknownValue === undefined ? { peakActivationBytes: peak.bytes } : {}),
   };
 }
 
