@@ -5,6 +5,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { messageOf } from '../errors.ts';
 import type { JobLog } from './job-log.ts';
 import type { Consumer, JobHandler } from './job-queue.ts';
+import { connectRedis } from './redis-connection.ts';
 import type { ConnectionErrors } from './redis-connection.ts';
 
 /**
@@ -32,25 +33,30 @@ export class BullMqConsumer implements Consumer {
   readonly #errors: ConnectionErrors;
   readonly #onClose: () => void;
   readonly #running = new Map<string, { readonly lost: AbortController; readonly ended: Promise<unknown> }>();
+  readonly #closed = new AbortController();
   #closing: Promise<void> | undefined;
 
   constructor(options: {
     readonly name: string;
     readonly prefix: string;
-    readonly connection: Redis;
+    readonly redisUrl: string;
     readonly concurrency: number;
     readonly handler: JobHandler;
     readonly log: JobLog;
     readonly errors: ConnectionErrors;
     readonly onClose: () => void;
   }) {
-    this.#connection = options.connection;
     this.#handler = options.handler;
     this.#log = options.log;
     this.#errors = options.errors;
     this.#onClose = options.onClose;
+    this.#connection = connectRedis(options.redisUrl, {
+      role: 'consumer',
+      errors: this.#errors,
+      closed: this.#closed.signal,
+    });
     this.#worker = new Worker(options.name, (job, token) => this.#process(job, token), {
-      connection: options.connection,
+      connection: this.#connection,
       prefix: options.prefix,
       concurrency: options.concurrency,
       lockDuration: LOCK_MS,
@@ -100,6 +106,7 @@ export class BullMqConsumer implements Consumer {
       delay(CLOSE_PATIENCE_MS, undefined, { signal: patience.signal }).catch(() => undefined),
     ]);
     patience.abort();
+    this.#closed.abort();
     this.#connection.disconnect();
     this.#onClose();
   }

@@ -28,7 +28,7 @@ export class BullMqQueue implements JobQueue {
   readonly #consumers = new Set<BullMqConsumer>();
   readonly #listeners = new Set<(jobId: string) => void>();
   #subscriber: Redis | undefined;
-  #closed = false;
+  readonly #closed = new AbortController();
 
   constructor(options: {
     readonly redisUrl: string;
@@ -40,7 +40,7 @@ export class BullMqQueue implements JobQueue {
     this.#prefix = options.prefix ?? 'tersor';
     this.#log = options.log ?? SILENT_LOG;
     this.#errors = new ConnectionErrors(this.#log);
-    this.#client = connectRedis(this.#url, 'commands', this.#errors);
+    this.#client = this.#connect('commands');
     this.#readiness = new Readiness(this.#client);
     this.#queue = new Queue(QUEUE_NAME, { connection: this.#client, prefix: this.#prefix, skipVersionCheck: true });
     this.#queue.on('error', (error) => this.#errors.note(error));
@@ -93,7 +93,7 @@ export class BullMqQueue implements JobQueue {
     const consumer = new BullMqConsumer({
       name: QUEUE_NAME,
       prefix: this.#prefix,
-      connection: connectRedis(this.#url, 'consumer', this.#errors),
+      redisUrl: this.#url,
       concurrency: options.concurrency,
       handler,
       log: this.#log,
@@ -153,13 +153,17 @@ export class BullMqQueue implements JobQueue {
   }
 
   async close(): Promise<void> {
-    if (this.#closed) return;
-    this.#closed = true;
+    if (this.#closed.signal.aborted) return;
+    this.#closed.abort();
     await Promise.all([...this.#consumers].map((consumer) => consumer.close()));
     this.#listeners.clear();
     this.#subscriber?.disconnect();
     this.#client.disconnect(); // the queue does not own it
     await this.#queue.close().catch((error: unknown) => this.#errors.note(error));
+  }
+
+  #connect(role: 'commands' | 'subscriber'): Redis {
+    return connectRedis(this.#url, { role, errors: this.#errors, closed: this.#closed.signal });
   }
 
   #key(name: string): string {
@@ -175,11 +179,12 @@ export class BullMqQueue implements JobQueue {
   }
 
   #assertOpen(): void {
-    if (this.#closed) throw new CompressionError('QUEUE_UNAVAILABLE', 'this client of the job queue is closed');
+    if (this.#closed.signal.aborted)
+      throw new CompressionError('QUEUE_UNAVAILABLE', 'this client of the job queue is closed');
   }
 
   #openSubscriber(): Redis {
-    const subscriber = connectRedis(this.#url, 'subscriber', this.#errors);
+    const subscriber = this.#connect('subscriber');
     subscriber.on('message', (_channel, jobId) => {
       for (const listener of [...this.#listeners]) {
         try {

@@ -32,9 +32,14 @@ export class ConnectionErrors {
  * dead link (no answer, no reset) is found in 15 s. The commands connection does not queue what it cannot send: an
  * outage must not fill the memory, and nothing old may be sent after it.
  */
-export function connectRedis(url: string, role: ConnectionRole, errors: ConnectionErrors): Redis {
+export function connectRedis(
+  url: string,
+  options: { readonly role: ConnectionRole; readonly errors: ConnectionErrors; readonly closed: AbortSignal },
+): Redis {
+  const { role, errors, closed } = options;
   const client = new Redis(url, {
-    retryStrategy: (times) => Math.min(100 * 2 ** Math.min(times, 10), 1_000),
+    // BullMQ makes copies of a connection that we cannot close; they end here when Redis is away for good.
+    retryStrategy: (times) => (closed.aborted ? null : Math.min(100 * 2 ** Math.min(times, 10), 1_000)),
     maxRetriesPerRequest: null, // BullMQ requires it; the 2 s of `within` are the limit
     enableOfflineQueue: role !== 'commands',
     connectTimeout: 5_000,
