@@ -6,6 +6,7 @@ import type { Model } from '../../onnx/model.ts';
 import { HIGHEST_OPSET, LOWEST_OPSET } from '../../onnx/upgrade/adapters.ts';
 import { raiseIrVersion } from '../../onnx/upgrade/ir-version.ts';
 import { DEFAULT_OPSET, upgradeOpset } from '../../onnx/upgrade/upgrade-opset.ts';
+import { sortTopologically } from '../../onnx/verify/topological-order.ts';
 import { definePass, type PassContext, type PassResult, type Skipped } from '../pass.ts';
 import { liftConstants } from './constants.ts';
 import { removeDeadCode } from './dead-code.ts';
@@ -14,7 +15,6 @@ import { foldConstants } from './fold-constants.ts';
 import { removeIdentities } from './identities.ts';
 import { overridableInitializers, scopesOf, type Workspace } from './scope.ts';
 import { shareInitializers } from './share-initializers.ts';
-import { sortNodes } from './sort-nodes.ts';
 
 const OptionsSchema = z.strictObject({
   opset: z
@@ -127,10 +127,8 @@ async function oneRound(
     counts[what] = (counts[what] ?? 0) + times;
     changes += times;
   };
-  for (const scope of scopesOf(model)) {
-    count('nodesSorted', sortNodes(scope.graph));
-    count('constantsLifted', liftConstants(scope, skipped));
-  }
+  count('graphsSorted', sortTopologically(model.graph));
+  for (const scope of scopesOf(model)) count('constantsLifted', liftConstants(scope, skipped));
   const workspace = workspaceOf(model);
   const limits = { valueBytes: options.constantFoldBytes };
   for (const scope of scopesOf(model)) {

@@ -7,6 +7,7 @@ import { Model } from '../../../src/onnx/model.ts';
 import { elementCount, type NdArray } from '../../../src/onnx/nd-array.ts';
 import type { Node } from '../../../src/onnx/node.ts';
 import { Tensor } from '../../../src/onnx/tensor.ts';
+import { verifyModel } from '../../../src/onnx/verify/verify-model.ts';
 import type { ValueInfo } from '../../../src/onnx/value-type.ts';
 import { canonicalize } from '../../../src/passes/canonicalize/canonicalize.ts';
 import type { PassContext, PassResult } from '../../../src/passes/pass.ts';
@@ -91,6 +92,7 @@ export async function checked(
 ): Promise<{ model: Model; result: PassResult }> {
   const copy = decodeModel(encodeModel(model).slice());
   const result = await canonicalized(copy, options);
+  verifyModel(copy);
   const bytes = encodeModel(copy);
   assert.equal((await canonicalized(copy, options)).changes, 0, 'a second run changes something');
   assert.deepEqual(encodeModel(copy), bytes);
