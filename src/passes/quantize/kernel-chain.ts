@@ -75,11 +75,11 @@ class Chain {
     const { weightDims } = link;
     const opType = link.kind === 'weighted' ? link.opType : 'Conv';
     const count = elementCount(weightDims);
-    if (this.#form === 'float') {
+    if (this.#form === 'float' || this.#form === 'boundary') {
       const values = new Float32Array(count).map((_, i) => (((i + index) % 7) - 3) / count ** 0.5);
       this.#add(Tensor.float(`w${index}`, values, weightDims));
-      return;
     }
+    if (this.#form === 'float') return;
     const codes = new Int8Array(count).map((_, i) => ((i + index) % 127) - 63);
     this.#add(Tensor.fromArray(`w${index}_q`, { type: 'int8', dims: weightDims, data: codes }));
     const channels = (opType === 'Conv' ? weightDims[0] : weightDims.at(-1)) ?? 1;
@@ -107,7 +107,10 @@ class Chain {
           return this.#dequantize(this.#quantize(this.#compute(value, '', name), `${name}_q`), name);
         }
         const codes = this.#quantize(this.#int8Body(this.#quantize(value, `${name}_i`), name, weight), `${name}_q`);
-        return this.#push(makeNode('Neg', [this.#dequantize(codes, `${name}_o`)], [`${name}_neg`]));
+        // A float operator that cares for the layout: transpositions would be moved through any other and cancel out. Neg
+        // keeps ONNX Runtime from quantizing the float convolution by itself.
+        const float = this.#compute(this.#dequantize(codes, `${name}_o`), weight, `${name}_float`);
+        return this.#push(makeNode('Neg', [float], [`${name}_neg`]));
       }
       case 'dynamic':
         return this.#dynamicLink(value, name);

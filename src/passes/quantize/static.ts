@@ -9,6 +9,7 @@ import { emptyCostTable } from './kernel-cost-table.ts';
 import { filterNodes } from './node-filter.ts';
 import { findCandidates, type QuantPlan } from './plan.ts';
 import { QdqWriter } from './qdq-writer.ts';
+import { QOperatorWriter, importMicrosoft } from './qoperator-writer.ts';
 import { describeLayers, describeValues } from './static-details.ts';
 import { saturationRisk, targetRules } from './target.ts';
 import { planWeights } from './weight-plan.ts';
@@ -25,6 +26,10 @@ const Options = z.strictObject({
     .default('minmax')
     .describe('How the range of an activation follows from the calibration data'),
   percentile: z.number().gt(50).max(100).default(99.999).describe('Percent of the values kept by method percentile'),
+  format: z
+    .enum(['qdq', 'qoperator'])
+    .default('qdq')
+    .describe('qdq: float operators between quantizers, which runtimes fuse; qoperator: integer operators'),
   exclude: globs.default([]).describe('Node names or operator types to leave in float; * and ? are wildcards'),
   include: globs.min(1).optional().describe('Only these node names or operator types; * and ? are wildcards'),
   overrides: z
@@ -51,6 +56,12 @@ export const quantizeStatic = definePass({
   example: { method: 'minmax', perChannel: true },
   needs: () => ['calibration'],
   requires(model, options) {
+    if (options.format === 'qoperator' && options.activations.endsWith('16')) {
+      return 'integer operators take 8-bit activations only; use format qdq for 16 bits';
+    }
+    if (options.activations === 'int8' && options.weights === 'uint8') {
+      return 'int8 activations with uint8 weights have no kernel; use uint8 activations or int8 weights';
+    }
     const needed = options.activations.endsWith('16') ? 21 : 13;
     const opset = opsetOf(model);
     if (opset >= needed) return undefined;
@@ -80,7 +91,7 @@ export const quantizeStatic = definePass({
       activations: describeValues(plan, params),
     };
     if (compute.length > 0) {
-      new QdqWriter({
+      const job = {
         model,
         view,
         plan,
@@ -88,10 +99,12 @@ export const quantizeStatic = definePass({
         weights,
         activationType: options.activations,
         weightType: options.weights,
-      }).write();
+      };
+      (options.format === 'qdq' ? new QdqWriter(job) : new QOperatorWriter(job)).write();
+      importMicrosoft(model);
     }
     context.progress(1);
-    return Promise.resolve({ changes: compute.length, skipped, warnings: [], details });
+    return Promise.resolve({ changes: compute.length, skipped, warnings: warningsOf(options, context), details });
   },
   ensures: () => undefined,
 });
@@ -148,4 +161,20 @@ function weightScheme(options: Options, context: PassContext): WeightScheme {
     range: options.weights === 'uint8' ? 'full' : targetRules(context).weightRange,
     powerOfTwo: options.powerOfTwoScales,
   };
+}
+
+function warningsOf(options: Options, { targetCpu }: PassContext): string[] {
+  const warnings: string[] = [];
+  const onArm = targetCpu === 'arm64-dotprod' || targetCpu === 'int8-only';
+  if (options.activations.endsWith('16')) {
+    warnings.push(
+      'CPUs have no kernels for 16-bit activations: the model computes in float between quantizers and is slower',
+    );
+  } else if (options.activations === 'int8' && !onArm) {
+    warnings.push('x64 kernels want uint8 activations: with int8 ones the model may be slower than in float');
+  }
+  if (options.weights === 'uint8' && !onArm) {
+    warnings.push('x64 kernels for uint8 weights are slower than those for int8 weights');
+  }
+  return warnings;
 }
