@@ -1,7 +1,9 @@
 import type { Dimension } from '../value-type.ts';
-import { concatenated } from './concat-split.ts';
+import { range } from './constant.ts';
+import { concatenated, pad } from './concat-split.ts';
 import { convShape, globalPool, pooledShape } from './convolution.ts';
-import { binary, sameAsFirst, where } from './elementwise.ts';
+import { sameAsFirst, where } from './elementwise.ts';
+import { dataDependent, gatherNd, gridSample } from './indexing.ts';
 import { gemmShape, matMulShape } from './matmul.ts';
 import { qLinearBinary, qLinearConv, quantizeLinear, dequantizeLinear } from './quantized.ts';
 import { tensor, RuleContext, type Inferred, type InferRule } from './rule.ts';
@@ -16,7 +18,6 @@ function withInputs(context: RuleContext, inputs: readonly (Inferred | undefined
 export const MICROSOFT_RULES: Readonly<Record<string, InferRule>> = {
   Attention: (context) => attention(context),
   BiasGelu: sameAsFirst,
-  BiasSplitGelu: sameAsFirst,
   DequantizeLinear: dequantizeLinear,
   DynamicQuantizeMatMul: (context) => [product(context, 0, 1)],
   DynamicQuantizeLSTM: (context) => dynamicLstm(context),
@@ -27,11 +28,16 @@ export const MICROSOFT_RULES: Readonly<Record<string, InferRule>> = {
     const embedded = tensor(context.elementType(2), [batch, sequence, hidden]);
     return [embedded, tensor('int32', [batch]), embedded];
   },
+  ExpandDims(context) {
+    const [data, axis] = [context.shape(0), context.numbers(1)?.[0]];
+    if (data === undefined || axis === undefined) return [tensor(context.elementType(0), undefined)];
+    const at = context.axis(axis, data.length + 1);
+    return [tensor(context.elementType(0), [...data.slice(0, at), 1, ...data.slice(at)])];
+  },
   FastGelu: sameAsFirst,
   FusedConv: (context) => [tensor(context.elementType(0), convShape(context, 0, 1))],
   FusedGemm: (context) => [tensor(context.elementType(0), gemmShape(context, 0, 1))],
   FusedMatMul: (context) => [transposedProduct(context)],
-  FusedMatMulActivation: (context) => [transposedProduct(context)],
   Gelu: sameAsFirst,
   GatherBlockQuantized(context) {
     const [data, indices] = [context.shape(0), context.shape(1)];
@@ -39,6 +45,10 @@ export const MICROSOFT_RULES: Readonly<Record<string, InferRule>> = {
     const axis = context.axis(context.node.int('gather_axis', 0), data.length);
     return [tensor(context.elementType(2), [...data.slice(0, axis), ...indices, ...data.slice(axis + 1)])];
   },
+  GatherND: gatherNd,
+  GridSample: gridSample,
+  /** With Q, K and V packed into one input the width of the result is not followed. */
+  GroupQueryAttention: (context) => [tensor(context.elementType(0), context.has(1) ? context.shape(0) : undefined)],
   Inverse: sameAsFirst,
   MatMulInteger16: (context) => [tensor('int32', matMulShape(context, context.shape(0), context.shape(1)))],
   /** A, B, scales, zero points …: float result of an integer product. */
@@ -47,8 +57,21 @@ export const MICROSOFT_RULES: Readonly<Record<string, InferRule>> = {
   ],
   MatMulNBits: (context) => packedProduct(context),
   MatMulBnb4: (context) => packedProduct(context),
+  MultiHeadAttention(context) {
+    const [query, value] = [context.shape(0), context.shape(2)];
+    const isPlain = query?.length === 3 && value?.length === 3;
+    return [
+      tensor(context.elementType(0), isPlain ? [query[0] ?? null, query[1] ?? null, value[2] ?? null] : undefined),
+    ];
+  },
   NhwcMaxPool: (context) => [nhwc(context, (spatial) => pooledShape(spatial, 0))],
   QAttention: (context) => attention(context),
+  Pad: pad,
+  QEmbedLayerNormalization(context) {
+    const [ids, words] = [context.shape(0), context.shape(2)];
+    const [batch, sequence] = [ids?.[0] ?? null, ids?.[1] ?? null];
+    return [tensor('float', [batch, sequence, words?.[1] ?? null]), tensor('int32', [batch])];
+  },
   QGemm: (context) => [tensor(context.has(8) ? context.elementType(8) : 'float', gemmShape(context, 0, 3))],
   QLinearAdd: qLinearBinary,
   QLinearAveragePool: (context) => [tensor(context.elementType(0), qLinearPool(context))],
@@ -72,31 +95,21 @@ export const MICROSOFT_RULES: Readonly<Record<string, InferRule>> = {
         ],
   QLinearLeakyRelu: sameAsFirst,
   QLinearMul: qLinearBinary,
-  QLinearReduceMean: (context) => {
-    const data = context.shape(0);
-    const axes = context.node.ints('axes');
-    if (data === undefined) return [tensor(context.elementType(0), undefined)];
-    const reduced = new Set((axes ?? [...data.keys()]).map((axis) => context.axis(axis, data.length)));
-    const keep = context.node.int('keepdims', 1) !== 0;
-    const shape = data.flatMap((size, axis): Dimension[] => (reduced.has(axis) ? (keep ? [1] : []) : [size]));
-    return [tensor(context.elementType(0), shape)];
-  },
   QLinearSigmoid: sameAsFirst,
   QLinearSoftmax: sameAsFirst,
   QLinearWhere: (context) => where(context).map((value) => (value === undefined ? undefined : { type: value.type })),
   QuantizeLinear: quantizeLinear,
   QuickGelu: sameAsFirst,
+  Range: range,
+  RotaryEmbedding: sameAsFirst,
   SkipLayerNormalization: skipNormalization,
   SkipSimplifiedLayerNormalization: skipNormalization,
-  SimplifiedLayerNormalization: sameAsFirst,
   TransposeMatMul: (context) => [transposedProduct(context)],
-  BiasAdd: sameAsFirst,
-  BiasSoftmax: sameAsFirst,
-  BiasDropout: sameAsFirst,
-  QOrderedGelu: sameAsFirst,
   Trilu: sameAsFirst,
-  IsAllFinite: () => [tensor('bool', [])],
-  MulInteger: binary(),
+  Unique(context) {
+    const size = dataDependent(context, 0);
+    return [tensor(context.elementType(0), [size]), tensor('int64', context.shape(0)), tensor('int64', [size])];
+  },
 };
 
 function skipNormalization(context: RuleContext): (Inferred | undefined)[] {

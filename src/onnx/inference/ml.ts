@@ -16,6 +16,7 @@ export const ML_RULES: Readonly<Record<string, InferRule>> = {
     ];
   },
   Binarizer: sameAsFirst,
+  CategoryMapper: (context) => [tensor(context.elementType(0) === 'string' ? 'int64' : 'string', context.shape(0))],
   FeatureVectorizer: (context) => [tensor('float', [context.shape(0)?.[0] ?? null, null])],
   Imputer: sameAsFirst,
   LabelEncoder: (context) => [tensor(labelType(context.node.attributes), context.shape(0))],

@@ -17,15 +17,15 @@ import { einsum } from './einsum.ts';
 import { MICROSOFT_RULES } from './microsoft.ts';
 import { ML_RULES } from './ml.ts';
 import { recurrent } from './recurrent.ts';
-import { tensor, type InferRule } from './rule.ts';
+import type { InferRule } from './rule.ts';
 import { slice } from './slice.ts';
 import { binaryOperations as on, unaryOperations as each } from './value-arithmetic.ts';
 
 const SAME_AS_FIRST = [
   'Acos Acosh Asin Asinh Atan Atanh BitwiseNot Celu Clip Cos Cosh Elu Erf Exp Gelu GroupNormalization HardSigmoid',
   'HardSwish Hardmax ImageScaler LRN LeakyRelu Log LogSoftmax LpNormalization MeanVarianceNormalization Mish PRelu',
-  'ParametricSoftplus RMSNormalization Reciprocal ReverseSequence RotaryEmbedding Round ScaledTanh Selu Shrink',
-  'Sigmoid Sign Sin Sinh Softmax Softplus Softsign Swish Tan Tanh ThresholdedRelu Trilu',
+  'ParametricSoftplus RMSNormalization Reciprocal ReverseSequence RotaryEmbedding Round ScaledTanh Scale Selu Shrink',
+  'Sigmoid Sign SimplifiedLayerNormalization Sin Sinh Softmax Softplus Softsign Swish Tan Tanh ThresholdedRelu Trilu',
 ]
   .join(' ')
   .split(' ');
@@ -186,12 +186,8 @@ const DEFAULT_RULES: Readonly<Record<string, InferRule>> = {
   Xor: elementwise.comparison(),
   StringConcat: elementwise.binary(),
   RegexFullMatch: elementwise.predicate,
-  StringNormalizer: (context) => [
-    tensor(
-      'string',
-      context.shape(0)?.map((size, axis, all) => (axis === all.length - 1 ? null : size)),
-    ),
-  ],
+  StringNormalizer: sequences.stringNormalizer,
+  StringSplit: sequences.stringSplit,
 };
 
 /** Inference rules by `domain:opType` (`:Conv` in the default domain). An operator without one is not inferred. */

@@ -61,6 +61,22 @@ export const concatFromSequence: InferRule = (context) => {
   ];
 };
 
+/** StringNormalizer: stop words shorten the last axis by a count that only the data decides. */
+export const stringNormalizer: InferRule = (context) => {
+  const stopWords = context.node.attributes.get('stopwords');
+  const isFiltering = stopWords?.kind === 'strings' && stopWords.value.length > 0;
+  const shape = context.shape(0);
+  return [
+    tensor('string', isFiltering ? shape?.map((size, axis) => (axis === shape.length - 1 ? null : size)) : shape),
+  ];
+};
+
+/** StringSplit: one more axis for the pieces, and the number of pieces of each string. */
+export const stringSplit: InferRule = (context) => {
+  const shape = context.shape(0);
+  return [tensor('string', shape === undefined ? undefined : [...shape, null]), tensor('int64', shape)];
+};
+
 export const scalar =
   (elementType: 'int64' | 'bool'): InferRule =>
   () => [tensor(elementType, [])];
