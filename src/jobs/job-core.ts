@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import { messageOf } from '../errors.ts';
 import { Manifest } from '../schemas/job.ts';
 import type { JobRecord } from '../schemas/job.ts';
@@ -89,20 +90,26 @@ export class JobCore {
     return tenant;
   }
 
-  /** Best effort, and not for long: the record is stored, the reconciler enqueues what this could not. */
-  async enqueue(record: JobRecord): Promise<void> {
-    const enqueued = this.queue.enqueue(record.id, { priority: record.priority }).catch((error: unknown) => {
-      this.log.warn(
-        { event: 'job.enqueue-failed', jobId: record.id, error: messageOf(error) },
-        'could not enqueue; the reconciler will',
-      );
-    });
-    let timer: NodeJS.Timeout | undefined;
-    const patience = new Promise<void>((resolve) => {
-      timer = setTimeout(resolve, ENQUEUE_PATIENCE_MS);
-    });
-    await Promise.race([enqueued, patience]);
-    clearTimeout(timer);
+  /**
+   * Best effort, and not for long: the record is stored, the reconciler enqueues what this could not.
+   * @returns false when the queue did not take the id in time
+   */
+  async enqueue(record: JobRecord): Promise<boolean> {
+    const patience = new AbortController();
+    const enqueued = this.queue.enqueue(record.id, { priority: record.priority }).then(
+      () => true,
+      (error: unknown) => {
+        this.log.warn(
+          { event: 'job.enqueue-failed', jobId: record.id, error: messageOf(error) },
+          'could not enqueue; the reconciler will',
+        );
+        return false;
+      },
+    );
+    const late = delay(ENQUEUE_PATIENCE_MS, false, { signal: patience.signal }).catch(() => false);
+    const taken = await Promise.race([enqueued, late]);
+    patience.abort();
+    return taken;
   }
 
   /** Passes on an event that is not terminal. */

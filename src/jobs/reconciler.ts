@@ -56,6 +56,8 @@ export class Reconciler {
   readonly #intervalMs: number;
   readonly #orphans = new Map<string, number>();
   #takeAll: boolean;
+  /** The queue did not answer in this round: it is left alone, the other healing goes on. */
+  #queueAway = false;
   #timer: NodeJS.Timeout | undefined;
   #round: Promise<unknown> = Promise.resolve();
   #stopped = false;
@@ -80,6 +82,7 @@ export class Reconciler {
   /** One round. @throws CompressionError when the store does not answer */
   async reconcile(): Promise<ReconcileReport> {
     const takeAll = this.#takeAll;
+    this.#queueAway = false;
     const report = { pending: 0, enqueued: 0, silent: 0, settled: 0 };
     const seen = new Set<string>();
     let after: string | undefined;
@@ -146,8 +149,9 @@ export class Reconciler {
     const { record } = found;
     core.remember(record.tenant, record.id);
     if (core.clock.now() - Date.parse(record.createdAt) < MAX_QUEUED_MS) {
-      await core.enqueue(record);
-      return 'enqueued';
+      if (this.#queueAway) return 'nothing';
+      this.#queueAway = !(await core.enqueue(record));
+      return this.#queueAway ? 'nothing' : 'enqueued';
     }
     const over = ended(record, 'expire', { at: core.timestamp(), error: UNCLAIMED });
     const written = over === undefined ? undefined : await core.records.replace(found, over);

@@ -23,7 +23,10 @@ export type PutResult =
 export interface ObjectStore {
   /** A small object, whole; undefined when there is none. */
   get(key: string): Promise<{ readonly body: Uint8Array; readonly etag: Etag } | undefined>;
-  /** A byte stream of an object, or of the inclusive range; undefined when there is none. */
+  /**
+   * A byte stream of an object, or of the inclusive range (cut at the object's end); undefined when there is none.
+   * @throws RANGE_NOT_SATISFIABLE when the range begins past the end; INPUT_DENIED when the store refuses access
+   */
   read(key: string, range?: { readonly start: number; readonly end: number }): Promise<Readable | undefined>;
   head(key: string): Promise<ObjectInfo | undefined>;
   /** Writes a small object, atomically; with a condition, compare-and-set. */
