@@ -8,7 +8,7 @@ import { idempotencyKey } from './job-keys.ts';
 import { decodeJson, encodeJson } from './job-records.ts';
 
 /** A key names its job for this long. */
-export const IDEMPOTENCY_TTL_MS = 24 * 3600 * 1000;
+const IDEMPOTENCY_TTL_MS = 24 * 3600 * 1000;
 /** A key whose job is not stored after this long belongs to a request that died; the next one finishes its work. */
 const ABANDONED_MS = 10_000;
 /** How long a request with the key of another one at work waits for that one's job before it answers 409. */

@@ -1,9 +1,7 @@
 import type { JobRecord } from '../schemas/job.ts';
 import type { Clock } from './clock.ts';
 
-/** Workers give a sign of life this often; see `Attempt.heartbeat`. */
-export const HEARTBEAT_INTERVAL_MS = 5_000;
-/** Silence after which an attempt counts as dead: two heartbeats missed, and slack for a busy machine. */
+/** Silence after which an attempt counts as dead: two heartbeats (5 s apart) missed, and slack for a busy machine. */
 export const SILENCE_LIMIT_MS = 15_000;
 
 /**

@@ -28,7 +28,7 @@ export interface ReconcileReport {
 }
 
 /** A job that no worker took for this long is failed: nobody waits for it any more. */
-export const MAX_QUEUED_MS = 7 * 24 * 3600 * 1000;
+const MAX_QUEUED_MS = 7 * 24 * 3600 * 1000;
 const UNCLAIMED: JobError = {
   code: 'OVERLOADED',
   message: 'no worker took the job for 7 days; start workers, then post it again',

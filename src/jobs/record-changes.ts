@@ -5,9 +5,9 @@ import { transition } from './state-machine.ts';
 import type { JobAction } from './state-machine.ts';
 
 /** Crashes of the child that end a job. */
-export const MAX_CRASHES = 2;
+const MAX_CRASHES = 2;
 /** Attempts whose worker fell silent that end a job: high, since a deploy or a reclaimed machine is not the job's fault. */
-export const MAX_LOST_ATTEMPTS = 10;
+const MAX_LOST_ATTEMPTS = 10;
 
 // Pure changes of a record. Each answers undefined when the state machine refuses.
 

@@ -3,7 +3,7 @@ import { CompressionError, messageOf } from '../errors.ts';
 import type { JobLog } from './job-log.ts';
 
 /** Every call to Redis is answered or given up within this. */
-export const ANSWER_MS = 2_000;
+const ANSWER_MS = 2_000;
 /** One line for an outage, not one for each connection and try. */
 const QUIET_MS = 30_000;
 
