@@ -50,7 +50,7 @@ function subBodies(node: Node, outer: Body): Body[] {
   return node.subgraphs().flatMap((graph) => nested({ kind: 'graph', graph, outer }));
 }
 
-export function nodesOf(body: Body): Node[] {
+function nodesOf(body: Body): Node[] {
   return body.kind === 'graph' ? body.graph.nodes : body.body.nodes;
 }
 

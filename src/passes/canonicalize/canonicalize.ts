@@ -6,6 +6,7 @@ import type { Model } from '../../onnx/model.ts';
 import { HIGHEST_OPSET, LOWEST_OPSET } from '../../onnx/upgrade/adapters.ts';
 import { raiseIrVersion } from '../../onnx/upgrade/ir-version.ts';
 import { DEFAULT_OPSET, upgradeOpset } from '../../onnx/upgrade/upgrade-opset.ts';
+import { quoteName } from '../../onnx/verify/quote.ts';
 import { sortTopologically } from '../../onnx/verify/topological-order.ts';
 import { definePass, type PassContext, type PassResult, type Skipped } from '../pass.ts';
 import { liftConstants } from './constants.ts';
@@ -94,7 +95,7 @@ async function canonicalizeModel(model: Model, options: Options, context: PassCo
       overridable.length === 0
         ? []
         : [
-            `${overridable.length} initializers are graph inputs too ("${overridable[0] ?? ''}", …), so callers can override them and they are not treated as constants; set overridableInitializers to "freeze" if nobody does`,
+            `${overridable.length} initializers are graph inputs too (${quoteName(overridable[0] ?? '')}, …), so callers can override them and they are not treated as constants; set overridableInitializers to "freeze" if nobody does`,
           ],
     details: {
       opset: { from: upgrade.from, to: upgrade.to, nodesRewritten: upgrade.changed },

@@ -27,7 +27,7 @@ export function liftConstants({ graph }: Scope, skipped: Skipped[]): number {
 }
 
 /** The value of a Constant node, under the given name; undefined for a sparse value. */
-export function constantTensor(node: Node, name: string): Tensor | undefined {
+function constantTensor(node: Node, name: string): Tensor | undefined {
   for (const [key, attribute] of node.attributes) {
     switch (attribute.kind) {
       case 'tensor':

@@ -35,7 +35,7 @@ export function removeDeadCode({ graph }: Scope): number {
 }
 
 /** Drops the types of values that the graph no longer has. */
-export function dropStaleTypes(graph: Graph): void {
+function dropStaleTypes(graph: Graph): void {
   if (graph.valueInfos.size === 0) return;
   const present = new Set<string>([...graph.initializers.keys(), ...graph.sparseInitializers.keys()]);
   for (const input of graph.inputs) present.add(input.name);

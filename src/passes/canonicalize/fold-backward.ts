@@ -112,17 +112,7 @@ function intoGemm(gemm: Node, { scale, shift }: ChannelAffine, site: FoldSite): 
   if ((gemm.inputs[2] ?? '') !== '') {
     const old = site.weights.read(gemm, 2);
     if (typeof old === 'string') return old;
-    const { dims } = old.tensor;
-    const beta = gemm.float('beta', 1);
-    const lines = dims.length === 2 ? (dims[0] ?? 1) : 1;
-    const width = dims.at(-1) ?? 1;
-    bias = new Float64Array(lines * n);
-    for (let m = 0, i = 0; m < lines; m += 1) {
-      for (let c = 0; c < n; c += 1, i += 1) {
-        bias[i] = beta * (old.values[m * width + (width === 1 ? 0 : c)] ?? 0) * (scale[c] ?? 0) + (shift[c] ?? 0);
-      }
-    }
-    biasDims = lines === 1 && dims.length < 2 ? [n] : [lines, n];
+    ({ values: bias, dims: biasDims } = gemmBias(old, gemm.float('beta', 1), { scale, shift }));
   }
   const base = gemm.inputs[1] ?? 'Gemm';
   const reason = site.weights.write(
@@ -134,6 +124,27 @@ function intoGemm(gemm: Node, { scale, shift }: ChannelAffine, site: FoldSite): 
   );
   if (reason === undefined) gemm.attributes.delete('beta');
   return reason;
+}
+
+/**
+ * beta * C * scale + shift for a C that Gemm broadcasts to [M, N]: a vector when that was enough for C, else [1 or M, N].
+ */
+export function gemmBias(
+  old: { readonly values: Float64Array; readonly tensor: { readonly dims: readonly number[] } },
+  beta: number,
+  { scale, shift }: ChannelAffine,
+): { values: Float64Array; dims: readonly number[] } {
+  const { dims } = old.tensor;
+  const n = scale.length;
+  const lines = dims.length === 2 ? (dims[0] ?? 1) : 1;
+  const width = dims.at(-1) ?? 1;
+  const values = new Float64Array(lines * n);
+  for (let m = 0, i = 0; m < lines; m += 1) {
+    for (let c = 0; c < n; c += 1, i += 1) {
+      values[i] = beta * (old.values[m * width + (width === 1 ? 0 : c)] ?? 0) * (scale[c] ?? 0) + (shift[c] ?? 0);
+    }
+  }
+  return { values, dims: dims.length === 2 ? [lines, n] : [n] };
 }
 
 /** X [M, K] times W [K, N], channels on axis 1: W's columns take a; an Add of b takes the node's place, unless b is zero. */

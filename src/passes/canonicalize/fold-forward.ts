@@ -1,6 +1,6 @@
 import { describeNode, makeNode, type Node } from '../../onnx/node.ts';
 import type { ChannelAffine } from './channel-affine.ts';
-import { scaleMatrix } from './fold-backward.ts';
+import { gemmBias, scaleMatrix } from './fold-backward.ts';
 import type { FoldSite } from './fold-site.ts';
 
 /**
@@ -106,21 +106,12 @@ function intoGemm(gemm: Node, { scale, shift }: ChannelAffine, site: FoldSite): 
   }
   const old = site.weights.read(gemm, 2);
   if (typeof old === 'string') return old;
-  const { dims } = old.tensor;
-  const n = added.length;
-  const lines = dims.length === 2 ? (dims[0] ?? 1) : 1;
-  const width = dims.at(-1) ?? 1;
-  const bias = new Float64Array(lines * n);
-  for (let m = 0, i = 0; m < lines; m += 1) {
-    for (let c = 0; c < n; c += 1, i += 1) {
-      bias[i] = beta * (old.values[m * width + (width === 1 ? 0 : c)] ?? 0) + (added[c] ?? 0);
-    }
-  }
+  const bias = gemmBias(old, beta, { scale: new Float64Array(added.length).fill(1), shift: added });
   const base = gemm.inputs[1] ?? 'Gemm';
   const reason = site.weights.write(
     [
       { node: gemm, input: 1, values, dims: tensor.dims, name: `${base}_folded` },
-      { node: gemm, input: 2, values: bias, dims: dims.length === 2 ? [lines, n] : [n], name: `${base}_bias` },
+      { node: gemm, input: 2, ...bias, name: `${base}_bias` },
     ],
     tensor.dataType === 'double' ? 'double' : 'float',
   );

@@ -53,12 +53,6 @@ export class Names {
     }
   }
 
-  /** The scope whose graph defines the name. */
-  home(name: string): Scope | undefined {
-    return this.#levels.find(({ scope, variables }) => scope.graph.initializers.has(name) || variables.has(name))
-      ?.scope;
-  }
-
   /** The initializer of that name when nothing can change it at run time. */
   constant(name: string | undefined): Tensor | undefined {
     if (name === undefined || name === '') return undefined;
