@@ -18,10 +18,6 @@ export function examineCodes(node: Node, view: GraphView, type: QuantType): Code
       return (node.outputs[1] ?? '') === '' ? { kind: 'codes', node } : { reason: 'MaxPool gives indices, too' };
     case 'DepthToSpace':
       return type === 'uint8' ? { kind: 'codes', node } : { reason: 'DepthToSpace has no int8 kernel' };
-    case 'Transpose':
-      return type === 'uint8'
-        ? { kind: 'codes', node }
-        : { reason: 'ONNX Runtime 1.30 does not load a Transpose of int8 codes' };
     case 'Pad':
       return examinePad(node, view);
     case 'Resize':

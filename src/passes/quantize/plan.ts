@@ -71,7 +71,10 @@ export function makePlan(
     const { placement } = unit;
     return !('outputMayStayFloat' in placement && placement.outputMayStayFloat) || wanted.has(node.outputs[0] ?? '');
   };
-  dropUselessCodes(view, units, wanted, makesCodes);
+  // ONNX Runtime 1.30 moves DequantizeLinear behind what only moves values, and with int8 codes breaks its types doing
+  // so: there nothing of the kind is left for it to do.
+  const keepAll = settings.activations === 'int8';
+  dropUselessCodes(view, units, keepAll ? allOutputs(view) : wanted, makesCodes);
   for (const [node, reason] of refused) skipped.push({ node: nodeLabel(node), reason });
   const roots = rootsOf(view, units, makesCodes);
   return { units, makesCodes, roots, skipped, rangeValueOf: (root) => rangeValueOf(root, view, units) };
@@ -108,6 +111,10 @@ function dropUselessCodes(
     const useful = node.outputs.some((output) => wanted.has(output)) || (unit.clip !== undefined && behindUnit);
     if (!hasCodes || !useful) units.delete(node);
   }
+}
+
+function allOutputs(view: GraphView): ReadonlySet<string> {
+  return new Set(view.nodes.flatMap((node) => node.outputs));
 }
 
 function rootsOf(
