@@ -1,3 +1,4 @@
+import type { FastifyPluginAsyncZod, FastifyPluginCallbackZod } from 'fastify-type-provider-zod';
 import type { Registry } from 'prom-client';
 import type { Config } from './config.ts';
 import type { JobQueue } from './jobs/job-queue.ts';
@@ -25,5 +26,7 @@ export interface AppDeps {
   /** Folder for uploads on their way to the store. */
   readonly spoolFolder: string;
   /** Refuses a webhook URL that must not be called. @throws CompressionError WEBHOOK_URL_REFUSED */
-  readonly checkWebhookUrl: (url: string) => void | Promise<void>;
+  readonly checkWebhookUrl: (url: string) => unknown;
+  /** Routes of other folders, under /v1 (webhook endpoints). */
+  readonly moreRoutes?: readonly (FastifyPluginAsyncZod | FastifyPluginCallbackZod)[];
 }

@@ -50,6 +50,7 @@ export async function buildApp(deps: AppDeps): Promise<App> {
   await routes.register(eventRoutes(deps), { prefix: '/v1' });
   await routes.register(artifactRoutes(deps), { prefix: '/v1' });
   await routes.register(catalogRoutes, { prefix: '/v1' });
+  for (const more of deps.moreRoutes ?? []) await routes.register(more, { prefix: '/v1' });
   return app;
 }
 

@@ -13,13 +13,15 @@ import type { Logger } from './logger.ts';
 import { attemptMetrics, registerQueueMetrics } from './plugins/job-metrics.ts';
 import { BucketSources } from './storage/bucket-sources.ts';
 import { DatasetStore } from './storage/dataset-store.ts';
-import { tryFileLock } from './storage/file-lock.ts';
+import { lockDataDir } from './storage/data-dir-lock.ts';
 import { FileSystemStore } from './storage/filesystem.ts';
 import { Inspector } from './storage/inspection.ts';
 import { ModelStore } from './storage/model-store.ts';
 import type { ObjectStore } from './storage/object-store.ts';
 import { probeStore } from './storage/probe.ts';
 import { sweepSpools } from './storage/spool.ts';
+
+const WORKER_STORE_PATIENCE_MS = 600_000;
 
 export interface Service {
   /** Where the HTTP side listens, for example http://127.0.0.1:8080. */
@@ -79,7 +81,10 @@ async function start(config: Config, logger: Logger, closers: Closers): Promise<
   registerQueueMetrics(metrics, queue);
   const jobs = createJobs({ store, queue, log: logger });
   closers.add(() => jobs.close());
-  const reconciler = jobs.createReconciler({ soleProcess: config.redisUrl === undefined });
+  const reconciler = jobs.createReconciler({
+    // Only a folder of our own, held by a lock, has no other process's attempts in it.
+    soleProcess: config.redisUrl === undefined && config.s3 === undefined,
+  });
   closers.add(() => reconciler.stop());
   await reconciler.start();
 
@@ -109,6 +114,8 @@ async function openStore(config: Config, closers: Closers): Promise<ObjectStore>
     const store = new S3Store({
       bucket,
       region,
+      // A worker holds the result of hours: it waits longer for the store to come back than a request may.
+      ...(config.role === 'worker' ? { patienceMs: WORKER_STORE_PATIENCE_MS } : {}),
       ...(endpoint === undefined ? {} : { endpoint }),
       ...(prefix === undefined ? {} : { prefix }),
     });
@@ -118,15 +125,7 @@ async function openStore(config: Config, closers: Closers): Promise<ObjectStore>
   const folder = resolve(config.dataDir);
   await mkdir(folder, { recursive: true });
   // With the queue in this process, a second service on the same folder would run the same jobs again.
-  if (config.redisUrl === undefined) {
-    const lock = await tryFileLock(folder, 'service');
-    if (!('release' in lock))
-      throw new CompressionError(
-        'CONFIG_INVALID',
-        `Another service works on DATA_DIR ${folder}; stop it, or use another folder`,
-      );
-    closers.add(() => lock.release());
-  }
+  if (config.redisUrl === undefined) closers.add(await lockDataDir(folder));
   const store = new FileSystemStore(folder);
   closers.add(() => store.close());
   return store;

@@ -15,7 +15,7 @@ export interface PlanningDeps {
   readonly models: { get(tenant: string, id: string): Promise<ModelResource | undefined> };
   readonly datasets: { get(tenant: string, id: string): Promise<DatasetResource | undefined> };
   readonly limits: { readonly jobThreads: number; readonly jobDeadlineSeconds: number };
-  readonly checkWebhookUrl: (url: string) => void | Promise<void>;
+  readonly checkWebhookUrl: (url: string) => unknown;
 }
 
 /**

@@ -13,6 +13,18 @@ export const PRESETS = [
       'Weights to int8 now, activations to uint8 while running. Needs no data. Best for transformers and recurrent networks; convolutions gain little.',
     steps: [{ pass: 'quantize.dynamic' }],
   },
+  {
+    name: 'int8',
+    description:
+      'Weights and activations to 8 bits with ranges from calibration data (smallest and largest value), one weight scale an output channel, exact on every CPU. The usual choice for convolutional networks.',
+    steps: [{ pass: 'quantize.static' }],
+  },
+  {
+    name: 'int8-mse',
+    description:
+      'Like int8, with the range of each activation that has the least squared error: for outliers, where the smallest and largest value cost accuracy.',
+    steps: [{ pass: 'quantize.static', method: 'mse' }],
+  },
 ] as const satisfies readonly Preset[];
 
 export type PresetName = (typeof PRESETS)[number]['name'];

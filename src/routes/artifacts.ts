@@ -11,7 +11,7 @@ import { TERMINAL_STATUSES, type ArtifactEntry, type JobRecord, type Manifest } 
 import { JobId } from '../schemas/common.ts';
 import { RangeHeaders, sendBytes } from './byte-range.ts';
 import { findJob, JobParams } from './jobs.ts';
-import { bytesResponse, problems } from './responses.ts';
+import { bytesResponse, notModified, problems } from './responses.ts';
 
 const ReportQuery = z.strictObject({
   format: z.enum(['json', 'html']).optional().describe('Default: what Accept asks for, else json'),
@@ -46,6 +46,7 @@ export function artifactRoutes(deps: AppDeps): FastifyPluginCallbackZod {
           response: {
             200: bytesResponse('The report', 'application/json', 'text/html'),
             206: bytesResponse('The range asked for', 'application/json', 'text/html'),
+            304: notModified,
             ...problems(406, 409, 416),
           },
         },
@@ -98,6 +99,7 @@ export function artifactRoutes(deps: AppDeps): FastifyPluginCallbackZod {
           response: {
             200: bytesResponse('The whole file', 'application/octet-stream'),
             206: bytesResponse('The range asked for', 'application/octet-stream'),
+            304: notModified,
             302: bytesResponse('Moved to a presigned URL', 'text/plain'),
             ...problems(409, 416),
           },

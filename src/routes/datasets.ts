@@ -8,7 +8,7 @@ import { DatasetName, DatasetResource } from '../schemas/dataset.ts';
 import { takeSource } from '../storage/content-resource.ts';
 import { RangeHeaders, sendBytes } from './byte-range.ts';
 import { checkNotInUse } from './in-use.ts';
-import { bytesResponse, noContent, problems } from './responses.ts';
+import { bytesResponse, noContent, notModified, problems } from './responses.ts';
 import {
   acceptUploads,
   BINARY_BODY,
@@ -108,6 +108,7 @@ export function datasetRoutes(deps: AppDeps): FastifyPluginAsyncZod {
           response: {
             200: bytesResponse('The whole file', 'application/octet-stream'),
             206: bytesResponse('The range asked for', 'application/octet-stream'),
+            304: notModified,
             ...problems(416),
           },
         },

@@ -13,7 +13,7 @@ import type { NewModel } from '../storage/model-store.ts';
 import type { Spool, SpooledFile } from '../storage/spool.ts';
 import { checkNotInUse } from './in-use.ts';
 import { RangeHeaders, sendBytes } from './byte-range.ts';
-import { bytesResponse, noContent, problems } from './responses.ts';
+import { bytesResponse, noContent, notModified, problems } from './responses.ts';
 import {
   acceptUploads,
   BINARY_BODY,
@@ -105,6 +105,7 @@ export function modelRoutes(deps: AppDeps): FastifyPluginAsyncZod {
           response: {
             200: bytesResponse('The whole file', 'application/octet-stream'),
             206: bytesResponse('The range asked for', 'application/octet-stream'),
+            304: notModified,
             ...problems(416),
           },
         },

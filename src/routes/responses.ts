@@ -27,5 +27,8 @@ export function bytesResponse(description: string, ...types: readonly string[]):
   return { description, content: Object.fromEntries(types.map((type) => [type, { schema }])) };
 }
 
+/** If-None-Match named the content that is there. */
+export const notModified = z.undefined().describe('Not modified').meta({ type: 'null' });
+
 /** No body. */
 export const noContent = z.undefined().describe('Done; no body').meta({ type: 'null' });
