@@ -70,11 +70,6 @@ export class AttemptRunner {
     this.#end('shutdown');
   }
 
-  /** The queue lost its lock on this delivery: another worker may have it. */
-  lost(): void {
-    this.#end('lost');
-  }
-
   /** Looks at the record now instead of at the next heartbeat (a cancel may have been asked for). */
   poke(): void {
     void this.#beat();

@@ -3,6 +3,7 @@ import { rm } from 'node:fs/promises';
 import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
+import { messageOf } from '../src/errors.ts';
 import type { JobClaims } from '../src/jobs/job-service.ts';
 import type { Consumer, JobQueue } from '../src/jobs/job-queue.ts';
 import type { ObjectStore } from '../src/storage/object-store.ts';
@@ -58,13 +59,21 @@ export async function startWorker(deps: WorkerDependencies): Promise<Worker> {
     if (attempt === undefined) return 'done';
     const jobLogger = logger.child({ jobId, tenant: attempt.record.tenant, attempt: attempt.number });
     const started = performance.now();
-    const runner = new AttemptRunner(attempt, await spare.take(), {
+    let child: JobChild;
+    try {
+      child = await spare.take();
+    } catch (error) {
+      await attempt.release({ crashed: false, message: `no child could be started: ${messageOf(error)}` });
+      throw error;
+    }
+    const runner = new AttemptRunner(attempt, child, {
       store: deps.store,
       logger: jobLogger,
       costTable: (threads, hash) => costTables.get(threads, hash),
       now: Date.now,
     });
-    const onAbort = (): void => runner.lost();
+    // The queue lost its lock (Redis was flushed, say); the record tells whether the attempt still owns the job.
+    const onAbort = (): void => runner.poke();
     signal.addEventListener('abort', onAbort, { once: true });
     running.set(jobId, runner);
     // A shutdown may have begun while the child was being started: it must reach this attempt too.
