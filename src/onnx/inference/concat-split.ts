@@ -33,7 +33,7 @@ export function concatenated(context: RuleContext, from: number, to: number): In
   for (const shape of shapes) {
     const current: Shape = shape ?? unknownDims(rank);
     if (current.length !== rank) {
-      throw new InferenceConflict(`inputs differ in rank: ${shapes.map((each) => showShape(each)).join(', ')}`);
+      throw new InferenceConflict(`inputs differ in rank: one is ${showShape(shape)}, another has rank ${rank}`);
     }
     const before: readonly Dimension[] | undefined = result;
     result =

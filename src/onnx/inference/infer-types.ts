@@ -3,7 +3,7 @@ import type { Graph } from '../graph.ts';
 import type { Model, ModelFunction, OpsetImports } from '../model.ts';
 import type { Node } from '../node.ts';
 import type { Shape, ValueInfo, ValueType } from '../value-type.ts';
-import { quoteName, quoteNode } from '../verify/quote.ts';
+import { quoteName, quoteNode, safeText } from '../verify/quote.ts';
 import { isTopologicallySorted, topologicalOrder } from '../verify/topological-order.ts';
 import { mergeDeclared } from './declared-type.ts';
 import { bodyFor, functionKey } from './function-call.ts';
@@ -21,7 +21,7 @@ export interface InferOptions {
 }
 
 /** Nodes looked at before inference gives up on further calls and loop rounds: functions and loops can multiply work. */
-const MAX_NODE_VISITS = 2_000_000;
+const MAX_NODE_VISITS = 1_000_000;
 const MAX_DEPTH = 64;
 
 /**
@@ -109,6 +109,7 @@ class Inference {
   }
 
   #addInitializers(graph: Graph, scope: Scope, around: Surroundings): void {
+    this.#visits += graph.initializers.size;
     const inputNames = new Set(graph.inputs.map((input) => input.name));
     for (const [name, tensor] of graph.initializers) {
       const isDefault = inputNames.has(name) && this.#model.irVersion >= 4;
@@ -139,7 +140,7 @@ class Inference {
       // Node accessors throw TypeError and RangeError on attributes of the wrong kind or beyond 2^53.
       const isFinding = error instanceof InferenceConflict || error instanceof TypeError || error instanceof RangeError;
       if (!isFinding) throw error;
-      reason = error.message;
+      reason = safeText(error.message);
       this.#conflict(around, node, 'node', `${quoteNode(node)}: ${error.message}`);
     }
     for (const [index, name] of node.outputs.entries()) {
@@ -233,7 +234,8 @@ class Inference {
     });
   }
 
-  #conflict(around: Surroundings, node: Node | undefined, kind: TypeConflict['kind'], message: string): void {
+  #conflict(around: Surroundings, node: Node | undefined, kind: TypeConflict['kind'], text: string): void {
+    const message = safeText(text);
     this.#conflicts.set(`${kind} ${message}`, {
       graph: around.scope.graph,
       node,

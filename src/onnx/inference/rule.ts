@@ -112,12 +112,20 @@ export function tensor(
 ): Inferred | undefined {
   if (elementType === undefined) return undefined;
   const type: ValueType =
-    shape === undefined ? { kind: 'tensor', elementType } : { kind: 'tensor', elementType, shape };
+    shape === undefined ? { kind: 'tensor', elementType } : { kind: 'tensor', elementType, shape: possible(shape) };
   return values === undefined || values.length > MAX_TRACKED_ELEMENTS ? { type } : { type, values };
 }
 
-/** A shape of `rank` unknown sizes. */
+/** Sizes that no tensor can have (negative, fractional, beyond 2^53) are unknown: they come from hostile constants. */
+function possible(shape: Shape): Shape {
+  const isPossible = (size: Dimension): boolean =>
+    typeof size !== 'number' || (Number.isSafeInteger(size) && size >= 0);
+  return shape.every(isPossible) ? shape : shape.map((size) => (isPossible(size) ? size : null));
+}
+
+/** A shape of `rank` unknown sizes. @throws InferenceConflict for a rank that no tensor has */
 export function unknownDims(rank: number): Dimension[] {
+  if (rank > MAX_TRACKED_ELEMENTS) throw new InferenceConflict(`a tensor of rank ${rank} is not possible`);
   return new Array<Dimension>(rank).fill(null);
 }
 

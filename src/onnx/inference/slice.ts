@@ -2,6 +2,7 @@ import type { Dimension } from '../value-type.ts';
 import {
   InferenceConflict,
   MAX_TRACKED_ELEMENTS,
+  showShape,
   tensor,
   unknownDims,
   type InferRule,
@@ -25,6 +26,9 @@ export const slice: InferRule = (context) => {
     starts?.length ??
     ends?.length ??
     (typeof context.shape(1)?.[0] === 'number' ? Number(context.shape(1)?.[0]) : undefined);
+  if (count !== undefined && count > data.length) {
+    throw new InferenceConflict(`starts has ${count} values, input is ${showShape(data)}`);
+  }
   const axes =
     axesGiven === 'absent'
       ? count === undefined

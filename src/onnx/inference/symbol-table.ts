@@ -222,7 +222,8 @@ export class SymbolTable {
 }
 
 function known(value: number): number | null {
-  return Number.isNaN(value) ? null : value;
+  // Infinity stands for an int64 bound beyond 2^53.
+  return Number.isSafeInteger(value) || Math.abs(value) === Infinity ? value : null;
 }
 
 function bounded(name: string): string | null {

@@ -14,6 +14,17 @@ export function quoteName(name: string): string {
   return `"${escaped}"`;
 }
 
+const MAX_TEXT = 500;
+
+/** A message that may hold symbols or lists from a model: control and format characters escaped, at most 500 characters. */
+export function safeText(text: string): string {
+  const cut = text.length > MAX_TEXT ? `${text.slice(0, MAX_TEXT)}…` : text;
+  return cut.replace(
+    /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu,
+    (character) => `\\u{${(character.codePointAt(0) ?? 0).toString(16)}}`,
+  );
+}
+
 /** `Conv "conv1"`, or by the first output when the node has no name; safe for messages. */
 export function quoteNode(node: Node): string {
   const operator = quoteName(node.domain === '' ? node.opType : `${node.domain}:${node.opType}`).slice(1, -1);
