@@ -49,6 +49,8 @@ const PASSED_THROUGH =
   /^(BatchNormalization|Relu|Clip|LeakyRelu|Sigmoid|HardSigmoid|Identity|Cast|QuantizeLinear|DequantizeLinear|Mul|Add|Reshape|Transpose)$/;
 const FOLLOWED = /^(BatchNormalization|Identity|Relu|Clip|Add|Mul)$/;
 const MAX_STEPS = 6;
+/** What quantizers append to the name of a value for its codes: ours, then ONNX Runtime's two. */
+const CODE_SUFFIXES = ['_q', '_quantized', '_QuantizeLinear_Output'];
 
 /**
  * Pairs the layers of the input model's main graph with the result's. Values are matched by name; a value the result no
@@ -64,7 +66,8 @@ export function matchLayers(baseline: Graph, result: Graph): LayerPair[] {
     if (weight === undefined && !ACTIVATION_LAYERS.test(node.opType)) continue;
     const own = node.outputs[0];
     if (own === undefined || own === '') continue;
-    const found = before.followUntil(own, (name) => after.counterpartOf(name));
+    const met = before.followUntil(own, (name) => after.counterpartOf(name));
+    const found = met === undefined ? undefined : behindActivation(before, after, met);
     const resultNode = found === undefined ? undefined : after.weightedBehind(found.match.name);
     const resultWeight = weight === undefined || resultNode === undefined ? undefined : after.weightOf(resultNode);
     pairs.push({
@@ -80,17 +83,38 @@ export function matchLayers(baseline: Graph, result: Graph): LayerPair[] {
   return pairs;
 }
 
+interface Met {
+  readonly output: string;
+  readonly match: Counterpart;
+  readonly folded: boolean;
+}
+
+/**
+ * A quantizer whose range begins where a Relu cuts is that Relu. What such a value must be compared with is the
+ * activation's output, whether the result still knows it by its name or not.
+ */
+function behindActivation(before: Side, after: Side, met: Met): Met {
+  const activated = before.soleActivationOf(met.output);
+  const isCode = met.match.quantized !== undefined;
+  if (activated === undefined || (isCode && after.isActivated(met.match.name))) return met;
+  const match = after.counterpartOf(activated);
+  if (match !== undefined) return { ...met, output: activated, match };
+  return isCode ? { ...met, output: activated } : met;
+}
+
 class Side {
   readonly #producers: Map<string, Node>;
   readonly #uses: Map<string, Use[]>;
   readonly #constants: ReadonlyMap<string, Tensor>;
   readonly #weights: ReadonlyMap<string, StoredWeight>;
+  readonly #outputs: ReadonlySet<string>;
 
   constructor(graph: Graph) {
     this.#producers = producersOf(graph);
     this.#uses = usesOf(graph);
     this.#constants = constantsOf(graph);
     this.#weights = constantRoles(graph).weights;
+    this.#outputs = new Set(graph.outputs.map(({ name }) => name));
   }
 
   /** The constant weight of a layer, seen through DequantizeLinear and layout changes. */
@@ -110,10 +134,7 @@ class Side {
   }
 
   /** The first value from `name` on along what may be folded into its layer for which `find` has an answer. */
-  followUntil<T>(
-    name: string,
-    find: (name: string) => T | undefined,
-  ): { output: string; match: T; folded: boolean } | undefined {
+  followUntil(name: string, find: (name: string) => Counterpart | undefined): Met | undefined {
     let current = name;
     let folded = false;
     for (let step = 0; step < MAX_STEPS; step += 1) {
@@ -128,6 +149,20 @@ class Side {
     return undefined;
   }
 
+  /** The output of the Relu or Clip that alone reads a value. */
+  soleActivationOf(name: string): string | undefined {
+    const [use, second] = this.#uses.get(name) ?? [];
+    const sole = use !== undefined && second === undefined && !this.#outputs.has(name);
+    return sole && /^(Relu|Clip)$/.test(use.node.opType) ? use.node.outputs[0] : undefined;
+  }
+
+  /** Whether a Relu or Clip reads the value, dequantized or not. */
+  isActivated(name: string): boolean {
+    return (this.#uses.get(name) ?? []).some(({ node }) =>
+      node.opType === 'DequantizeLinear' ? this.isActivated(node.outputs[0] ?? '') : /^(Relu|Clip)$/.test(node.opType),
+    );
+  }
+
   /** Where this graph has the value `name`: dequantized, as it is, or stored as integers. */
   counterpartOf(name: string): Counterpart | undefined {
     for (const { node, inputIndex } of this.#uses.get(name) ?? []) {
@@ -138,15 +173,29 @@ class Side {
       if (output !== undefined && quantized !== undefined) return { name: output, quantized };
     }
     const producer = this.#producers.get(name);
-    if (producer !== undefined) return { name };
-    for (const stored of [`${name}_quantized`, `${name}_QuantizeLinear_Output`]) {
-      const maker = this.#producers.get(stored);
-      if (maker === undefined || !/^QLinear|^QGemm/.test(maker.opType)) continue;
-      const [scale, zeroPoint] = outputParameters(maker);
-      const quantized = this.#quantizedValue(scale, zeroPoint, true);
-      if (quantized !== undefined) return { name: stored, quantized };
+    if (producer !== undefined) {
+      const [, scale, zeroPoint] = producer.opType === 'DequantizeLinear' ? producer.inputs : [];
+      const quantized = this.#quantizedValue(scale, zeroPoint, false);
+      return { name, ...(quantized === undefined ? {} : { quantized }) };
+    }
+    for (const codes of CODE_SUFFIXES.map((suffix) => `${name}${suffix}`)) {
+      const quantized = this.#quantizedValue(...this.#parametersOf(codes), true);
+      if (quantized !== undefined) return { name: codes, quantized };
     }
     return undefined;
+  }
+
+  /** Names of scale and zero point of a value in codes, as the operator that made it says; layout changes keep them. */
+  #parametersOf(codes: string): [string | undefined, string | undefined] {
+    let name = codes;
+    for (let step = 0; step < MAX_STEPS; step += 1) {
+      const node = this.#producers.get(name);
+      if (node === undefined) break;
+      const start = outputParameters(node.opType);
+      if (start !== undefined) return [node.inputs[start], node.inputs[start + 1]];
+      name = node.inputs[0] ?? '';
+    }
+    return [undefined, undefined];
   }
 
   #quantizedValue(
@@ -187,10 +236,13 @@ class Side {
   }
 }
 
-/** Names of the output scale and zero point of a quantized operator. */
-function outputParameters(node: Node): [string | undefined, string | undefined] {
-  const start = node.opType === 'QGemm' ? 7 : 6;
-  return [node.inputs[start], node.inputs[start + 1]];
+/** Input index of the output's scale, its zero point next to it; undefined for operators that take codes as they are. */
+function outputParameters(opType: string): number | undefined {
+  if (opType === 'QuantizeLinear') return 1;
+  if (opType === 'QLinearConcat') return 0;
+  if (opType === 'QGemm') return 7;
+  if (/^QLinear(Conv|MatMul|Add|Mul)$/.test(opType)) return 6;
+  return opType.startsWith('QLinear') ? 3 : undefined;
 }
 
 function channelAxisOf(node: Node, weight: StoredWeight | undefined): number {

@@ -60,6 +60,7 @@ const OPERANDS: Readonly<Record<string, readonly (readonly [data: number, scale:
     [3, 4, 5],
     [-1, 6, 7],
   ],
+  QLinearConcat: [[-1, 0, 1]],
   DynamicQuantizeMatMul: [[1, 2, 3]],
   MatMulIntegerToFloat: [
     [0, 2, 4],
@@ -67,6 +68,21 @@ const OPERANDS: Readonly<Record<string, readonly (readonly [data: number, scale:
   ],
   MatMulNBits: [[1, 2, 3]],
 };
+
+/** One operand, quantized, to a quantized result: pooling, Sigmoid, LeakyRelu and the like. */
+const UNARY: (typeof OPERANDS)[string] = [
+  [0, 1, 2],
+  [-1, 3, 4],
+];
+
+function operandsOf(node: Node): (typeof OPERANDS)[string] {
+  const known = OPERANDS[node.opType];
+  if (node.opType === 'QLinearConcat' && known !== undefined) {
+    const count = Math.floor((node.inputs.length - 2) / 3);
+    return [...known, ...Array.from({ length: count }, (_, i) => [2 + 3 * i, 3 + 3 * i, 4 + 3 * i] as const)];
+  }
+  return known ?? (node.opType.startsWith('QLinear') ? UNARY : []);
+}
 
 export interface ConstantRoles {
   /** Parameters of the network, by name. */
@@ -91,7 +107,7 @@ export function constantRoles(graph: Graph): ConstantRoles {
     if (name !== undefined && tensor !== undefined) quantizationTensors.set(name, tensor);
   };
   for (const node of graph.nodes) {
-    for (const [data, scale, zeroPoint] of OPERANDS[node.opType] ?? []) {
+    for (const [data, scale, zeroPoint] of operandsOf(node)) {
       toQuantization(node.inputs[scale]);
       toQuantization(node.inputs[zeroPoint]);
       const tensor = constants.get(node.inputs[data] ?? '');
