@@ -9,6 +9,7 @@ import type { Inspector } from './storage/inspection.ts';
 import type { ModelStore } from './storage/model-store.ts';
 import type { ObjectStore } from './storage/object-store.ts';
 import type { SourceReader } from './storage/source-reader.ts';
+import type { WebhookService } from './webhooks/webhook-service.ts';
 
 /** What the HTTP side needs; src/server.ts and the tests build it. */
 export interface AppDeps {
@@ -25,6 +26,7 @@ export interface AppDeps {
   readonly metrics: Registry;
   /** Folder for uploads on their way to the store. */
   readonly spoolFolder: string;
+  readonly webhooks: WebhookService;
   /** Refuses a webhook URL that must not be called. @throws CompressionError WEBHOOK_URL_REFUSED */
   readonly checkWebhookUrl: (url: string) => unknown;
   /** Routes of other folders, under /v1 (webhook endpoints). */

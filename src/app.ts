@@ -22,6 +22,7 @@ import { healthRoutes } from './routes/health.ts';
 import { jobRoutes } from './routes/jobs.ts';
 import { landingRoutes } from './routes/landing.ts';
 import { modelRoutes } from './routes/models.ts';
+import { webhookEndpointRoutes } from './routes/webhook-endpoints.ts';
 
 /** An upload may take this long as a whole; headers, JSON bodies and idle uploads have shorter limits of their own. */
 const REQUEST_TIMEOUT_MS = 2 * 3600 * 1000;
@@ -50,6 +51,7 @@ export async function buildApp(deps: AppDeps): Promise<App> {
   await routes.register(eventRoutes(deps), { prefix: '/v1' });
   await routes.register(artifactRoutes(deps), { prefix: '/v1' });
   await routes.register(catalogRoutes, { prefix: '/v1' });
+  await routes.register(webhookEndpointRoutes(deps), { prefix: '/v1' });
   for (const more of deps.moreRoutes ?? []) await routes.register(more, { prefix: '/v1' });
   return app;
 }

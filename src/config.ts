@@ -92,6 +92,11 @@ const Environment = z.object({
   MAX_CONNECTIONS: integer(1, 1_000_000).default(2048),
   WEBHOOK_ALLOW_HTTP: z.stringbool().default(false),
   WEBHOOK_ALLOW_PRIVATE: z.stringbool().default(false),
+  WEBHOOK_REFUSED_HOSTS: z
+    .string()
+    .transform((text) => text.split(',').map((name) => name.trim()))
+    .pipe(z.array(z.string().regex(/^[A-Za-z0-9.-]{1,253}$/, 'must be host names, separated by commas')))
+    .default([]),
   LOG_LEVEL: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']).default('info'),
 });
 
@@ -134,6 +139,7 @@ const ConfigSchema = Environment.superRefine((env, context) => {
   maxConnections: env.MAX_CONNECTIONS,
   webhookAllowHttp: env.WEBHOOK_ALLOW_HTTP,
   webhookAllowPrivate: env.WEBHOOK_ALLOW_PRIVATE,
+  webhookRefusedHosts: env.WEBHOOK_REFUSED_HOSTS,
   logLevel: env.LOG_LEVEL,
 }));
 

@@ -20,6 +20,7 @@ import { ModelStore } from './storage/model-store.ts';
 import type { ObjectStore } from './storage/object-store.ts';
 import { probeStore } from './storage/probe.ts';
 import { sweepSpools } from './storage/spool.ts';
+import { createWebhooks, type Webhooks } from './webhooks/create-webhooks.ts';
 
 const WORKER_STORE_PATIENCE_MS = 600_000;
 
@@ -79,7 +80,21 @@ async function start(config: Config, logger: Logger, closers: Closers): Promise<
   const metrics = new Registry();
   collectDefaultMetrics({ register: metrics });
   registerQueueMetrics(metrics, queue);
-  const jobs = createJobs({ store, queue, log: logger });
+  let ownPort: number | undefined;
+  const webhooks = createWebhooks({
+    store,
+    policy: {
+      allowHttp: config.webhookAllowHttp,
+      allowPrivate: config.webhookAllowPrivate,
+      refusedHosts: config.webhookRefusedHosts,
+      ownPort: () => ownPort,
+    },
+    metrics,
+    log: logger,
+  });
+  closers.add(() => webhooks.dispatcher.stop());
+  webhooks.dispatcher.start();
+  const jobs = createJobs({ store, queue, log: logger, onEvent: webhooks.onEvent });
   closers.add(() => jobs.close());
   const reconciler = jobs.createReconciler({
     // Only a folder of our own, held by a lock, has no other process's attempts in it.
@@ -88,11 +103,12 @@ async function start(config: Config, logger: Logger, closers: Closers): Promise<
   closers.add(() => reconciler.stop());
   await reconciler.start();
 
-  if (config.role !== 'api') await startWorkerPart(config, { store, queue, jobs, metrics, logger }, closers);
-  const app = await buildHttp(config, { store, queue, jobs, metrics, logger }, closers);
+  if (config.role !== 'api') await startWorkerPart(config, { store, queue, jobs, webhooks, metrics, logger }, closers);
+  const app = await buildHttp(config, { store, queue, jobs, webhooks, metrics, logger }, closers);
   closers.add(() => app.close());
   await app.listen({ host: config.host, port: config.port });
   const { port } = app.server.address() as AddressInfo;
+  ownPort = port;
   const url = `http://${config.host.includes(':') ? `[${config.host}]` : config.host}:${port}`;
   logger.info({ event: 'service.listening', url, role: config.role }, 'service listens');
   return { url, close: () => closers.close(logger) };
@@ -102,6 +118,7 @@ interface Parts {
   readonly store: ObjectStore;
   readonly queue: JobQueue;
   readonly jobs: Jobs;
+  readonly webhooks: Webhooks;
   readonly metrics: Registry;
   readonly logger: Logger;
 }
@@ -160,7 +177,7 @@ async function startWorkerPart(config: Config, parts: Parts, closers: Closers): 
 }
 
 async function buildHttp(config: Config, parts: Parts, closers: Closers): Promise<App> {
-  const { store, queue, jobs, metrics, logger } = parts;
+  const { store, queue, jobs, webhooks, metrics, logger } = parts;
   if (config.role === 'worker') return buildOperationsApp({ config, store, queue, metrics, logger });
   const spoolFolder =
     config.s3 === undefined ? join(resolve(config.dataDir), 'uploads') : join(tmpdir(), 'tersor-uploads');
@@ -185,8 +202,7 @@ async function buildHttp(config: Config, parts: Parts, closers: Closers): Promis
     sources,
     metrics,
     spoolFolder,
-    checkWebhookUrl: () => {
-      throw new CompressionError('WEBHOOK_URL_REFUSED', 'Webhooks are not available in this deployment');
-    },
+    webhooks: webhooks.service,
+    checkWebhookUrl: (url) => webhooks.service.checkUrl(url),
   });
 }

@@ -11,6 +11,8 @@ declare module 'fastify' {
     tenant: string;
     /** What rate limits count by: the key, or the tenant where there are no keys. */
     caller: string;
+    /** What the key may do; `read` keys never see signing secrets. */
+    scope: ApiKey['scope'];
   }
 }
 
@@ -25,6 +27,7 @@ const LOOPBACK_HOST = /^(localhost|127\.0\.0\.1|\[::1\])(:[0-9]+)?$/i;
 export function registerAuth(app: FastifyInstance, config: Config): void {
   app.decorateRequest('tenant', '');
   app.decorateRequest('caller', '');
+  app.decorateRequest('scope', 'write');
   const keys = config.apiKeys.map((key) => ({ ...key, hash: Buffer.from(key.sha256, 'hex') }));
   const badKeys = new WindowCounter(BAD_KEYS_PER_MINUTE, 60_000);
 
@@ -59,6 +62,7 @@ function admit(request: FastifyRequest, key: ApiKey | undefined, badKeys: Window
   }
   request.tenant = key.tenant;
   request.caller = key.sha256.slice(0, 16);
+  request.scope = key.scope;
   if (key.scope === 'read' && request.method !== 'GET' && request.method !== 'HEAD')
     throw new CompressionError('FORBIDDEN', `This key may only read; ${request.method} needs a key with scope write`);
 }

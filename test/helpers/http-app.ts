@@ -14,6 +14,7 @@ import { DatasetStore } from '../../src/storage/dataset-store.ts';
 import { FileSystemStore } from '../../src/storage/filesystem.ts';
 import { Inspector } from '../../src/storage/inspection.ts';
 import { ModelStore } from '../../src/storage/model-store.ts';
+import { createWebhooks } from '../../src/webhooks/create-webhooks.ts';
 
 export interface TestApp {
   readonly app: App;
@@ -34,7 +35,13 @@ export async function startApp(
   const config = loadConfig({ DATA_DIR: folder, LOG_LEVEL: 'silent', ...env });
   const store = new FileSystemStore(join(folder, 'store'));
   const queue = new InProcessQueue();
-  const jobs = createJobs({ store, queue });
+  const metrics = new Registry();
+  const webhooks = createWebhooks({
+    store,
+    policy: { allowHttp: config.webhookAllowHttp, allowPrivate: config.webhookAllowPrivate },
+    metrics,
+  });
+  const jobs = createJobs({ store, queue, onEvent: webhooks.onEvent });
   const inspector = new Inspector({ threads: 1, timeoutMs: 20_000 });
   const deps = change({
     config,
@@ -48,11 +55,10 @@ export async function startApp(
     sources: {
       lookUp: (url) => Promise.reject(new CompressionError('SOURCE_DENIED', `${url} is in no bucket that is allowed`)),
     },
-    metrics: new Registry(),
+    metrics,
+    webhooks: webhooks.service,
     spoolFolder: join(folder, 'spool'),
-    checkWebhookUrl: (url) => {
-      if (!url.startsWith('https://')) throw new CompressionError('WEBHOOK_URL_REFUSED', `${url} is not https`);
-    },
+    checkWebhookUrl: (url) => webhooks.service.checkUrl(url),
   });
   const app = await buildApp(deps);
   await app.ready();

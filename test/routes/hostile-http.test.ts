@@ -370,6 +370,14 @@ describe('hostile HTTP', () => {
     assert.match(String(headers['content-security-policy']), /default-src 'none'/);
   });
 
+  it('serves the API page under the same policy, with nothing from other hosts', async () => {
+    const page = await test.app.inject({ url: '/docs' });
+    assert.equal(page.statusCode, 200);
+    assert.match(String(page.headers['content-security-policy']), /default-src 'none'/);
+    assert.doesNotMatch(page.body, /(src|href)="https?:/);
+    assert.doesNotMatch(page.body, /<script>/);
+  });
+
   it('H13 ignores X-Forwarded-For and X-Forwarded-Host', async () => {
     const response = await test.app.inject({
       url: '/v1/jobs',

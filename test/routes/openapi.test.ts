@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { after, before, describe, it } from 'node:test';
 import { PASSES } from '../../src/passes/registry.ts';
 import { startApp, type TestApp } from '../helpers/http-app.ts';
@@ -94,6 +95,11 @@ describe('OpenAPI document', () => {
     const create = operations.find(([name]) => name === 'post /v1/jobs')?.[1];
     const text = JSON.stringify(create?.requestBody);
     for (const { name } of PASSES) assert.ok(text.includes(`"enum":["${name}"]`), `${name} is not in the document`);
+  });
+
+  it('is what docs/api.md speaks of: each path is in the guide', () => {
+    const guide = readFileSync('docs/api.md', 'utf8');
+    for (const path of Object.keys(document.paths)) assert.ok(guide.includes(path), `${path} is not in docs/api.md`);
   });
 
   it('leaves no reference open', () => {
