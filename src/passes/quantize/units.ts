@@ -177,7 +177,9 @@ function weightOf(node: Node, index: number, view: GraphView, settings: UnitSett
   if (obstacle !== undefined) return { reason: obstacle };
   if (tensor.dims.length < 2) return { reason: `weight "${name}" has ${tensor.dims.length} axes, expected 2 or more` };
   const factor = node.opType === 'Gemm' ? node.float('alpha', 1) : 1;
-  return { index, tensor, factor, axis: settings.perChannel ? channelAxis(node, tensor.dims.length) : undefined };
+  // ONNX Runtime's kernels take one scale for a batch of constant matrices, or refuse to run.
+  const perChannel = settings.perChannel && !(node.opType === 'MatMul' && tensor.dims.length > 2);
+  return { index, tensor, factor, axis: perChannel ? channelAxis(node, tensor.dims.length) : undefined };
 }
 
 function biasOf(node: Node, channels: number, view: GraphView): UnitBias | Refusal | undefined {
