@@ -1,4 +1,3 @@
-import type { FastifyPluginAsyncZod, FastifyPluginCallbackZod } from 'fastify-type-provider-zod';
 import type { Registry } from 'prom-client';
 import type { Config } from './config.ts';
 import type { JobQueue } from './jobs/job-queue.ts';
@@ -29,6 +28,4 @@ export interface AppDeps {
   readonly webhooks: WebhookService;
   /** Refuses a webhook URL that must not be called. @throws CompressionError WEBHOOK_URL_REFUSED */
   readonly checkWebhookUrl: (url: string) => unknown;
-  /** Routes of other folders, under /v1 (webhook endpoints). */
-  readonly moreRoutes?: readonly (FastifyPluginAsyncZod | FastifyPluginCallbackZod)[];
 }

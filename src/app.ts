@@ -52,7 +52,6 @@ export async function buildApp(deps: AppDeps): Promise<App> {
   await routes.register(artifactRoutes(deps), { prefix: '/v1' });
   await routes.register(catalogRoutes, { prefix: '/v1' });
   await routes.register(webhookEndpointRoutes(deps), { prefix: '/v1' });
-  for (const more of deps.moreRoutes ?? []) await routes.register(more, { prefix: '/v1' });
   return app;
 }
 
