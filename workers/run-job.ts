@@ -10,7 +10,7 @@ import { renderHtml } from '../src/evaluation/html/render-html.ts';
 import { loadModel } from '../src/onnx/codec/load.ts';
 import { writeModel } from '../src/onnx/codec/write.ts';
 import type { Model } from '../src/onnx/model.ts';
-import { sortTopologically } from '../src/onnx/verify/topological-order.ts';
+import { repairModel } from '../src/onnx/verify/repair-model.ts';
 import { verifyModel } from '../src/onnx/verify/verify-model.ts';
 import { runStep, withCanonicalize, type RecipeStepInput } from '../src/passes/pass-manager.ts';
 import type { PassContext } from '../src/passes/pass.ts';
@@ -78,7 +78,7 @@ interface State {
 
 async function loadInput(task: JobTask, hooks: JobHooks): Promise<Model> {
   const model = await loadModel(join(hooks.directory, task.modelPath));
-  sortTopologically(model.graph);
+  repairModel(model);
   verifyModel(model);
   return model;
 }
