@@ -5,7 +5,6 @@ import type { AddressInfo } from 'node:net';
 import { collectDefaultMetrics, Registry } from 'prom-client';
 import { buildApp, buildOperationsApp, type App } from './app.ts';
 import type { Config } from './config.ts';
-import { CompressionError } from './errors.ts';
 import { createJobs, type Jobs } from './jobs/create-jobs.ts';
 import { InProcessQueue } from './jobs/in-process-queue.ts';
 import type { JobQueue } from './jobs/job-queue.ts';
@@ -80,14 +79,14 @@ async function start(config: Config, logger: Logger, closers: Closers): Promise<
   const metrics = new Registry();
   collectDefaultMetrics({ register: metrics });
   registerQueueMetrics(metrics, queue);
-  let ownPort: number | undefined;
+  const own: { port?: number } = {};
   const webhooks = createWebhooks({
     store,
     policy: {
       allowHttp: config.webhookAllowHttp,
       allowPrivate: config.webhookAllowPrivate,
       refusedHosts: config.webhookRefusedHosts,
-      ownPort: () => ownPort,
+      ownPort: () => own.port,
     },
     metrics,
     log: logger,
@@ -108,7 +107,7 @@ async function start(config: Config, logger: Logger, closers: Closers): Promise<
   closers.add(() => app.close());
   await app.listen({ host: config.host, port: config.port });
   const { port } = app.server.address() as AddressInfo;
-  ownPort = port;
+  own.port = port;
   const url = `http://${config.host.includes(':') ? `[${config.host}]` : config.host}:${port}`;
   logger.info({ event: 'service.listening', url, role: config.role }, 'service listens');
   return { url, close: () => closers.close(logger) };
