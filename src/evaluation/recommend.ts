@@ -165,29 +165,33 @@ function onSpeed({ evaluation }: RecommendFacts): Recommendation[] {
   return found;
 }
 
-function onSaturation({ environment, target, steps, evaluation }: RecommendFacts): Recommendation[] {
-  if ((evaluation.result.integerNodesShare ?? 0) === 0) return [];
-  if (!steps.some(({ pass }) => pass.startsWith('quantize'))) return [];
-  if (target.cpu === 'portable' || target.cpu === 'int8-only') return [];
-  const exact = hasExactInt8(environment);
-  if (target.cpu === 'this' && exact === true) {
-    return [
-      {
-        code: 'tuned-to-this-cpu',
-        level: 'advice',
-        message:
-          'The result was made for this kind of CPU. On an x64 CPU without VNNI its 8-bit products may saturate in 16 bits and accuracy may drop, silently; use target "portable" for a file that may run anywhere.',
-      },
-    ];
+/** Nodes whose 8-bit products may overflow 16 bits on x64 without VNNI, as the quantizing steps counted them. */
+function nodesAtRisk(steps: readonly StepReport[]): number | undefined {
+  let nodes: number | undefined;
+  for (const { details } of steps) {
+    const risk = details['saturationRisk'];
+    if (typeof risk !== 'object' || risk === null) continue;
+    const listed = 'nodes' in risk && Array.isArray(risk.nodes) ? risk.nodes.length : 0;
+    nodes = (nodes ?? 0) + listed;
   }
-  if (target.cpu === 'this') return [];
+  return nodes;
+}
+
+function onSaturation({ environment, target, steps }: RecommendFacts): Recommendation[] {
+  if (!steps.some(({ pass }) => pass.startsWith('quantize'))) return [];
+  const nodes = nodesAtRisk(steps);
+  const madeForAny = target.cpu === 'portable' || target.cpu === 'int8-only';
+  if (nodes === 0 || (nodes === undefined && madeForAny)) return [];
+  const here = hasExactInt8(environment) === false;
+  const where =
+    nodes === undefined ? 'its 8-bit products' : `8-bit products of ${nodes} ${nodes === 1 ? 'node' : 'nodes'}`;
   return [
     {
       code: 'saturation-risk',
-      level: exact === false ? 'warning' : 'advice',
+      level: here ? 'warning' : 'advice',
       message:
-        `The result was made for ${target.cpu}. On an x64 CPU without VNNI its 8-bit products may saturate in 16 bits and accuracy may drop, silently.` +
-        (exact === false ? ' The CPU that measured this report is such a one.' : '') +
+        `The result was made for ${target.cpu === 'this' ? "this machine's CPU" : target.cpu}. On an x64 CPU without VNNI ${where} may saturate in 16 bits, silently, and accuracy may drop.` +
+        (here ? ' The CPU that measured this report is such a one.' : '') +
         ' Use target "portable" for a file that may run anywhere.',
     },
   ];

@@ -105,6 +105,13 @@ describe('recommendations', () => {
     const steps = facts().steps;
     assert.ok(codes({ target: { cpu: 'x64-vnni' }, steps }).includes('saturation-risk'));
     assert.ok(!codes({ target: { cpu: 'portable' }, steps }).includes('saturation-risk'));
+    const counted = (nodes: string[]): string[] =>
+      codes({
+        target: { cpu: 'this' },
+        steps: steps.map((step) => ({ ...step, details: { saturationRisk: { nodes } } })),
+      });
+    assert.ok(counted(['conv1']).includes('saturation-risk'));
+    assert.ok(!counted([]).includes('saturation-risk'));
   });
 
   it('warn of outputs that are not finite', () => {

@@ -51,6 +51,7 @@ export function latencyChart(before: Latency, after: Latency): Markup {
     [after, 'after'],
   ];
   return html`<svg
+    class="wide"
     viewBox="0 0 ${WIDE} ${height}"
     role="img"
     aria-label="Run times: before ${formatMs(before.p50Ms)}, after ${formatMs(after.p50Ms)} at the median"
@@ -235,6 +236,7 @@ export function layerChart(layers: readonly (LayerReport & { readonly sqnrDb: nu
   const slot = (width - 50) / layers.length;
   const at = ticks(bottom, top, 5);
   return html`<svg
+    class="wide"
     viewBox="0 0 ${width} ${height}"
     role="img"
     aria-label="Signal-to-noise ratio of ${layers.length} layers in decibels"

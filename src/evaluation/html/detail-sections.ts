@@ -13,7 +13,7 @@ export function stepsSection(report: Report, describePass: (name: string) => str
 function stepPanel(step: StepReport, description: string | undefined): Markup {
   const skipped = step.skipped.slice(0, MAX_SKIPPED_ROWS);
   const options = Object.entries(step.options);
-  const details = JSON.stringify(step.details, null, 1);
+  const details = compactJson(step.details);
   return html`<details class="step" open>
     <summary>
       ${step.index + 1}. <code>${step.pass}</code>
@@ -24,7 +24,7 @@ function stepPanel(step: StepReport, description: string | undefined): Markup {
     </summary>
     ${description === undefined ? undefined : html`<p class="soft">${description}</p>`}
     ${options.length === 0 ? undefined : html`<div class="chips">${options.map(([name, value]) => html`<span class="chip"><code>${name}: ${JSON.stringify(value)}</code></span>`)}</div>`}
-    ${step.warnings.map((warning) => html`<p class="warn">⚠ ${warning}</p>`)}
+    ${saturationLine(step)} ${step.warnings.map((warning) => html`<p class="warn">⚠ ${warning}</p>`)}
     ${
       skipped.length === 0
         ? undefined
@@ -194,4 +194,31 @@ export function glossarySection(): Markup {
           </div>`,
       )}
     </dl>`;
+}
+
+/** JSON with a line for each entry, but lists of numbers on one. */
+function compactJson(value: unknown): string {
+  const number = String.raw`-?\d[\d.eE+-]*`;
+  const list = new RegExp(String.raw`\[\s+(${number}(?:,\s+${number})*)\s+\]`, 'g');
+  return JSON.stringify(value, null, 1).replace(list, (_, items: string) => `[${items.replaceAll(/\s+/g, ' ')}]`);
+}
+
+const RISK_TARGETS: Readonly<Record<string, string>> = {
+  'x64-vnni': 'x64 with VNNI',
+  'x64-without-vnni': 'x64 without VNNI',
+  'arm64-dotprod': 'arm64 with dot product',
+};
+
+/** What a quantizing pass says of int16 saturation on each kind of CPU. */
+function saturationLine({ details }: StepReport): Markup | undefined {
+  const risk = details['saturationRisk'];
+  if (typeof risk !== 'object' || risk === null) return undefined;
+  const entries = Object.entries(risk).flatMap(([target, level]) =>
+    typeof level === 'string'
+      ? [html`<span class="chip">${RISK_TARGETS[target] ?? target}: <b>${level}</b></span>`]
+      : [],
+  );
+  return entries.length === 0
+    ? undefined
+    : html`<div class="chips"><small>Risk of integer overflow by CPU:</small>${entries}</div>`;
 }

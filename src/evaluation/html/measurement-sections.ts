@@ -129,7 +129,8 @@ export function speedSection(report: Report): Markup {
     </p>
     <div class="panel">
       <h3>Time of single runs</h3>
-      ${LEGEND}${latencyChart(before, after)}
+      ${LEGEND}
+      <div class="scroll">${latencyChart(before, after)}</div>
       <p class="soft">
         <small
           >${before.runs} and ${after.runs} runs in ${latency.blocks} alternating blocks each, so that a restless

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { PASSES } from '../../passes/registry.ts';
 import type { Report } from '../../schemas/report.ts';
 import { environmentSection, glossarySection, stepsSection } from './detail-sections.ts';
 import { accuracySection, layersSection, speedSection } from './measurement-sections.ts';
@@ -11,12 +12,9 @@ import { tableSection } from './table-section.ts';
  * The report as one page for people: no script, no request to anywhere, its own style sheet by hash the only thing its
  * content security policy allows. Every string of the report is escaped and shortened.
  *
- * @param describePass - a sentence on what a pass does, by its name; passes without one get none
+ * @param describePass - a sentence on what a pass does, by its name; by default the registry's
  */
-export function renderHtml(
-  report: Report,
-  describePass: (name: string) => string | undefined = () => undefined,
-): string {
+export function renderHtml(report: Report, describePass: (name: string) => string | undefined = descriptionOf): string {
   const styleHash = createHash('sha256').update(STYLE).digest('base64');
   const policy = `default-src 'none'; style-src 'sha256-${styleHash}'; base-uri 'none'; form-action 'none'`;
   return html`<!doctype html>
@@ -42,4 +40,8 @@ export function renderHtml(
         </main>
       </body>
     </html> `.text;
+}
+
+function descriptionOf(name: string): string | undefined {
+  return PASSES.find((pass) => pass.name === name)?.description;
 }

@@ -54,6 +54,7 @@ nav{margin:18px 0 0;font-size:14.5px}
 nav a{color:var(--after);margin-right:16px;white-space:nowrap}
 footer{margin:50px auto 40px;color:var(--soft);font-size:13.5px}
 svg{display:block;width:100%;height:auto;font-family:inherit}
+svg.wide{min-width:620px}
 svg text{fill:var(--soft);font-size:12.5px}
 svg text.strong{fill:var(--ink);font-weight:600}
 svg .before{fill:var(--before)}svg .after{fill:var(--after)}
