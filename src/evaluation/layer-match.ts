@@ -16,8 +16,10 @@ export interface LayerPair {
   readonly resultWeight?: StoredWeight;
   /** Axis of the weight that counts output channels. */
   readonly channelAxis: number;
-  /** True when the weights of both sides mean the same numbers: nothing was folded into the result's. */
+  /** True when the weights of both sides mean the same numbers, but for `channelFactors`. */
   readonly sameWeights: boolean;
+  /** What a folded BatchNormalization multiplied each output channel's weights by. */
+  readonly channelFactors?: Float64Array;
 }
 
 export interface Counterpart {
@@ -70,11 +72,14 @@ export function matchLayers(baseline: Graph, result: Graph): LayerPair[] {
     const found = met === undefined ? undefined : behindActivation(before, after, met);
     const resultNode = found === undefined ? undefined : after.weightedBehind(found.match.name);
     const resultWeight = weight === undefined || resultNode === undefined ? undefined : after.weightOf(resultNode);
+    const normalization = found?.normalization;
+    const channelFactors = normalization === undefined ? undefined : before.channelFactors(normalization);
     pairs.push({
       node,
       output: found?.output ?? own,
       channelAxis: channelAxisOf(node, weight),
-      sameWeights: found?.folded === false,
+      sameWeights: found?.folded === false && (normalization === undefined || channelFactors !== undefined),
+      ...(channelFactors === undefined ? {} : { channelFactors }),
       ...(found === undefined ? {} : { counterpart: found.match }),
       ...(weight === undefined ? {} : { weight }),
       ...(resultWeight === undefined ? {} : { resultWeight }),
@@ -86,7 +91,9 @@ export function matchLayers(baseline: Graph, result: Graph): LayerPair[] {
 interface Met {
   readonly output: string;
   readonly match: Counterpart;
+  /** Something else than an activation or one BatchNormalization lies between. */
   readonly folded: boolean;
+  readonly normalization?: Node;
 }
 
 /**
@@ -137,16 +144,32 @@ class Side {
   followUntil(name: string, find: (name: string) => Counterpart | undefined): Met | undefined {
     let current = name;
     let folded = false;
+    let normalization: Node | undefined;
     for (let step = 0; step < MAX_STEPS; step += 1) {
       const match = find(current);
-      if (match !== undefined) return { output: current, match, folded };
+      if (match !== undefined) {
+        return { output: current, match, folded, ...(normalization === undefined ? {} : { normalization }) };
+      }
       const [use, second] = this.#uses.get(current) ?? [];
       if (use === undefined || second !== undefined || !FOLLOWED.test(use.node.opType)) return undefined;
       // An activation that moved into the layer changes its output, not its weights.
-      folded ||= !/^(Relu|Clip|Identity)$/.test(use.node.opType);
+      const isNormalization = use.node.opType === 'BatchNormalization' && normalization === undefined;
+      if (isNormalization) normalization = use.node;
+      folded ||= !isNormalization && !/^(Relu|Clip|Identity)$/.test(use.node.opType);
       current = use.node.outputs[0] ?? '';
     }
     return undefined;
+  }
+
+  /** scale / sqrt(variance + epsilon) of each channel; undefined when they are no constants. */
+  channelFactors(normalization: Node): Float64Array | undefined {
+    const [scale, variance] = [1, 4].map((index) => {
+      const tensor = this.#constants.get(normalization.inputs[index] ?? '');
+      return tensor === undefined ? undefined : asNumbers(tensor.toArray());
+    });
+    if (scale === undefined || variance?.length !== scale.length) return undefined;
+    const epsilon = normalization.float('epsilon', 1e-5);
+    return Float64Array.from(scale, (value, i) => value / Math.sqrt((variance[i] ?? NaN) + epsilon));
   }
 
   /** The output of the Relu or Clip that alone reads a value. */

@@ -163,7 +163,7 @@ class LayerState {
     const sameRank = weight.tensor.dims.length === tensor.dims.length && packed === undefined;
     const difference = new Difference();
     if (sameWeights && weight.tensor.dims.join() === tensor.dims.join()) {
-      const [x, y] = [dequantized(weight), dequantized(resultWeight)];
+      const [x, y] = [scaled(dequantized(weight), this.pair), dequantized(resultWeight)];
       if (x !== undefined && y !== undefined) difference.add(x, y);
     }
     return {
@@ -267,4 +267,20 @@ function withOutputs(model: Model, names: readonly string[]): Model {
     outputs: [...model.graph.outputs, ...added],
   });
   return Object.assign(new Model({ graph, opsetImports: model.opsetImports }), model, { graph });
+}
+
+/** Weights with each output channel multiplied by what a folded normalization made of it; as they are without one. */
+function scaled(values: ArrayLike<number> | undefined, pair: LayerPair): ArrayLike<number> | undefined {
+  const { channelFactors, channelAxis, weight } = pair;
+  if (values === undefined || channelFactors === undefined || weight === undefined) return values;
+  const { dims } = weight.tensor;
+  const channels = dims[channelAxis] ?? 1;
+  if (channels !== channelFactors.length) return undefined;
+  let inner = 1;
+  for (const dim of dims.slice(channelAxis + 1)) inner *= dim;
+  const products = new Float64Array(values.length);
+  for (let i = 0; i < products.length; i += 1) {
+    products[i] = (values[i] ?? NaN) * (channelFactors[Math.floor(i / inner) % channels] ?? NaN);
+  }
+  return products;
 }

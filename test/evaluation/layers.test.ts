@@ -94,20 +94,20 @@ describe('matchLayers', () => {
     assert.deepEqual([pair?.output, pair?.counterpart?.name], ['h', 'h_dq']);
   });
 
-  it('follows a folded normalization, and does not hold its weights against the originals', () => {
-    const statistics = ['scale', 'shift', 'mean', 'var'].map((name) => Tensor.float(name, [1, 1]));
-    const before = net(
-      [
-        makeNode('MatMul', ['x', 'w'], ['h'], { name: 'fc' }),
-        makeNode('BatchNormalization', ['h', 'scale', 'shift', 'mean', 'var'], ['y']),
-      ],
-      [weight, ...statistics],
-    );
-    const [pair] = matchLayers(
-      before.graph,
-      net([makeNode('MatMul', ['x', 'w'], ['y'], { name: 'fc' })], [weight]).graph,
-    );
-    assert.deepEqual([pair?.output, pair?.sameWeights, pair?.resultWeight?.tensor.name], ['y', false, 'w']);
+  it('follows a folded normalization, and knows what it made of the weights', () => {
+    const statistics = [
+      Tensor.float('scale', [3, 1]),
+      Tensor.float('shift', [1, 1]),
+      Tensor.float('mean', [0, 0]),
+      Tensor.float('var', [8.5, 0.5]),
+    ];
+    const names = statistics.map(({ name }) => name);
+    const normalize = makeNode('BatchNormalization', ['h', ...names], ['y'], { attributes: { epsilon: 0.5 } });
+    const before = net([makeNode('MatMul', ['x', 'w'], ['h'], { name: 'fc' }), normalize], [weight, ...statistics]);
+    const after = net([makeNode('MatMul', ['x', 'w'], ['y'], { name: 'fc' })], [weight]);
+    const [pair] = matchLayers(before.graph, after.graph);
+    assert.deepEqual([pair?.output, pair?.sameWeights, pair?.resultWeight?.tensor.name], ['y', true, 'w']);
+    assert.deepEqual([...(pair?.channelFactors ?? [])], [1, 1]); // 3 / sqrt(8.5 + 0.5), 1 / sqrt(0.5 + 0.5)
   });
 });
 
