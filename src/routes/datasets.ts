@@ -30,7 +30,7 @@ const UploadQuery = z.strictObject({
 /** Data sets: upload, look, fetch, delete. */
 export function datasetRoutes(deps: AppDeps): FastifyPluginAsyncZod {
   const { config, datasets, inspector, sources, spoolFolder } = deps;
-  const find = async (tenant: string, id: string): Promise<DatasetResource> => {
+  const find = async (tenant: string, id: string) => {
     const dataset = await datasets.get(tenant, id);
     if (dataset === undefined) throw new CompressionError('NOT_FOUND', `There is no data set ${id}`);
     return dataset;

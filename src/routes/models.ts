@@ -29,7 +29,7 @@ const Params = z.strictObject({ id: ModelId });
 /** Models: upload, look, fetch, delete. */
 export function modelRoutes(deps: AppDeps): FastifyPluginAsyncZod {
   const { config, models, inspector, spoolFolder } = deps;
-  const find = async (tenant: string, id: string): Promise<ModelResource> => {
+  const find = async (tenant: string, id: string) => {
     const model = await models.get(tenant, id);
     if (model === undefined) throw new CompressionError('NOT_FOUND', `There is no model ${id}`);
     return model;

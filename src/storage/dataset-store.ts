@@ -1,4 +1,6 @@
+import { randomUUID } from 'node:crypto';
 import type { Readable } from 'node:stream';
+import { z } from 'zod';
 import { CompressionError } from '../errors.ts';
 import { DatasetResource, type DatasetSummaryField } from '../schemas/dataset.ts';
 import { BlobStore } from './blob-store.ts';
@@ -7,14 +9,18 @@ import type { ObjectStore } from './object-store.ts';
 import { ResourceIndex } from './resource-index.ts';
 import type { SpooledFile } from './spool.ts';
 
+/** The record in the store. `holder` names its hold on the content: each upload has its own. */
+const StoredDataset = DatasetResource.extend({ holder: z.string() });
+type StoredDataset = z.infer<typeof StoredDataset>;
+
 /** The data sets of each tenant, by content like models. */
 export class DatasetStore {
   readonly #blobs: BlobStore;
-  readonly #index: ResourceIndex<typeof DatasetResource>;
+  readonly #index: ResourceIndex<typeof StoredDataset>;
 
   constructor(store: ObjectStore) {
     this.#blobs = new BlobStore(store);
-    this.#index = new ResourceIndex(store, 'datasets', DatasetResource);
+    this.#index = new ResourceIndex(store, 'datasets', StoredDataset);
   }
 
   /** @param inspect - reads the file; called only when the tenant does not have the data set yet */
@@ -22,13 +28,14 @@ export class DatasetStore {
     tenant: string,
     upload: { readonly file: SpooledFile; readonly name: string | null },
     inspect: () => Promise<DatasetSummaryField>,
-  ): Promise<{ dataset: DatasetResource; created: boolean }> {
+  ): Promise<{ dataset: StoredDataset; created: boolean }> {
     const { file, name } = upload;
     const id = `dst_${file.sha256.slice(0, 32)}`;
     const existing = await this.get(tenant, id);
     if (existing !== undefined) return { dataset: existing, created: false };
     const summary = await inspect();
-    await this.#blobs.hold(file.sha256, `${tenant}/${id}`, file);
+    const holder = `${tenant}/${id}/${randomUUID()}`;
+    await this.#blobs.hold(file.sha256, holder, file);
     const { record, created } = await this.#index.create(tenant, {
       id,
       name,
@@ -36,11 +43,13 @@ export class DatasetStore {
       bytes: file.bytes,
       ...summary,
       createdAt: new Date().toISOString(),
+      holder,
     });
+    if (record.holder !== holder) await this.#blobs.release(file.sha256, holder);
     return { dataset: record, created };
   }
 
-  async get(tenant: string, id: string): Promise<DatasetResource | undefined> {
+  async get(tenant: string, id: string): Promise<StoredDataset | undefined> {
     return this.#index.get(tenant, id);
   }
 
@@ -55,9 +64,9 @@ export class DatasetStore {
     return stream;
   }
 
-  async remove(tenant: string, dataset: DatasetResource): Promise<void> {
+  async remove(tenant: string, dataset: StoredDataset): Promise<void> {
     await this.#index.remove(tenant, dataset);
-    await this.#blobs.release(dataset.sha256, `${tenant}/${dataset.id}`);
+    await this.#blobs.release(dataset.sha256, dataset.holder);
   }
 
   /**

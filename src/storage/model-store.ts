@@ -1,9 +1,10 @@
-import { createHash } from 'node:crypto';
+import { createHash, randomUUID } from 'node:crypto';
 import { createWriteStream } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { Transform, type Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
+import { z } from 'zod';
 import { CompressionError } from '../errors.ts';
 import { ModelResource, type ModelSummaryField } from '../schemas/model.ts';
 import { BlobStore } from './blob-store.ts';
@@ -18,17 +19,21 @@ export interface NewModel {
   readonly external: ReadonlyMap<string, SpooledFile>;
 }
 
+/** The record in the store. `holder` names its hold on the contents: each upload has its own. */
+const StoredModel = ModelResource.extend({ holder: z.string() });
+type StoredModel = z.infer<typeof StoredModel>;
+
 /**
  * The models of each tenant. The bytes lie in the store once, under their SHA-256; a tenant sees a model only after
  * uploading the very same bytes.
  */
 export class ModelStore {
   readonly #blobs: BlobStore;
-  readonly #index: ResourceIndex<typeof ModelResource>;
+  readonly #index: ResourceIndex<typeof StoredModel>;
 
   constructor(store: ObjectStore) {
     this.#blobs = new BlobStore(store);
-    this.#index = new ResourceIndex(store, 'models', ModelResource);
+    this.#index = new ResourceIndex(store, 'models', StoredModel);
   }
 
   /** @param inspect - reads the files; called only when the tenant does not have the model yet */
@@ -36,13 +41,15 @@ export class ModelStore {
     tenant: string,
     upload: NewModel,
     inspect: () => Promise<ModelSummaryField>,
-  ): Promise<{ model: ModelResource; created: boolean }> {
+  ): Promise<{ model: StoredModel; created: boolean }> {
     const id = modelIdOf(upload);
     const existing = await this.get(tenant, id);
     if (existing !== undefined) return { model: existing, created: false };
     const summary = await inspect();
-    const holder = `${tenant}/${id}`;
-    for (const file of [upload.model, ...upload.external.values()]) await this.#blobs.hold(file.sha256, holder, file);
+    // Of its own, so that a removal at the same time ends the hold of the model it removed and not this one.
+    const holder = `${tenant}/${id}/${randomUUID()}`;
+    const files = [upload.model, ...upload.external.values()];
+    for (const file of files) await this.#blobs.hold(file.sha256, holder, file);
     const externalData = [...upload.external].map(([location, { bytes, sha256 }]) => ({ location, bytes, sha256 }));
     const { record, created } = await this.#index.create(tenant, {
       id,
@@ -51,11 +58,13 @@ export class ModelStore {
       ...summary,
       externalData,
       createdAt: new Date().toISOString(),
+      holder,
     });
+    if (record.holder !== holder) for (const file of files) await this.#blobs.release(file.sha256, holder);
     return { model: record, created };
   }
 
-  async get(tenant: string, id: string): Promise<ModelResource | undefined> {
+  async get(tenant: string, id: string): Promise<StoredModel | undefined> {
     return this.#index.get(tenant, id);
   }
 
@@ -68,10 +77,9 @@ export class ModelStore {
     return this.#contentOf(model.sha256, range);
   }
 
-  async remove(tenant: string, model: ModelResource): Promise<void> {
+  async remove(tenant: string, model: StoredModel): Promise<void> {
     await this.#index.remove(tenant, model);
-    const holder = `${tenant}/${model.id}`;
-    for (const { sha256 } of [model, ...model.externalData]) await this.#blobs.release(sha256, holder);
+    for (const { sha256 } of [model, ...model.externalData]) await this.#blobs.release(sha256, model.holder);
   }
 
   /**
@@ -105,6 +113,8 @@ function modelIdOf(upload: NewModel): string {
 
 /** Writes a stream to a file that must not exist yet, and checks what was written. @throws CompressionError INPUT_CHECKSUM */
 export async function fetchChecked(stream: Readable, path: string, sha256: string): Promise<void> {
+  // It may break before it is read; an error nobody listens to would end the process. The pipeline reports it.
+  stream.on('error', () => undefined);
   await mkdir(dirname(path), { recursive: true });
   const hash = createHash('sha256');
   const meter = new Transform({

@@ -42,6 +42,8 @@ export class Spool {
    * @throws CompressionError PAYLOAD_TOO_LARGE; BAD_REQUEST when the sender stops half-way; REQUEST_TIMEOUT, DISK_FULL
    */
   async take(name: string, body: Readable, limits: SpoolLimits): Promise<SpooledFile> {
+    // It may break before we begin to read; an error nobody listens to would end the process. Reading reports it.
+    body.on('error', () => undefined);
     const path = join(this.folder, name);
     const hash = createHash('sha256');
     let bytes = 0;

@@ -236,6 +236,27 @@ describe('/v1/models', () => {
     assert.ok(seen.length > 3);
   });
 
+  it('keeps the bytes when a delete and an upload of the same model meet', async () => {
+    const payload = addModel({ producer: 'race' });
+    for (let round = 0; round < 8; round += 1) {
+      const { id } = (await upload(payload)).json<ModelResource>();
+      const [, again] = await Promise.all([
+        test.app.inject({ method: 'DELETE', url: `/v1/models/${id}` }),
+        upload(payload),
+      ]);
+      assert.ok([200, 201, 409].includes(again.statusCode), again.body);
+      const content = await test.app.inject({ url: `/v1/models/${id}/content` });
+      // Whoever came last wins, but a model that is there has its bytes.
+      if (content.statusCode !== 404) assert.equal(content.statusCode, 200, content.body);
+      if (content.statusCode === 200) assert.deepEqual(content.rawPayload, payload);
+    }
+  });
+
+  it('does not show the fields that only the store needs', async () => {
+    const model = (await upload(bytes)).json<object>();
+    assert.ok(!Object.hasOwn(model, 'holder'));
+  });
+
   it('deletes, but not what an active job needs', async () => {
     const { id } = (await upload(addModel({ producer: 'to delete' }))).json<ModelResource>();
     const job = await test.app.inject({
