@@ -116,7 +116,7 @@ function errorResult(error: unknown, timedOut: boolean): SendResult {
   if (tls !== undefined) return failure('tls', tls);
   if (TLS_CODE.test(code)) return failure('tls', 'the TLS handshake failed');
   if (DNS_CODE.test(code)) return failure('dns', 'the host name could not be resolved');
-  if (code.startsWith('HPE_') || error instanceof errors.HeadersOverflowError)
+  if (error instanceof errors.HTTPParserError || error instanceof errors.HeadersOverflowError)
     return failure('protocol', 'the answer was not valid HTTP/1.1');
   return failure('connection', code === 'ECONNREFUSED' ? 'the connection was refused' : 'the connection broke off');
 }
