@@ -64,7 +64,7 @@ export async function measureLatencies(
         spinning: false,
         ...(options.freeDimensions === undefined ? {} : { freeDimensions: options.freeDimensions }),
       });
-      runs.push({ session, coldStartMs: 0, times: [], blockMedians: [], warmupRuns: 1, next: 0 });
+      runs.push({ session, coldStartMs: 0, times: [], blockMedians: [], warmupRuns: 1, typicalMs: 0, next: 0 });
       await session.run(firstInput.feeds);
       const run = runs.at(-1);
       if (run !== undefined) run.coldStartMs = performance.now() - start;
@@ -88,6 +88,8 @@ interface Run {
   readonly times: number[];
   readonly blockMedians: number[];
   warmupRuns: number;
+  /** Time of a run as the warm-up found it. */
+  typicalMs: number;
   next: number;
 }
 
@@ -106,7 +108,6 @@ async function firstFeeds(source: FeedSource): Promise<readonly FeedBatch[]> {
 async function timeAll(runs: readonly Run[], inputs: readonly FeedBatch[], options: LatencyOptions): Promise<void> {
   const budgetMs = options.budgetMs ?? 4000;
   // A model whose ten warm-up runs would eat the budget gets fewer.
-  const perRunMs: number[] = [];
   for (const run of runs) {
     const start = performance.now();
     let done = 0;
@@ -116,9 +117,9 @@ async function timeAll(runs: readonly Run[], inputs: readonly FeedBatch[], optio
       done += 1;
     }
     run.warmupRuns += done;
-    perRunMs.push((performance.now() - start) / done);
+    run.typicalMs = (performance.now() - start) / done;
   }
-  const slow = runs.some((_, index) => (perRunMs[index] ?? 0) * BLOCKS > budgetMs);
+  const slow = runs.some(({ typicalMs }) => typicalMs * BLOCKS > budgetMs);
   const blocks = slow ? MIN_RUNS : BLOCKS;
   const limit: BlockLimit = { ms: budgetMs / blocks, runs: Math.ceil(MAX_RUNS / blocks) };
   for (let block = 0; block < blocks; block += 1) {
@@ -142,12 +143,9 @@ async function timeBlock(
 ): Promise<void> {
   const start = performance.now();
   // The other model's weights are in the caches now: the first runs are not measured where there are runs to spare.
-  if ((await once(run, inputs)) * 10 < limit.ms) {
-    await once(run, inputs);
-    run.warmupRuns += 2;
-  } else {
-    run.warmupRuns += 1;
-  }
+  const unmeasured = run.typicalMs * 20 < limit.ms ? 2 : run.typicalMs * 2 < limit.ms ? 1 : 0;
+  for (let i = 0; i < unmeasured; i += 1) await once(run, inputs);
+  run.warmupRuns += unmeasured;
   const times: number[] = [];
   do {
     throwIfAborted(signal);

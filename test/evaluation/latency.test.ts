@@ -110,13 +110,25 @@ describe('measureLatencies', () => {
       slow.latency.runs,
     );
     // A-B, B-A, A-B …: 16 blocks each, neighbours across a pair of blocks belong to the same model
-    const timedNotes = notes.slice(2 + slow.latency.warmupRuns * 0);
+    const timedNotes = notes.slice(2);
     const switches = timedNotes.filter(
       (note, i) => i > 0 && note !== timedNotes[i - 1] && !note.startsWith('release'),
     ).length;
     assert.ok(switches >= 16 && switches <= 22, `${switches} switches between the models`);
     assert.deepEqual(notes.slice(-2), ['release slow', 'release fast']);
     assert.ok(options.every(({ spinning, threads }) => spinning === false && threads === 2));
+  });
+
+  it('runs a model slower than its budget a few times only', async () => {
+    const notes: string[] = [];
+    const measured = await measureLatencies(fakeRuntime(notes, []), [subject('slow'), subject('fast')], rows([[1]]), {
+      threads: 1,
+      seed: 0,
+      budgetMs: 1,
+    });
+    assert.equal(measured?.[0]?.latency.runs, 8);
+    // cold start, two of warm-up, one a block
+    assert.equal(notes.filter((note) => note === 'slow').length, 11);
   });
 
   it('measures nothing without samples', async () => {
