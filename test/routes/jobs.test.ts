@@ -226,6 +226,30 @@ describe('/v1/jobs', () => {
     });
   });
 
+  it('redirects to a presigned URL where the store has such, only when asked', async () => {
+    const own = await startApp({}, (deps) => {
+      deps.store.presign = (key, { fileName }) =>
+        Promise.resolve(`https://s3.example/${key}?name=${fileName ?? ''}&X=1`);
+      return deps;
+    });
+    try {
+      const headers = { 'content-type': 'application/octet-stream' };
+      const upload = await own.app.inject({ method: 'POST', url: '/v1/models', headers, payload: addModel() });
+      const payload = { model: upload.json<{ id: string }>().id, recipe: 'int8-dynamic' };
+      const { id } = (await own.app.inject({ method: 'POST', url: '/v1/jobs', payload })).json<Job>();
+      await finishJob(own, id, [{ name: 'm.onnx', kind: 'model', contentType: 'application/octet-stream' }], {
+        'm.onnx': Buffer.from('x'),
+      });
+      const url = `/v1/jobs/${id}/artifacts/m.onnx`;
+      const moved = await own.app.inject({ url: `${url}?redirect=true` });
+      assert.equal(moved.statusCode, 302);
+      assert.match(String(moved.headers.location), /^https:\/\/s3\.example\/.*\/attempts\/1\/m\.onnx\?name=m\.onnx/);
+      assert.equal((await own.app.inject({ url })).body, 'x');
+    } finally {
+      await own.close();
+    }
+  });
+
   it('says NOT_READY while the job is at work, and CONFLICT when it ended without results', async () => {
     const { id } = (await post(job({ seed: 10 }))).json<Job>();
     for (const path of ['report', 'artifacts', 'artifacts/model.onnx']) {
