@@ -44,7 +44,9 @@ function accuracyPart({ comparison: { accuracy, outputs } }: Evaluation): string
     }
     const cosines = (outputs ?? []).flatMap(({ cosine }) => (cosine === null ? [] : [cosine]));
     if (cosines.length === 0) return 'Accuracy was not measured';
-    return `Accuracy was not measured; the outputs are similar to ${Math.min(...cosines).toFixed(4)} (cosine, 1 is equal)`;
+    const least = Math.min(...cosines).toFixed(4);
+    const which = cosines.length === 1 ? 'the output has' : 'the least similar output has';
+    return `Accuracy was not measured; ${which} a cosine of ${least} to the original (1 is equal)`;
   }
   if (accuracy.metric === 'rmse') {
     const change = `${formatNumber(accuracy.before)} to ${formatNumber(accuracy.after)}`;

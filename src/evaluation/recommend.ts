@@ -133,7 +133,7 @@ function onSpeed({ evaluation }: RecommendFacts): Recommendation[] {
     found.push({
       code: 'slower-than-input',
       level: 'warning',
-      message: `The result is slower than its input on this machine: ${formatNumber(latency.speedup)} times its speed.${why}`,
+      message: `The result is slower than its input on this machine: it takes ${formatNumber(1 / latency.speedup)} times as long.${why}`,
     });
   }
   if (latency?.verdict === 'inconclusive') {

@@ -100,7 +100,7 @@ function speedCard(report: Report): Markup {
         title,
         big: `${formatNumber(1 / latency.speedup)}× as long`,
         tone: 'bad',
-        note: `slower: ${range}`,
+        note: `slower; 95 % interval ${formatNumber(1 / high)} to ${formatNumber(1 / low)} times as long`,
         bars,
       });
     case 'inconclusive':

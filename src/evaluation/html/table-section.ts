@@ -130,6 +130,7 @@ function countNodes(operators: Readonly<Record<string, number>>): number {
 
 function factor({ ratio, before, after }: Change): string {
   if (before === after) return 'same';
+  if (ratio !== null && Math.abs(ratio - 1) < 0.0005) return 'about the same';
   if (ratio === null || ratio === 0) return '';
   if (Math.abs(ratio - 1) < 0.005)
     return `${ratio > 1 ? '−' : '+'}${formatNumber(Math.abs(100 * (after / before - 1)))} %`;
