@@ -1,5 +1,6 @@
 import { describeNode, type Node } from '../../onnx/node.ts';
 import { constantOf, whyNotConstant, type Constant, type Scope } from './scope.ts';
+import { allFinite } from './weights.ts';
 
 /** A node's weight as its integer operator wants it. */
 export interface DynamicLayer {
@@ -133,9 +134,4 @@ function examineConv(node: Node, scope: Scope): Examined {
   const constant = floatConstant(scope, name);
   if ('reason' in constant) return { reason: `bias: ${constant.reason}` };
   return { ...layer, bias: { kind: 'constant', constant, factor: 1, dims: channelDims } };
-}
-
-function allFinite(values: Float32Array): boolean {
-  for (const value of values) if (!Number.isFinite(value)) return false;
-  return true;
 }

@@ -3,6 +3,7 @@ import type { Tensor } from '../../onnx/tensor.ts';
 import type { GraphView } from './graph-view.ts';
 import { channelAxis, placementOf, type Placement } from './placement.ts';
 import type { QuantType } from './quant-type.ts';
+import { allFinite } from './weights.ts';
 
 /** An operator that computes on 8-bit codes (or, at 16 bits, on values rounded to codes). */
 export interface ComputeUnit {
@@ -161,8 +162,7 @@ function activationObstacle(name: string, view: GraphView): string | undefined {
 function constantObstacle(tensor: Tensor): string | undefined {
   if (tensor.dataType !== 'float') return `"${tensor.name}" is ${tensor.dataType}, not float`;
   if (tensor.elementCount === 0) return `"${tensor.name}" is empty`;
-  for (const value of tensor.floats()) if (!Number.isFinite(value)) return `"${tensor.name}" holds NaN or infinity`;
-  return undefined;
+  return allFinite(tensor.floats()) ? undefined : `"${tensor.name}" holds NaN or infinity`;
 }
 
 function weightOf(node: Node, index: number, view: GraphView, settings: UnitSettings): UnitWeight | Refusal {

@@ -176,3 +176,10 @@ export function canSaturatePairs(codes: ArrayLike<number>, layout: ChannelLayout
   }
   return false;
 }
+
+/** O(n). */
+export function allFinite(values: Float32Array): boolean {
+  const count = values.length;
+  for (let i = 0; i < count; i += 1) if (!Number.isFinite(values[i])) return false;
+  return true;
+}
