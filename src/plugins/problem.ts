@@ -6,7 +6,7 @@ import type { Problem } from '../schemas/common.ts';
 export const PROBLEM_TYPE = 'application/problem+json';
 
 /** Words for people, one a code: the RFC 9457 title is the same for every occurrence of a problem. */
-export function titleOf(code: ErrorCode): string {
+function titleOf(code: ErrorCode): string {
   const words = code.toLowerCase().replaceAll('_', ' ');
   return words.charAt(0).toUpperCase() + words.slice(1);
 }

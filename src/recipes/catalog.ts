@@ -5,7 +5,7 @@ import type { PassResource, PresetResource } from '../schemas/catalog.ts';
 import { PRESETS } from './presets.ts';
 import { resolveRecipe } from './resolve.ts';
 
-export function describePass(pass: Pass): PassResource {
+function describePass(pass: Pass): PassResource {
   return {
     name: pass.name,
     stage: pass.stage,

@@ -22,7 +22,7 @@ const DownloadQuery = z.strictObject({
 const PRESIGNED_SECONDS = 900;
 
 /** The file of an attempt that holds its log, one JSON object a line; written by the worker parent. */
-export const LOG_NAME = 'log.jsonl';
+const LOG_NAME = 'log.jsonl';
 
 interface Output {
   readonly record: JobRecord;

@@ -73,7 +73,7 @@ interface Subscription {
  * The text of the stream. A slow client holds the generator back (one chunk ahead at most), so nothing piles up in
  * memory: the log is read again from where the client is.
  */
-export async function* eventStream(deps: AppDeps, subscription: Subscription): AsyncGenerator<string> {
+async function* eventStream(deps: AppDeps, subscription: Subscription): AsyncGenerator<string> {
   const { tenant, id, signal } = subscription;
   let { after } = subscription;
   let lastWrite = performance.now();

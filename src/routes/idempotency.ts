@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { CompressionError } from '../errors.ts';
 
 /** JSON with sorted keys: two spellings of the same request are the same request. */
-export function canonicalJson(value: unknown): string {
+function canonicalJson(value: unknown): string {
   return JSON.stringify(value, (_key, inner: unknown) =>
     typeof inner === 'object' && inner !== null && !Array.isArray(inner)
       ? Object.fromEntries(Object.entries(inner).sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0)))

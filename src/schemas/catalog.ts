@@ -1,6 +1,6 @@
 import { z } from 'zod';
 
-export const Paper = z.object({ title: z.string(), url: z.string() });
+const Paper = z.object({ title: z.string(), url: z.string() });
 
 export const PassResource = z.object({
   name: z.string(),

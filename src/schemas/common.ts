@@ -24,7 +24,7 @@ export const Sha256 = z
 const MAX_PAGE = 100;
 
 /** Digits only: a coerced number would also take `0x10`, `1e1`, ` 5 ` and the empty string. */
-export const PageLimit = z
+const PageLimit = z
   .string()
   .regex(/^[0-9]{1,4}$/, `must be a whole number from 1 to ${MAX_PAGE}`)
   .transform(Number)
@@ -32,7 +32,7 @@ export const PageLimit = z
   .default(20)
   .describe(`Items a page, 1 to ${MAX_PAGE}`);
 
-export const Cursor = z
+const Cursor = z
   .string()
   .max(256)
   .regex(/^[A-Za-z0-9_-]+$/, 'must be a nextCursor of this list')
@@ -50,7 +50,7 @@ export const BooleanQuery = z
   .default(false);
 
 /** An object in one of the buckets that SOURCE_BUCKETS allows. */
-export const SourceUrl = z
+const SourceUrl = z
   .string()
   .max(1200)
   .regex(/^s3:\/\/[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]\/[^?#]+$/, 'must be s3://bucket/key')
@@ -63,7 +63,7 @@ export const SourceBody = z.strictObject({
 });
 export type SourceBody = z.infer<typeof SourceBody>;
 
-export const ErrorPlaceSchema = z.object({
+const ErrorPlaceSchema = z.object({
   pointer: z.string().describe('RFC 6901 pointer into the body'),
   message: z.string(),
 });

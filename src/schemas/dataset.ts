@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { DatasetId, Sha256, SourceBody, Timestamp } from './common.ts';
+import { DatasetId, Sha256, Timestamp } from './common.ts';
 
 export const DatasetName = z.string().min(1).max(200).describe('For people; not unique');
 
@@ -22,5 +22,3 @@ export const DatasetResource = DatasetSummaryField.extend({
   createdAt: Timestamp,
 });
 export type DatasetResource = z.infer<typeof DatasetResource>;
-
-export const DatasetSourceBody = SourceBody;

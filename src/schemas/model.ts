@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { ModelId, Sha256, Timestamp } from './common.ts';
 
 /** A fixed size, a symbolic name, or null when nothing is known. */
-export const DimensionField = z.union([z.number().int(), z.string(), z.null()]);
+const DimensionField = z.union([z.number().int(), z.string(), z.null()]);
 
 export const ModelValue = z.object({
   name: z.string(),
@@ -25,8 +25,7 @@ export const ModelSummaryField = z.object({
 });
 export type ModelSummaryField = z.infer<typeof ModelSummaryField>;
 
-export const ExternalFile = z.object({ location: z.string(), bytes: z.number().int(), sha256: Sha256 });
-export type ExternalFile = z.infer<typeof ExternalFile>;
+const ExternalFile = z.object({ location: z.string(), bytes: z.number().int(), sha256: Sha256 });
 
 export const ModelResource = ModelSummaryField.extend({
   id: ModelId,

@@ -3,10 +3,10 @@ import type { Pass } from '../passes/pass.ts';
 import { PASSES } from '../passes/registry.ts';
 import { PRESET_NAMES } from '../recipes/presets.ts';
 
-export const MAX_STEPS = 32;
+const MAX_STEPS = 32;
 
 /** A step as it is stored: the pass's name and its options, defaults filled. */
-export const RecipeStep = z.object({ pass: z.string() }).loose();
+const RecipeStep = z.object({ pass: z.string() }).loose();
 export type RecipeStep = z.infer<typeof RecipeStep>;
 
 /** A recipe with presets expanded and all defaults filled: what is stored and run. */
@@ -18,7 +18,7 @@ export type ResolvedRecipe = z.infer<typeof ResolvedRecipe>;
  *
  * @throws TypeError when a pass's options are not an object schema: then its fields cannot stand beside `pass`
  */
-export function recipeStepOf(passes: readonly Pass[]): z.ZodType<RecipeStep> {
+function recipeStepOf(passes: readonly Pass[]): z.ZodType<RecipeStep> {
   const alternatives = passes.map((pass): z.ZodObject => {
     if (!(pass.options instanceof z.ZodObject)) throw new TypeError(`options of ${pass.name} must be an object schema`);
     return pass.options.safeExtend({ pass: z.literal(pass.name) }).describe(pass.description);
@@ -48,7 +48,7 @@ export const Recipe = z.strictObject({
 
 const noSuchPreset = `there is no such preset; there are: ${PRESET_NAMES.join(', ')}`;
 
-export const PresetName = z.enum(PRESET_NAMES, { error: noSuchPreset }).describe('Name of a preset (GET /v1/presets)');
+const PresetName = z.enum(PRESET_NAMES, { error: noSuchPreset }).describe('Name of a preset (GET /v1/presets)');
 
 export const RecipeField = z.union([PresetName, Recipe], {
   error: (issue) =>

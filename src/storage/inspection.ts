@@ -55,7 +55,7 @@ export class Inspector {
 
   constructor(options: InspectorOptions = {}) {
     this.#threads = options.threads ?? 2;
-    this.#maxWaiting = options.maxWaiting ?? 64;
+    this.#maxWaiting = options.maxWaiting ?? 256;
     this.#timeoutMs = options.timeoutMs ?? 60_000;
     this.#heapMegabytes = options.heapMegabytes ?? 1024;
   }
