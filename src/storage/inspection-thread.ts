@@ -3,6 +3,7 @@ import { parentPort } from 'node:worker_threads';
 import { describeDataset } from '../data/open-dataset.ts';
 import { CompressionError, messageOf } from '../errors.ts';
 import { decodeModel } from '../onnx/codec/decode.ts';
+import { MAX_PROTOBUF_BYTES } from '../onnx/codec/limits.ts';
 import { repairModel } from '../onnx/verify/repair-model.ts';
 import { verifyModel } from '../onnx/verify/verify-model.ts';
 import type { ExternalFile } from '../onnx/tensor.ts';
@@ -40,6 +41,12 @@ async function inspect(task: InspectionTask): Promise<InspectionReply> {
       },
     };
   }
+  const { size } = statSync(task.path);
+  if (size > MAX_PROTOBUF_BYTES)
+    throw new CompressionError(
+      'LIMIT_SIZE',
+      `the model file has ${size} bytes, protobuf ends at ${MAX_PROTOBUF_BYTES}; move its weights to external data`,
+    );
   const files = new Map(task.external);
   const used = new Set<string>();
   const model = decodeModel(readFileSync(task.path), {
