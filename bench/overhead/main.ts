@@ -3,58 +3,38 @@
  * dynamic int8 on the example network one job after another, and takes from each POST-to-succeeded time what the child
  * says it computed (from the arrival of its task to its result). The design's limit is a median under 400 ms.
  */
-import { spawn } from 'node:child_process';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { cpus, tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { createInterface } from 'node:readline';
-import { TersorClient } from '../../src/client/client.ts';
+import { cpus } from 'node:os';
+import type { TersorClient } from '../../src/client/client.ts';
+import { withService } from '../service.ts';
 
 export async function main(args: readonly string[]): Promise<void> {
   const jobs = Number(args[0] ?? 20);
-  const folder = await mkdtemp(join(tmpdir(), 'tersor-bench-'));
-  const service = spawn(process.execPath, ['dist/src/server.js'], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-    env: { ...process.env, PORT: '0', DATA_DIR: join(folder, 'data') },
-  });
-  try {
-    const client = new TersorClient({ baseUrl: await address(service.stdout) });
-    const model = await client.uploadModel({ path: 'examples/fashion-mnist/fashion-resnet8.onnx' });
-    const overheads: number[] = [];
-    // The first job measures the kernel cost table; it is not counted.
-    for (let run = 0; run <= jobs; run += 1) {
-      const started = performance.now();
-      const job = await client.createJob({
-        model: model.id,
-        recipe: { version: 1, steps: [{ pass: 'quantize.dynamic' }] },
-        metadata: { run: String(run) },
-      });
-      for await (const event of client.events(job.id)) if (event.type === 'job.succeeded') break;
-      const total = performance.now() - started;
-      const computeMs = await computeOf(client, job.id);
-      if (run > 0) overheads.push(total - computeMs);
-    }
-    overheads.sort((a, b) => a - b);
-    const at = (share: number): string => (overheads[Math.floor(share * (overheads.length - 1))] ?? NaN).toFixed(0);
-    console.log(`CPU ${cpus()[0]?.model.trim() ?? 'unknown'}, Node ${process.version}, ${jobs} jobs`);
-    console.log(
-      `POST to succeeded minus the child's compute: median ${at(0.5)} ms, p90 ${at(0.9)} ms, max ${at(1)} ms (limit 400)`,
-    );
-  } finally {
-    const gone = new Promise((resolve) => service.once('exit', resolve));
-    service.kill('SIGTERM');
-    await gone;
-    await rm(folder, { recursive: true, force: true });
-  }
+  const overheads = await withService((client) => measure(client, jobs));
+  overheads.sort((a, b) => a - b);
+  const at = (share: number): string => (overheads[Math.floor(share * (overheads.length - 1))] ?? NaN).toFixed(0);
+  console.log(`CPU ${cpus()[0]?.model.trim() ?? 'unknown'}, Node ${process.version}, ${jobs} jobs`);
+  console.log(
+    `POST to succeeded minus the child's compute: median ${at(0.5)} ms, p90 ${at(0.9)} ms, max ${at(1)} ms (limit 400)`,
+  );
 }
 
-function address(stdout: NodeJS.ReadableStream): Promise<string> {
-  return new Promise((resolve) => {
-    createInterface({ input: stdout }).on('line', (line) => {
-      const found = /http:\/\/127\.0\.0\.1:\d+/.exec(line)?.[0];
-      if (found !== undefined) resolve(found);
+async function measure(client: TersorClient, jobs: number): Promise<number[]> {
+  const model = await client.uploadModel({ path: 'examples/fashion-mnist/fashion-resnet8.onnx' });
+  const overheads: number[] = [];
+  // The first job measures the kernel cost table; it is not counted.
+  for (let run = 0; run <= jobs; run += 1) {
+    const started = performance.now();
+    const job = await client.createJob({
+      model: model.id,
+      recipe: { version: 1, steps: [{ pass: 'quantize.dynamic' }] },
+      metadata: { run: String(run) },
     });
-  });
+    for await (const event of client.events(job.id)) if (event.type === 'job.succeeded') break;
+    const total = performance.now() - started;
+    const computeMs = await computeOf(client, job.id);
+    if (run > 0) overheads.push(total - computeMs);
+  }
+  return overheads;
 }
 
 /** The child's own figure stands in the run's log. */
