@@ -1,0 +1,173 @@
+/**
+ * `npm run bench -- quantize --model M.onnx --calibration C.npz --evaluation E.npz [--mean .. --std ..] [--samples 512]
+ * [--options JSON] [--target portable] [PEER.onnx ...]`: static int8 of one image classifier, held against the float model and
+ * against files other tools made: bytes, top-1, latency of one thread in turns, calibration time against plain passes.
+ * Images are uint8 NCHW; x = (pixel / 255 - mean) / std.
+ */
+import { statSync, writeFileSync } from 'node:fs';
+import { cpus, tmpdir } from 'node:os';
+import { basename, join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { defined } from '../../src/errors.ts';
+import { bindFeeds } from '../../src/data/bind-feeds.ts';
+import type { Dataset } from '../../src/data/dataset.ts';
+import { openDataset } from '../../src/data/open-dataset.ts';
+import { encodeModel } from '../../src/onnx/codec/encode.ts';
+import { loadModel } from '../../src/onnx/codec/load.ts';
+import { calibrate } from '../../src/passes/calibrate.ts';
+import { runStep } from '../../src/passes/pass-manager.ts';
+import type { FeedSource, PassContext, TargetCpu } from '../../src/passes/pass.ts';
+import { measureKernelCosts } from '../../src/passes/quantize/kernel-cost-table.ts';
+import { quantizeStatic } from '../../src/passes/quantize/static.ts';
+import { createRuntime } from '../../src/runtime/onnxruntime.ts';
+import type { Session } from '../../src/runtime/session.ts';
+
+const runtime = createRuntime(tmpdir());
+const BATCH = 16;
+
+export async function main(args: readonly string[]): Promise<void> {
+  const { values, positionals: peers } = parseArgs({
+    args: [...args],
+    allowPositionals: true,
+    options: {
+      model: { type: 'string' },
+      calibration: { type: 'string' },
+      evaluation: { type: 'string' },
+      mean: { type: 'string', default: '0.485,0.456,0.406' },
+      std: { type: 'string', default: '0.229,0.224,0.225' },
+      samples: { type: 'string', default: '512' },
+      options: { type: 'string', default: '{}' },
+      target: { type: 'string', default: 'portable' },
+    },
+  });
+  const path = defined(values.model, '--model');
+  const model = await loadModel(path);
+  const numbers = (list: string): number[] => list.split(',').map(Number);
+  const preprocess = { scale: 1 / 255, mean: numbers(values.mean), std: numbers(values.std) };
+  const datasets: Dataset[] = [];
+  const feedsOf = async (role: 'calibration' | 'evaluation', file: string, samples?: number): Promise<FeedSource> => {
+    const inputs = model.graph.inputs.filter(({ name }) => !model.graph.initializers.has(name));
+    const full = { layout: 'nchw', channelOrder: 'rgb', resize: null, ...preprocess } as const;
+    const dataset = await openDataset(file);
+    datasets.push(dataset);
+    return bindFeeds(dataset, { role, samples, preprocess: full }, inputs);
+  };
+  const calibration = await feedsOf(
+    'calibration',
+    defined(values.calibration, '--calibration'),
+    Number(values.samples),
+  );
+  const evaluation = await feedsOf('evaluation', defined(values.evaluation, '--evaluation'));
+  const context: PassContext = {
+    runtime,
+    threads: 1,
+    seed: 0,
+    targetCpu: values.target as TargetCpu,
+    cpuFlags: new Set(),
+    data: { calibration },
+    costTable: await measureKernelCosts(runtime, { threads: 1 }),
+    signal: new AbortController().signal,
+    progress: () => undefined,
+    log: () => undefined,
+  };
+  await runStep(model, { pass: 'canonicalize' }, context);
+  const options: unknown = quantizeStatic.options.parse(JSON.parse(values.options));
+  await reportCalibration(context, calibration, await plainSeconds(calibration, path), () =>
+    calibrate(model, quantizeStatic.observe?.(model, options, context) ?? [], calibration, context),
+  );
+  const outcome = await runStep(model, { ...(options as object), pass: 'quantize.static' }, context);
+  console.log(
+    `changed ${outcome.changes} nodes, left ${outcome.skipped.length} in float; estimate ${JSON.stringify(outcome.details['estimatedNs'])}`,
+  );
+  const ours = join(tmpdir(), `${basename(path, '.onnx')}.int8.onnx`);
+  writeFileSync(ours, encodeModel(model));
+  await compare([path, ours, ...peers], evaluation);
+  for (const dataset of datasets) await dataset.close();
+}
+
+async function plainSeconds(feeds: FeedSource, path: string): Promise<number> {
+  const session = await runtime.createSession({ path }, { threads: 1 });
+  let best = Infinity;
+  for (let run = 0; run < 3; run += 1) {
+    const started = performance.now();
+    for await (const batch of feeds.batches(BATCH)) await session.run(batch.feeds);
+    best = Math.min(best, performance.now() - started);
+  }
+  await session.release();
+  return best / 1000;
+}
+
+async function reportCalibration(
+  context: PassContext,
+  feeds: FeedSource,
+  plain: number,
+  run: () => Promise<unknown>,
+): Promise<void> {
+  const before = process.memoryUsage().rss;
+  let best = Infinity;
+  let peak = before;
+  const timer = setInterval(() => (peak = Math.max(peak, process.memoryUsage().rss)), 5);
+  for (let attempt = 0; attempt < 3; attempt += 1) {
+    const started = performance.now();
+    await run();
+    best = Math.min(best, (performance.now() - started) / 1000);
+  }
+  clearInterval(timer);
+  const ratio = (best / plain).toFixed(2);
+  const grown = ((peak - before) / 2 ** 20).toFixed(0);
+  console.log(`CPU ${cpus()[0]?.model.trim() ?? ''}, ${context.runtime.version}, one thread`);
+  console.log(
+    `calibration of ${feeds.samples} samples ${best.toFixed(2)} s, ${ratio}x plain passes (${plain.toFixed(2)} s); memory +${grown} MB`,
+  );
+}
+
+async function compare(paths: readonly string[], evaluation: FeedSource): Promise<void> {
+  const sessions: Session[] = [];
+  for (const path of paths) sessions.push(await runtime.createSession({ path }, { threads: 1 }));
+  const times = await latencies(sessions, evaluation);
+  for (const [index, path] of paths.entries()) {
+    const accuracy = await topOne(defined(sessions[index], path), evaluation);
+    const median = defined(times[index], path);
+    const speedup = (defined(times[0], path) / median).toFixed(2);
+    console.log(
+      `${basename(path).padEnd(40)} ${String(statSync(path).size).padStart(9)} bytes  top-1 ${(100 * accuracy).toFixed(2)}  p50 ${median.toFixed(3)} ms  ${speedup}x`,
+    );
+  }
+  for (const session of sessions) await session.release();
+}
+
+/** Medians of runs in turns, milliseconds; threads do not spin, so that live sessions do not distort each other. */
+async function latencies(sessions: readonly Session[], evaluation: FeedSource): Promise<number[]> {
+  const times = sessions.map((): number[] => []);
+  for await (const batch of evaluation.batches(1)) {
+    for (const [index, session] of sessions.entries()) {
+      const [input] = Object.values(batch.feeds);
+      const name = defined(session.inputs[0], 'input').name;
+      const feeds = { [name]: defined(input, 'input') };
+      await session.run(feeds);
+      const started = performance.now();
+      for (let run = 0; run < 5; run += 1) await session.run(feeds);
+      defined(times[index], 'times').push((performance.now() - started) / 5);
+    }
+    if ((times[0]?.length ?? 0) >= 100) break;
+  }
+  return times.map((list) => list.sort((a, b) => a - b)[list.length >> 1] ?? NaN);
+}
+
+async function topOne(session: Session, evaluation: FeedSource): Promise<number> {
+  const [input, output] = [defined(session.inputs[0], 'input').name, defined(session.outputs[0], 'output').name];
+  let [right, all] = [0, 0];
+  for await (const { feeds, labels, count } of evaluation.batches(100)) {
+    const scores = defined(
+      (await session.run({ [input]: defined(Object.values(feeds)[0], input) })).get(output),
+      output,
+    );
+    const classes = scores.data.length / (scores.dims[0] ?? 1);
+    for (let sample = 0; sample < count; sample += 1) {
+      const row = Array.from({ length: classes }, (_, index) => Number(scores.data[sample * classes + index]));
+      if (row.indexOf(Math.max(...row)) === Number(labels?.data[sample])) right += 1;
+      all += 1;
+    }
+  }
+  return right / all;
+}
