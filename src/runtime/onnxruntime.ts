@@ -43,7 +43,9 @@ export function createRuntime(workingDirectory: string): Runtime {
 
 function packageVersion(): string {
   const manifest: unknown = createRequire(import.meta.url)('onnxruntime-node/package.json');
-  return typeof manifest === 'object' && manifest !== null && 'version' in manifest ? String(manifest.version) : 'unknown';
+  return typeof manifest === 'object' && manifest !== null && 'version' in manifest
+    ? String(manifest.version)
+    : 'unknown';
 }
 
 function needsFile(model: Model): boolean {
@@ -143,4 +145,3 @@ function runtimeError(code: 'MODEL_LOAD' | 'MODEL_RUN', what: string, error: unk
   }
   return new CompressionError(code, `${what}: ${message}`, { cause: error });
 }
-

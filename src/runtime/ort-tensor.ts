@@ -33,14 +33,17 @@ export function toOrt(array: NdArray, name: string): ort.Tensor {
   if (array.type === 'string') return new ort.Tensor('string', [...array.data], array.dims);
   const type = ORT_NAMES[array.type];
   if (type === undefined || type === 'string') {
-    throw new CompressionError('MODEL_RUN', `input "${name}" is ${array.type}, which cannot be fed from JavaScript; insert a Cast`);
+    throw new CompressionError(
+      'MODEL_RUN',
+      `input "${name}" is ${array.type}, which cannot be fed from JavaScript; insert a Cast`,
+    );
   }
   const data = type === 'float16' ? asFloat16(array.data) : array.data;
-  return new ort.Tensor(type, data as ort.Tensor.DataTypeMap[typeof type], array.dims);
+  return new ort.Tensor(type, data, array.dims);
 }
 
 export function fromOrt(value: ort.OnnxValue): NdArray {
-  const tensor = value as ort.Tensor;
+  const tensor = value;
   const type = typeFromOrt(tensor.type);
   if (type === 'string') return { type, dims: tensor.dims, data: tensor.data as string[] };
   const data = tensor.data as NumericArray;
@@ -50,8 +53,9 @@ export function fromOrt(value: ort.OnnxValue): NdArray {
 
 /** Node 24 and later hand float16 over as Float16Array; our arrays hold the bits. Same memory either way. */
 function asFloat16(bits: NumericArray): NumericArray {
-  const constructor = (globalThis as { Float16Array?: new (buffer: ArrayBufferLike, offset: number, length: number) => unknown })
-    .Float16Array;
+  const constructor = (
+    globalThis as { Float16Array?: new (buffer: ArrayBufferLike, offset: number, length: number) => unknown }
+  ).Float16Array;
   if (constructor === undefined) return bits;
   return new constructor(bits.buffer, bits.byteOffset, bits.length) as NumericArray;
 }
