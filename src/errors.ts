@@ -29,6 +29,7 @@ export const ERROR_CODES = {
   QUOTA_EXCEEDED: { httpStatus: 429, retryable: true },
   SOURCE_DENIED: { httpStatus: 400, retryable: false },
   WEBHOOK_URL_REFUSED: { httpStatus: 400, retryable: false },
+  WEBHOOK_LIMIT: { httpStatus: 400, retryable: false },
   // models
   MODEL_PARSE: { httpStatus: 422, retryable: false },
   MODEL_INVALID: { httpStatus: 422, retryable: false },

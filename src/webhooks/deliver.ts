@@ -1,5 +1,4 @@
 import { randomBytes } from 'node:crypto';
-import { setTimeout as delay } from 'node:timers/promises';
 import { messageOf } from '../errors.ts';
 import type { Clock } from '../jobs/clock.ts';
 import type { JobLog } from '../jobs/job-log.ts';
@@ -15,8 +14,6 @@ import type { Marker } from './webhook-keys.ts';
 
 /** An attempt is over or dead by then. Longer than the attempt itself, by what the store may take. */
 export const LEASE_MS = SEND_TIMEOUT_MS + 15_000;
-
-const WRITE_TRIES = 5;
 
 export interface DelivererParts {
   readonly deliveries: DeliveryStore;
@@ -145,22 +142,17 @@ export class Deliverer {
     };
   }
 
-  /** Writes the result. An attempt whose result cannot be written is repeated when the lease is over: same webhook-id. */
+  /**
+   * Writes the result. Where the store does not take it (it has tried long enough itself), the attempt is repeated when
+   * the lease is over, under the same webhook-id.
+   */
   async #finish(held: VersionedDelivery, next: DeliveryRecord): Promise<void> {
     const { deliveries, metrics, log, clock } = this.#parts;
-    for (let tries = 1; ; tries++) {
-      try {
-        const written = await deliveries.move(held, next);
-        if (written === undefined)
-          log.warn({ event: 'webhook.lease-lost', ...idsOf(next) }, 'the delivery went to somebody else meanwhile');
-        else if (next.status !== 'pending')
-          metrics.finished(next.status, Math.max(clock.now() - Date.parse(next.createdAt), 0) / 1000);
-        return;
-      } catch (error) {
-        if (tries === WRITE_TRIES) throw error;
-        await delay(100 * 2 ** tries);
-      }
-    }
+    const written = await deliveries.move(held, next);
+    if (written === undefined)
+      log.warn({ event: 'webhook.lease-lost', ...idsOf(next) }, 'the delivery went to somebody else meanwhile');
+    else if (next.status !== 'pending')
+      metrics.finished(next.status, Math.max(clock.now() - Date.parse(next.createdAt), 0) / 1000);
   }
 
   /** Keeps book of the endpoint's health. What goes wrong here must not undo the delivery. */

@@ -140,9 +140,9 @@ export class Dispatcher {
   #takeNext({ tenant, lane }: Marker): void {
     if (!this.#running) return;
     const waiting = this.#backlog.get(`${tenant} ${lane}`);
-    const next = waiting?.shift();
-    if (next !== undefined) this.#take(next);
-    if (waiting?.length === 0) this.#backlog.delete(`${tenant} ${lane}`);
+    this.#backlog.delete(`${tenant} ${lane}`);
+    // Each takes its place or is remembered again.
+    for (const next of waiting ?? []) this.#take(next);
     if (this.#backlog.size > 0 || this.#cutShort) this.#wakeIn(MIN_INTERVAL_MS);
   }
 

@@ -58,7 +58,7 @@ export class EndpointStore {
     return (await this.list(tenant)).find((endpoint) => endpoint.id === id);
   }
 
-  /** @throws CompressionError QUOTA_EXCEEDED */
+  /** @throws CompressionError WEBHOOK_LIMIT */
   async create(tenant: string, request: CreateEndpoint): Promise<EndpointRecord> {
     const at = timestamp(this.#clock);
     const made: EndpointRecord = {
@@ -80,7 +80,7 @@ export class EndpointStore {
       if (endpoints.some(({ id }) => id === made.id)) return undefined;
       if (endpoints.length >= MAX_ENDPOINTS)
         throw new CompressionError(
-          'QUOTA_EXCEEDED',
+          'WEBHOOK_LIMIT',
           `${MAX_ENDPOINTS} webhook endpoints exist, the most a tenant may have; delete one first`,
         );
       return [made, ...endpoints];

@@ -1,5 +1,6 @@
 import { createHash, randomBytes } from 'node:crypto';
 import type { Clock } from '../jobs/clock.ts';
+import { mapConcurrently } from '../jobs/concurrency.ts';
 import type { JobEventSink } from '../jobs/job-core.ts';
 import type { JobEvent } from '../jobs/job-service.ts';
 import { jobView } from '../schemas/job-view.ts';
@@ -20,6 +21,7 @@ export const DEFAULT_EVENTS: ReadonlySet<JobEventType> = new Set<JobEventType>([
 const FREQUENT_EVENTS: ReadonlySet<JobEventType> = new Set<JobEventType>(['job.step', 'job.progress']);
 const FREQUENT_INTERVAL_MS = 500;
 const MAX_REMEMBERED_JOBS = 10_000;
+const CREATE_CONCURRENCY = 16;
 
 const TIME_DIGITS = 9;
 const LAST_TIME = 36 ** TIME_DIGITS - 1;
@@ -62,7 +64,9 @@ export function createEventSink(parts: {
     if (FREQUENT_EVENTS.has(event.type) && isTooSoon(record.id)) return;
     if (terminal) lastFrequent.delete(record.id);
     const body = bodyOf(event.type, event.at, jobView(record, null));
-    for (const target of targets) offer(await deliveries.create(jobDelivery(record, event, target, body)));
+    await mapConcurrently(targets, CREATE_CONCURRENCY, async (target) => {
+      offer(await deliveries.create(jobDelivery(record, event, target, body)));
+    });
   };
 }
 

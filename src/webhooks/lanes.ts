@@ -1,23 +1,24 @@
 /** How many deliveries may be under way at once. */
 export interface LaneLimits {
   readonly overall: number;
+  /** More than a tenant may have endpoints, so that all of them being dead is no reason to wait either. */
   readonly perTenant: number;
   readonly perLane: number;
 }
 
-export const LANE_LIMITS: LaneLimits = { overall: 256, perTenant: 64, perLane: 4 };
+export const LANE_LIMITS: LaneLimits = { overall: 256, perTenant: 128, perLane: 4 };
 
-const MAX_FAILING = 10_000;
+const MAX_PROVEN = 10_000;
 
 /**
  * Keeps slow endpoints from delaying others. All deliveries to one endpoint share a lane, and so do the webhooks of a
- * tenant's jobs to one host. A lane whose last delivery failed gets one place only until one succeeds, so a hundred dead
- * endpoints hold a hundred places of the 256, not all.
+ * tenant's jobs to one host. A lane has one place only until a delivery came through, and again after one that did not,
+ * so a hundred dead endpoints hold a hundred places of the 256, however many deliveries wait for them.
  */
 export class Lanes {
   readonly #limits: LaneLimits;
   readonly #counts = new Map<string, number>();
-  readonly #failing = new Set<string>();
+  readonly #proven = new Set<string>();
 
   constructor(limits: LaneLimits = LANE_LIMITS) {
     this.#limits = limits;
@@ -31,18 +32,17 @@ export class Lanes {
   /** Takes a place; undefined when there is none. The function given back frees it. */
   enter(tenant: string, lane: string): ((succeeded: boolean | undefined) => void) | undefined {
     const own = `lane ${tenant} ${lane}`;
-    const laneLimit = this.#failing.has(own) ? 1 : this.#limits.perLane;
-    const places: readonly (readonly [string, number])[] = [
+    const places: readonly (readonly [name: string, limit: number])[] = [
       ['all', this.#limits.overall],
       [`tenant ${tenant}`, this.#limits.perTenant],
-      [own, laneLimit],
+      [own, this.#proven.has(own) ? this.#limits.perLane : 1],
     ];
     if (places.some(([name, limit]) => this.#count(name) >= limit)) return undefined;
     for (const [name] of places) this.#counts.set(name, this.#count(name) + 1);
     return (succeeded) => {
       for (const [name] of places) this.#release(name);
-      if (succeeded === true) this.#failing.delete(own);
-      if (succeeded === false) this.#remember(own);
+      if (succeeded === true) this.#remember(own);
+      if (succeeded === false) this.#proven.delete(own);
     };
   }
 
@@ -57,8 +57,8 @@ export class Lanes {
   }
 
   #remember(lane: string): void {
-    const oldest = this.#failing.values().next();
-    if (this.#failing.size >= MAX_FAILING && oldest.done !== true) this.#failing.delete(oldest.value);
-    this.#failing.add(lane);
+    const oldest = this.#proven.values().next();
+    if (this.#proven.size >= MAX_PROVEN && oldest.done !== true) this.#proven.delete(oldest.value);
+    this.#proven.add(lane);
   }
 }

@@ -48,7 +48,7 @@ export class WebhookService {
     this.#parts.policy.check(url);
   }
 
-  /** @throws CompressionError WEBHOOK_URL_REFUSED, QUOTA_EXCEEDED */
+  /** @throws CompressionError WEBHOOK_URL_REFUSED, WEBHOOK_LIMIT */
   async createEndpoint(tenant: string, request: CreateEndpoint): Promise<WebhookEndpoint> {
     this.checkUrl(request.url);
     const record = await this.#parts.endpoints.create(tenant, request);
