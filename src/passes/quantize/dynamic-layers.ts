@@ -40,6 +40,11 @@ export function examineDynamic(node: Node, scope: Scope): Examined | undefined {
       return examineGemm(node, scope);
     case 'Conv':
       return examineConv(node, scope);
+    case 'LSTM':
+    case 'GRU':
+    case 'RNN':
+    case 'ConvTranspose':
+      return { reason: `ONNX has no integer form of ${node.opType}` };
     default:
       return undefined;
   }

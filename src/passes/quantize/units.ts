@@ -62,6 +62,9 @@ export function examineCompute(node: Node, view: GraphView, settings: UnitSettin
   if (!node.outputs.some((output) => view.typeOf(output) === 'float')) return undefined;
   if (node.opType === 'DequantizeLinear') return undefined;
   const placement = placementOf(node);
+  if (node.subgraphs().length > 0) {
+    return { reason: `values inside ${node.opType} are not calibrated; quantize.dynamic quantizes products in there` };
+  }
   if (placement === undefined) return { reason: `ONNX Runtime has no int8 kernel for ${node.opType}` };
   switch (placement.kind) {
     case 'moves':
