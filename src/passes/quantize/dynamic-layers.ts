@@ -66,7 +66,7 @@ export function layerValues(layer: DynamicLayer): Float32Array {
 }
 
 /** The float initializer behind a name, or why there is none that can be quantized. */
-export function floatConstant(scope: Scope, name: string): Constant | { readonly reason: string } {
+function floatConstant(scope: Scope, name: string): Constant | { readonly reason: string } {
   const constant = constantOf(scope, name);
   if (constant === undefined) return { reason: whyNotConstant(scope, name) };
   const { tensor } = constant;

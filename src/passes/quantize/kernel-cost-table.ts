@@ -38,7 +38,7 @@ export const KernelCostTableSchema = TableFields.refine(
 );
 
 /** sha256 of the canonical JSON of the table without its hash. */
-export function hashOfTable(table: Omit<KernelCostTable, 'hash'>): string {
+function hashOfTable(table: Omit<KernelCostTable, 'hash'>): string {
   const { cpuKind, runtimeVersion, threads, entries } = table;
   const rows = entries.map(({ kernel, shape, work, floatNs, int8Ns }) => [kernel, shape, work, floatNs, int8Ns]);
   return createHash('sha256')

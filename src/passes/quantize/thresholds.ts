@@ -46,7 +46,7 @@ function quantileBin(counts: Float64Array, share: number): number {
 }
 
 /** Counts by |value|: bin i holds magnitudes in [i, i + 1) * binWidth, negative ones by their nearer edge to zero. */
-export function foldMagnitudes({ firstBin, counts }: HistogramObservation): Float64Array {
+function foldMagnitudes({ firstBin, counts }: HistogramObservation): Float64Array {
   const lastBin = firstBin + counts.length - 1;
   const folded = new Float64Array(Math.max(lastBin + 1, -firstBin, 1));
   counts.forEach((count, index) => {
