@@ -8,7 +8,7 @@ import type { Marker } from './webhook-keys.ts';
 
 /** Longest time between two looks at the store: how late another process's work is found at most. */
 const SWEEP_INTERVAL_MS = 5_000;
-/** A full lane is looked at again this soon. */
+/** Shortest time between two looks at the store. */
 const MIN_INTERVAL_MS = 100;
 const EXPIRE_INTERVAL_MS = 3600 * 1000;
 /** Due deliveries of one lane that are remembered while it is full; the others are found by the next sweep. */
@@ -35,7 +35,7 @@ export class Dispatcher {
   #expiredAt = -Infinity;
   #running = false;
   #stopped = false;
-  /** The last sweep ended early: there was no place for more. */
+  /** The last sweep left something in the store that is due: there was no place for it. */
   #cutShort = false;
 
   constructor(parts: {
@@ -99,18 +99,21 @@ export class Dispatcher {
   }
 
   #take(marker: Marker): void {
-    if (this.#active.has(marker.key)) return;
+    if (!this.#start(marker)) this.#remember(marker);
+  }
+
+  /** False when there is no place for it now. */
+  #start(marker: Marker): boolean {
+    if (this.#active.has(marker.key)) return true;
     const leave = this.#lanes.enter(marker.tenant, marker.lane);
-    if (leave === undefined) {
-      this.#remember(marker);
-      return;
-    }
+    if (leave === undefined) return false;
     const work = this.#visit(marker).then((succeeded) => {
       this.#active.delete(marker.key);
       leave(succeeded);
-      this.#takeNext(marker);
+      this.#startWaiting();
     });
     this.#active.set(marker.key, work);
+    return true;
   }
 
   /** @returns whether the endpoint took it; undefined when it was not asked */
@@ -132,18 +135,19 @@ export class Dispatcher {
   #remember(marker: Marker): void {
     const lane = `${marker.tenant} ${marker.lane}`;
     const waiting = this.#backlog.get(lane) ?? [];
-    if (waiting.length < BACKLOG && !waiting.some(({ key }) => key === marker.key)) waiting.push(marker);
     this.#backlog.set(lane, waiting);
+    if (waiting.length >= BACKLOG) this.#cutShort = true;
+    else if (!waiting.some(({ key }) => key === marker.key)) waiting.push(marker);
   }
 
-  /** Something was let out: the next of the same lane, or whatever a sweep finds. */
-  #takeNext({ tenant, lane }: Marker): void {
+  /** A place is free: for whoever waits for it, and then for what a sweep finds. */
+  #startWaiting(): void {
     if (!this.#running) return;
-    const waiting = this.#backlog.get(`${tenant} ${lane}`);
-    this.#backlog.delete(`${tenant} ${lane}`);
-    // Each takes its place or is remembered again.
-    for (const next of waiting ?? []) this.#take(next);
-    if (this.#backlog.size > 0 || this.#cutShort) this.#wakeIn(MIN_INTERVAL_MS);
+    for (const [lane, waiting] of this.#backlog) {
+      for (let next = waiting[0]; next !== undefined && this.#start(next); next = waiting[0]) waiting.shift();
+      if (waiting.length === 0) this.#backlog.delete(lane);
+    }
+    if (this.#cutShort) this.#wakeIn(MIN_INTERVAL_MS);
   }
 
   #wakeIn(ms: number): void {
