@@ -44,6 +44,7 @@ export function chooseUnits(
   const search = new Search(costs, planWithout, everything);
   search.removeSlowNodes(costs.slowNodes(everything));
   search.removeSlowRegions();
+  search.removeAllUnlessWorthwhile();
   const skipped = [...search.left].map((node) => {
     const estimate = costs.of(node);
     const detail =
@@ -86,6 +87,13 @@ class Search {
       const float = region.reduce((sum, node) => sum + (this.#costs.of(node)?.floatNs ?? 0), 0);
       this.#tryWithout(region, -REGION_MARGIN * float);
     }
+  }
+
+  /** What the regions gain together must be more than the estimates' error, too. */
+  removeAllUnlessWorthwhile(): void {
+    const units = [...this.plan.units.values()].filter((unit) => unit.kind === 'compute').map(({ node }) => node);
+    const float = units.reduce((sum, node) => sum + (this.#costs.of(node)?.floatNs ?? 0), 0);
+    if (this.#costs.floatNs - this.cost < REGION_MARGIN * float) this.#tryWithout(units, -Infinity);
   }
 
   #tryWithout(nodes: readonly Node[], atLeast: number): void {

@@ -82,7 +82,7 @@ export const quantizeDynamic = definePass({
 
 /** Stands for a symbolic size other than the batch. */
 const ASSUMED_SIZE = 64;
-/** A node stays in float when int8 would cost this share of the layers' time; less is within the estimate's error. */
+/** A product stays in float when int8 would cost this share of the layers' time; less is within the estimate's error. */
 const WORTHWHILE = 0.01;
 
 /** Layers that run-time quantization would make slower by the kernel cost table, with the reason in words. */
@@ -100,7 +100,9 @@ function slowLayers(model: Model, context: PassContext): Map<Node, string> {
   });
   const total = estimates.reduce((sum, { estimate }) => sum + (estimate?.floatNs ?? 0), 0);
   for (const { node, estimate } of estimates) {
-    if (estimate === undefined || estimate.int8Ns - estimate.floatNs <= WORTHWHILE * total) continue;
+    // A small product may lose a little for its smaller weight; a small convolution has not even that to win.
+    const tolerated = node.opType === 'Conv' ? 0 : WORTHWHILE * total;
+    if (estimate === undefined || estimate.int8Ns - estimate.floatNs <= tolerated) continue;
     const times = `estimated ${(estimate.int8Ns / 1000).toFixed(1)} µs in int8, ${(estimate.floatNs / 1000).toFixed(1)} µs in float`;
     slow.set(node, `int8 would be slower here (${times}), by kernel cost table ${context.costTable.hash.slice(0, 12)}`);
   }
