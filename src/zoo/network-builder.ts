@@ -3,6 +3,7 @@ import { GraphBuilder } from '../onnx/graph-builder.ts';
 import type { Model, ModelFunction } from '../onnx/model.ts';
 import { elementCount } from '../onnx/nd-array.ts';
 import type { AttributeInit } from '../onnx/node.ts';
+import { Tensor } from '../onnx/tensor.ts';
 import type { Initialization, WeightSource } from './weights.ts';
 
 export const ZOO_OPSET = 21;
@@ -113,6 +114,11 @@ export class NetworkBuilder {
     return this.#shared(name, () => this.graph.ints(name, values));
   }
 
+  /** An int64 scalar shared by all who ask for the same name. */
+  index(name: string, value: number): string {
+    return this.#shared(name, () => this.graph.initializer(Tensor.int64(name, [value], [])));
+  }
+
   #shared(name: string, make: () => string): string {
     const value = this.#constants.get(name) ?? make();
     this.#constants.set(name, value);
@@ -199,11 +205,15 @@ export class NetworkBuilder {
     return { value, channels: x.channels * x.height * x.width, height: 1, width: 1 };
   }
 
-  /** Gemm on a flat feature; the weight is [channels, inputs]. Default start: uniform within 1/sqrt(inputs), as in PyTorch. */
+  /** Gemm on a flat feature; the weight is [channels, inputs]. Default start: uniform within 1/sqrt(inputs), as in PyTorch; `bias: null` leaves it out. */
   linear(
     name: string,
     x: Feature,
-    options: { readonly channels: number; readonly initialization?: Initialization; readonly bias?: Initialization },
+    options: {
+      readonly channels: number;
+      readonly initialization?: Initialization;
+      readonly bias?: Initialization | null;
+    },
   ): Feature {
     const uniform: Initialization = { kind: 'uniform', bound: 1 / Math.sqrt(x.channels) };
     const {
@@ -211,11 +221,8 @@ export class NetworkBuilder {
       initialization = uniform,
       bias = options.initialization === undefined ? uniform : ZERO,
     } = options;
-    const inputs = [
-      x.value,
-      this.weight(`${name}.weight`, [channels, x.channels], initialization),
-      this.weight(`${name}.bias`, [channels], bias),
-    ];
+    const inputs = [x.value, this.weight(`${name}.weight`, [channels, x.channels], initialization)];
+    if (bias !== null) inputs.push(this.weight(`${name}.bias`, [channels], bias));
     return { ...x, value: this.op('Gemm', inputs, name, { transB: 1 }), channels };
   }
 
@@ -264,6 +271,11 @@ export class NetworkBuilder {
 }
 
 export const ZERO: Initialization = { kind: 'constant', value: 0 };
+
+/** He normal over fan-in, gain for ReLU. */
+export function heFanIn(fanIn: number): Initialization {
+  return { kind: 'normal', std: Math.sqrt(2 / fanIn) };
+}
 
 /**
  * He normal over fan-out, gain for ReLU. A grouped convolution sends each input to the outputs of its group only, so its

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { it } from 'node:test';
 import { ARCHITECTURES } from '../../src/zoo/architectures.ts';
-import { countNetwork } from '../../src/zoo/counts.ts';
+import { countNetwork, type NetworkCounts } from '../../src/zoo/counts.ts';
 
 const imagenet = { inputSize: 224, classes: 1000 };
 const hundred = { classes: 100 };
@@ -19,6 +19,21 @@ const LINES: readonly Line[] = [
   ['resnet', { depth: 50, ...imagenet }, 25_557_032, 4089.18],
   // torchvision wide_resnet50_2
   ['resnet', { depth: 50, bottleneckWidth: 2, ...imagenet }, 68_883_240, 11398.02],
+  ['densenet', { depth: 121, growthRate: 32, ...imagenet }, 7_978_856, 2834.16],
+  ['squeezenet', { version: '1.0', ...imagenet }, 1_248_424, 818.92],
+  ['squeezenet', { version: '1.1', ...imagenet }, 1_235_496, 349.15],
+  ['mobilenet-v1', imagenet, 4_231_976, 568.74],
+  ['mobilenet-v1', { width: 0.75, ...imagenet }, 2_585_560, 325.4],
+  ['mobilenet-v1', { width: 0.5, ...imagenet }, 1_331_592, 149.5],
+  ['mobilenet-v1', { width: 0.25, ...imagenet }, 470_072, 41.03],
+  ['mobilenet-v3', { variant: 'large', ...imagenet }, 5_483_032, 216.59],
+  ['mobilenet-v3', { variant: 'small', ...imagenet }, 2_542_856, 56.51],
+  ['shufflenet-v2', { width: 0.5, ...imagenet }, 1_366_792, 40.48],
+  ['shufflenet-v2', imagenet, 2_278_604, 144.91],
+  ['shufflenet-v2', {}, 1_263_854, 45.0],
+  ['shufflenet-v1', { groups: 3, ...imagenet }, 1_864_728, 137.46],
+  ['shufflenet-v1', { groups: 3, width: 0.5, ...imagenet }, 717_324, 37.59],
+  ['shufflenet-v1', { groups: 8, ...imagenet }, 2_433_768, 138.37],
   ['mobilenet-v2', imagenet, 3_504_872, 300.77],
   ['mobilenet-v2', { width: 0.35, ...imagenet }, 1_677_128, 59.29],
   ['mobilenet-v2', {}, 2_236_682, 87.98],
@@ -45,12 +60,34 @@ const LINES: readonly Line[] = [
   ['resnet', { depth: 32, width: 4, stemChannels: 32, ...hundred }, 7_433_860, 1083.04],
 ];
 
+/** Parameters alone, where only they are published: torchvision, Zagoruyko's and pytorch-cifar-models' READMEs, timm. */
+const PARAMETERS: readonly (readonly [string, Readonly<Record<string, unknown>>, number])[] = [
+  ['wide-resnet', { depth: 28, width: 10 }, 36_479_194],
+  ['wide-resnet', { depth: 40, width: 2, ...hundred }, 2_255_156],
+  ['densenet', { depth: 100 }, 769_162],
+  ['vgg', { depth: 16, batchNorm: false, headWidth: 4096, ...imagenet }, 138_357_544],
+  ['vgg', { depth: 16, headWidth: 4096, ...imagenet }, 138_365_992],
+  ['vgg', { depth: 11, headWidth: 4096, ...imagenet }, 132_868_840],
+  ['vit', { patchSize: 16, width: 768, depth: 12, heads: 12, pool: 'token', ...imagenet }, 86_567_656],
+  ['vit', { patchSize: 16, width: 192, depth: 12, heads: 3, pool: 'token', ...imagenet }, 5_717_416],
+];
+
 for (const [name, options, parameters, megaMacs] of LINES) {
   it(`${name} ${JSON.stringify(options)} has the published parameters and multiply-accumulates`, () => {
-    const architecture = ARCHITECTURES.find((candidate) => candidate.name === name);
-    assert.ok(architecture, `no architecture ${name}`);
-    const counts = countNetwork(architecture.build(options, { seed: 0, weights: 'zero' }));
+    const counts = countsOf(name, options);
     assert.equal(counts.parameters, parameters);
     assert.equal((counts.macs / 1e6).toFixed(2), megaMacs.toFixed(2));
   });
+}
+
+for (const [name, options, parameters] of PARAMETERS) {
+  it(`${name} ${JSON.stringify(options)} has the published parameters`, () => {
+    assert.equal(countsOf(name, options).parameters, parameters);
+  });
+}
+
+function countsOf(name: string, options: Readonly<Record<string, unknown>>): NetworkCounts {
+  const architecture = ARCHITECTURES.find((candidate) => candidate.name === name);
+  assert.ok(architecture, `no architecture ${name}`);
+  return countNetwork(architecture.build(options, { seed: 0, weights: 'zero' }));
 }
