@@ -90,10 +90,10 @@ export const DeliveryAttempt = z.object({
 });
 export type DeliveryAttempt = z.infer<typeof DeliveryAttempt>;
 
-export const DeliveryEventType = z.enum([...JOB_EVENT_TYPES, 'webhook.test']);
+const DeliveryEventType = z.enum([...JOB_EVENT_TYPES, 'webhook.test']);
 
 /** Why a delivery that is not delivered is not tried again. */
-export const GivenUp = z.enum(['attempts-used', 'gone', 'endpoint-disabled', 'endpoint-deleted']);
+const GivenUp = z.enum(['attempts-used', 'gone', 'endpoint-disabled', 'endpoint-deleted']);
 
 export const Delivery = z.object({
   id: DeliveryId,

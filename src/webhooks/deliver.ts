@@ -15,7 +15,7 @@ import type { Marker } from './webhook-keys.ts';
 /** An attempt is over or dead by then. Longer than the attempt itself, by what the store may take. */
 export const LEASE_MS = SEND_TIMEOUT_MS + 15_000;
 
-export interface DelivererParts {
+interface DelivererParts {
   readonly deliveries: DeliveryStore;
   readonly endpoints: EndpointStore;
   readonly tenantSecret: TenantSecret;
@@ -27,7 +27,7 @@ export interface DelivererParts {
 }
 
 /** What became of a due marker: delivered, an attempt failed, or there was nothing (or nothing yet) to do. */
-export type Visit = 'delivered' | 'failed' | 'nothing';
+type Visit = 'delivered' | 'failed' | 'nothing';
 
 interface Destination {
   readonly url: string;

@@ -20,7 +20,7 @@ export interface VersionedDelivery {
 }
 
 /** How long the log keeps a delivery that is over. */
-export const RETENTION_MS = 30 * 24 * 3600 * 1000;
+const RETENTION_MS = 30 * 24 * 3600 * 1000;
 /** A due marker without a delivery is swept after this long; making a delivery that takes longer sets it again. */
 export const ORPHAN_MARKER_MS = 10 * 60 * 1000;
 const SLOW_CREATE_MS = 60 * 1000;
@@ -163,7 +163,7 @@ export function dueMs(record: DeliveryRecord): number {
   return record.nextAttemptAt === null ? 0 : Date.parse(record.nextAttemptAt);
 }
 
-export function addressOf(record: DeliveryRecord): DeliveryAddress {
+function addressOf(record: DeliveryRecord): DeliveryAddress {
   const { id, tenant, lane, endpoint, job } = record;
   return { id, tenant, lane, target: endpoint ?? job ?? 'none' };
 }

@@ -16,10 +16,10 @@ import { newSecrets, previousValidUntil, rotated } from './signing.ts';
 import { updateJson } from './stored-document.ts';
 import { endpointsKey } from './webhook-keys.ts';
 
-export const MAX_ENDPOINTS = 100;
+const MAX_ENDPOINTS = 100;
 
 /** An endpoint that fails for this long, without one success, is disabled. */
-export const FAILING_LIMIT_MS = 5 * 24 * 3600 * 1000;
+const FAILING_LIMIT_MS = 5 * 24 * 3600 * 1000;
 /** Failures needed as well, so that two lone ones days apart do not disable it. */
 const FAILURES_TO_DISABLE = 5;
 /** Failures this close together count as one, which also keeps a dead endpoint from rewriting the record all the time. */

@@ -12,7 +12,7 @@ import { MAX_ATTEMPTS } from './schedule.ts';
 import type { Marker } from './webhook-keys.ts';
 
 /** What is sent to whoever names no events: those that end a job. */
-export const DEFAULT_EVENTS: ReadonlySet<JobEventType> = new Set<JobEventType>([
+const DEFAULT_EVENTS: ReadonlySet<JobEventType> = new Set<JobEventType>([
   'job.succeeded',
   'job.failed',
   'job.canceled',

@@ -3,7 +3,7 @@ import type { LookupFunction } from 'node:net';
 import type { UrlPolicy } from './url-policy.ts';
 
 /** A connection that was not made, since the name leads where webhooks must not go. */
-export class BlockedAddressError extends Error {
+class BlockedAddressError extends Error {
   override readonly name = 'BlockedAddressError';
 }
 

@@ -1,12 +1,12 @@
 /** How many deliveries may be under way at once. */
-export interface LaneLimits {
+interface LaneLimits {
   readonly overall: number;
   /** More than a tenant may have endpoints, so that all of them being dead is no reason to wait either. */
   readonly perTenant: number;
   readonly perLane: number;
 }
 
-export const LANE_LIMITS: LaneLimits = { overall: 256, perTenant: 128, perLane: 4 };
+const LANE_LIMITS: LaneLimits = { overall: 256, perTenant: 128, perLane: 4 };
 
 const MAX_PROVEN = 10_000;
 

@@ -6,7 +6,7 @@ const HOUR = 60 * MINUTE;
  * Time before each attempt, counted from the end of the one before: three days in ten attempts.
  * Source: the schedule that the Standard Webhooks specification recommends.
  */
-export const RETRY_DELAYS_MS: readonly number[] = [
+const RETRY_DELAYS_MS: readonly number[] = [
   0,
   5 * SECOND,
   5 * MINUTE,

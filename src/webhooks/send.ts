@@ -30,7 +30,16 @@ export function createSend(
   const { timeoutMs = SEND_TIMEOUT_MS, resolve = resolveWithSystem } = options;
   return async ({ url: text, headers, body }, signal) => {
     let client: Client | undefined;
-    const deadline = AbortSignal.timeout(timeoutMs);
+    // Not AbortSignal.any: the signal given lives as long as the process, and would remember every attempt.
+    const cut = new AbortController();
+    const end = () => cut.abort();
+    const deadline = { passed: false };
+    const timer = setTimeout(() => {
+      deadline.passed = true;
+      end();
+    }, timeoutMs);
+    signal?.addEventListener('abort', end, { once: true });
+    if (signal?.aborted === true) end();
     try {
       const url = policy.check(text);
       client = new Client(url.origin, {
@@ -52,13 +61,15 @@ export function createSend(
           ...headers,
         },
         body,
-        signal: signal === undefined ? deadline : AbortSignal.any([deadline, signal]),
+        signal: cut.signal,
       });
       await discard(answer.body);
       return { kind: 'answer', status: answer.statusCode, retryAfter: headerText(answer.headers['retry-after']) };
     } catch (error) {
-      return errorResult(error, deadline.aborted);
+      return errorResult(error, deadline.passed);
     } finally {
+      clearTimeout(timer);
+      signal?.removeEventListener('abort', end);
       // Whatever is still coming is not wanted.
       client?.destroy().catch(() => undefined);
     }

@@ -102,7 +102,7 @@ export function portOf(url: URL): number {
 }
 
 /** Lower case, no brackets, no trailing dots: `LOCALHOST.` is localhost, `[::1]` is ::1. */
-export function plainHost(hostname: string): string {
+function plainHost(hostname: string): string {
   return hostname
     .toLowerCase()
     .replace(/^\[(.*)\]$/, '$1')
