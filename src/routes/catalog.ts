@@ -2,12 +2,14 @@ import type { FastifyPluginCallbackZod } from 'fastify-type-provider-zod';
 import { describePasses, describePresets } from '../recipes/catalog.ts';
 import { ArchitectureResource, PassResource, PresetResource } from '../schemas/catalog.ts';
 import { page } from '../schemas/common.ts';
+import { describeArchitectures } from '../zoo/describe.ts';
 import { problems } from './responses.ts';
 
 /** What a recipe can be made of. */
 export const catalogRoutes: FastifyPluginCallbackZod = (app, _options, done) => {
   const passes = describePasses();
   const presets = describePresets();
+  let architectures: ArchitectureResource[] | undefined;
 
   app.get(
     '/passes',
@@ -42,7 +44,7 @@ export const catalogRoutes: FastifyPluginCallbackZod = (app, _options, done) => 
         response: { 200: page(ArchitectureResource), ...problems() },
       },
     },
-    () => ({ items: [], nextCursor: null }),
+    () => ({ items: (architectures ??= describeArchitectures()), nextCursor: null }),
   );
   done();
 };

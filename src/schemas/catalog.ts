@@ -23,11 +23,23 @@ export const PresetResource = z.object({
 });
 export type PresetResource = z.infer<typeof PresetResource>;
 
+export const ArchitectureCounts = z.object({
+  parameters: z.number().describe('Weights, biases, gammas and betas'),
+  runningStatistics: z.number().describe('Means and variances of BatchNormalization'),
+  macs: z.number().describe('Multiply-accumulates of one sample'),
+  multiplications: z.number(),
+  additions: z.number().describe('More than the multiplications where layers only add'),
+});
+
 export const ArchitectureResource = z.object({
   name: z.string(),
   description: z.string(),
-  options: z.record(z.string(), z.unknown()),
-  example: z.record(z.string(), z.unknown()),
+  options: z.record(z.string(), z.unknown()).describe('JSON Schema of its options, each with its default'),
+  example: z.record(z.string(), z.unknown()).describe('As it stands in the model field of a job'),
+  counts: z.object({ defaults: ArchitectureCounts, example: ArchitectureCounts }),
+  references: z
+    .array(z.object({ name: z.string(), options: z.record(z.string(), z.unknown()) }))
+    .describe('Well-known configurations; docs/architectures.md has their counts'),
   papers: z.array(Paper),
 });
 export type ArchitectureResource = z.infer<typeof ArchitectureResource>;

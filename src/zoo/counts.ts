@@ -1,4 +1,5 @@
 import { macsOf } from '../onnx/cost/macs.ts';
+import { operationCounts } from './operation-counts.ts';
 import type { Model } from '../onnx/model.ts';
 
 /** Inputs of BatchNormalization that hold running statistics. */
@@ -11,6 +12,8 @@ export interface NetworkCounts {
   readonly runningStatistics: number;
   /** Multiply-accumulates at batch 1 of convolutions and matrix products. */
   readonly macs: number;
+  readonly multiplications: number;
+  readonly additions: number;
 }
 
 /** Counts of a network of the zoo as it is built: float tensors with axes are parameters, scalars are constants. */
@@ -27,5 +30,5 @@ export function countNetwork(model: Model): NetworkCounts {
     if (statistics.has(name)) runningStatistics += tensor.elementCount;
     else parameters += tensor.elementCount;
   }
-  return { parameters, runningStatistics, macs: macsOf(model).total };
+  return { parameters, runningStatistics, macs: macsOf(model).total, ...operationCounts(model) };
 }
