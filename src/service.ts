@@ -22,6 +22,7 @@ import { sweepSpools } from './storage/spool.ts';
 import { createWebhooks, type Webhooks } from './webhooks/create-webhooks.ts';
 
 const WORKER_STORE_PATIENCE_MS = 600_000;
+const SPOOL_BESIDE_S3 = join(tmpdir(), 'tersor-uploads');
 
 export interface Service {
   /** Where the HTTP side listens, for example http://127.0.0.1:8080. */
@@ -170,6 +171,7 @@ async function startWorkerPart(config: Config, parts: Parts, closers: Closers): 
     logger: parts.logger,
     concurrency: config.workerConcurrency,
     memoryBytes: config.jobMemoryBytes,
+    hidden: config.s3 === undefined ? [resolve(config.dataDir)] : [SPOOL_BESIDE_S3],
     onOutcome: count,
   });
   closers.add(() => worker.close());
@@ -178,8 +180,7 @@ async function startWorkerPart(config: Config, parts: Parts, closers: Closers): 
 async function buildHttp(config: Config, parts: Parts, closers: Closers): Promise<App> {
   const { store, queue, jobs, webhooks, metrics, logger } = parts;
   if (config.role === 'worker') return buildOperationsApp({ config, store, queue, metrics, logger });
-  const spoolFolder =
-    config.s3 === undefined ? join(resolve(config.dataDir), 'uploads') : join(tmpdir(), 'tersor-uploads');
+  const spoolFolder = config.s3 === undefined ? join(resolve(config.dataDir), 'uploads') : SPOOL_BESIDE_S3;
   await sweepSpools(spoolFolder);
   const inspector = new Inspector();
   closers.add(() => inspector.close());

@@ -11,8 +11,10 @@ import { limitProcessorSeconds, sandboxed, type ChildLimits, type Sandbox } from
 export interface ChildOptions {
   readonly sandbox: Sandbox;
   readonly limits: ChildLimits;
-  /** Parent of the private folders. */
+  /** Parent of the private folders. A child sees its own only. */
   readonly root: string;
+  /** Further folders that children must not see: the store's, say. */
+  readonly hidden: readonly string[];
 }
 
 export interface ChildExit {
@@ -50,10 +52,8 @@ export class JobChild {
   private constructor(directory: string, options: ChildOptions) {
     this.directory = directory;
     this.#options = options;
-    const { file, args } = sandboxed(options.sandbox, options.limits, [
-      process.execPath,
-      ...entryArguments(options.limits),
-    ]);
+    const command = [process.execPath, ...entryArguments(options.limits)];
+    const { file, args } = sandboxed(options.sandbox, options.limits, command, [options.root, ...options.hidden]);
     this.#process = spawn(file, args, {
       cwd: directory,
       // TMPDIR keeps whatever the runtime spills inside the private folder.

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { rm } from 'node:fs/promises';
+import { readdir, rm } from 'node:fs/promises';
 import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
@@ -20,6 +20,8 @@ export interface WorkerDependencies {
   /** Jobs at once. */
   readonly concurrency: number;
   readonly memoryBytes: number;
+  /** Absolute folders that job children must not see. */
+  readonly hidden?: readonly string[];
   /** Called after each attempt, for metrics. */
   readonly onOutcome?: (
     outcome: AttemptOutcome & { readonly seconds: number; readonly passes: readonly string[] },
@@ -32,15 +34,18 @@ export interface Worker {
   close(): Promise<void>;
 }
 
+const FOLDER = 'tersor-worker-';
 /** Largest file a child may write: a model of 2 GiB and its external data. */
 const CHILD_FILE_BYTES = 32 * 2 ** 30;
 
 /** Starts the worker parent: claims jobs, moves files, supervises children. Never loads ONNX Runtime. */
 export async function startWorker(deps: WorkerDependencies): Promise<Worker> {
   const id = `${hostname()}-${process.pid}-${randomBytes(4).toString('hex')}`;
-  const root = join(tmpdir(), `tersor-worker-${id}`);
+  const root = join(tmpdir(), `${FOLDER}${id}`);
+  await sweepDeadWorkers(deps.logger);
   const sandbox = probeSandbox();
-  const child: ChildOptions = { sandbox, limits: { memoryBytes: deps.memoryBytes, fileBytes: CHILD_FILE_BYTES }, root };
+  const limits = { memoryBytes: deps.memoryBytes, fileBytes: CHILD_FILE_BYTES };
+  const child: ChildOptions = { sandbox, limits, root, hidden: deps.hidden ?? [] };
   const logger = deps.logger.child({ workerId: id });
   logger.info({ sandbox, concurrency: deps.concurrency }, 'worker starts');
   const missing = Object.entries(sandbox).filter(([, there]) => !there);
@@ -110,6 +115,26 @@ export async function startWorker(deps: WorkerDependencies): Promise<Worker> {
       logger.info('worker stopped');
     },
   };
+}
+
+/** Removes the folders of workers of this machine that were killed: models and data sets lie in them. */
+async function sweepDeadWorkers(logger: Logger): Promise<void> {
+  for (const name of await readdir(tmpdir())) {
+    const [pid] = name.startsWith(FOLDER) ? name.slice(`${FOLDER}${hostname()}-`.length).split('-') : [];
+    if (pid === undefined || !name.startsWith(`${FOLDER}${hostname()}-`) || !/^[0-9]+$/.test(pid)) continue;
+    if (isAlive(Number(pid))) continue;
+    logger.info({ folder: name }, 'removing the folder of a worker that was killed');
+    await rm(join(tmpdir(), name), { recursive: true, force: true });
+  }
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code !== 'ESRCH';
+  }
 }
 
 /** Keeps one started child waiting, so that a job does not wait for Node.js and ONNX Runtime to load. */

@@ -1,9 +1,15 @@
 import { spawnSync } from 'node:child_process';
+import { tmpdir } from 'node:os';
+import { sep } from 'node:path';
+
+const NAMESPACES = ['--map-root-user', '--net'];
 
 /** Which layers around a job child this machine can give. Probed once; the rest is done without and logged. */
 export interface Sandbox {
   /** Own network namespace with nothing in it (unshare). */
   readonly network: boolean;
+  /** Own mount namespace, in which folders of others are empty (unshare, mount). Only together with `network`. */
+  readonly files: boolean;
   /** The kernel kills the child when its parent dies (setpriv). */
   readonly parentDeath: boolean;
   /** Memory, processor time, file size and core dump limits (prlimit). */
@@ -17,29 +23,54 @@ export interface ChildLimits {
   readonly fileBytes: number;
 }
 
+/**
+ * Lays an empty folder over each one named before `--`, puts the working folder back in its place (it may lie in one of
+ * them) and becomes the command behind. Nobody outside sees any of it: the mounts are the child's own.
+ */
+const HIDE = [
+  'set -e; own=$(pwd -P)',
+  'while [ "$1" != -- ]; do [ ! -d "$1" ] || mount -t tmpfs -o size=1m,mode=700 tmpfs "$1"; shift; done; shift',
+  // "." is still the real folder, which its path no longer leads to; -c keeps mount from resolving it.
+  'mkdir -p "$own"; mount -c --bind . "$own"; cd "$own"; exec "$@"',
+].join('; ');
+
 /** Tries each tool on a harmless command. They are part of util-linux; elsewhere (macOS) all are absent. */
 export function probeSandbox(): Sandbox {
   const works = (command: string, args: readonly string[]): boolean =>
-    spawnSync(command, [...args, process.execPath, '--version'], { stdio: 'ignore', timeout: 5000, env: {} }).status ===
-    0;
+    spawnSync(command, [...args, process.execPath, '--version'], {
+      stdio: 'ignore',
+      timeout: 5000,
+      env: {},
+      cwd: tmpdir(),
+    }).status === 0;
+  const network = works('unshare', NAMESPACES);
   return {
-    network: works('unshare', ['--map-root-user', '--net']),
+    network,
+    files: network && works('unshare', [...NAMESPACES, '--mount', '--', 'sh', '-c', HIDE, 'sh', tmpdir(), '--']),
     parentDeath: works('setpriv', ['--pdeathsig', 'KILL']),
     limits: works('prlimit', ['--core=0']),
   };
 }
 
 /**
- * The command line that runs `command` inside the layers there are. `unshare` stands outermost: a change of
+ * The command line that runs `command` inside the layers there are; the folders in `hidden` are empty to it, all but its
+ * working folder. `unshare` stands outermost: a change of
  * credentials would clear the parent-death signal that `setpriv` sets.
  */
 export function sandboxed(
   sandbox: Sandbox,
   limits: ChildLimits,
   command: readonly string[],
+  hidden: readonly string[] = [],
 ): { readonly file: string; readonly args: readonly string[] } {
   const line: string[] = [];
-  if (sandbox.network) line.push('unshare', '--map-root-user', '--net', '--');
+  if (sandbox.network) {
+    line.push('unshare', ...NAMESPACES);
+    // What the command itself is made of must stay visible.
+    const folders = hidden.filter((folder) => !command.some((word) => word.includes(`${folder}${sep}`)));
+    if (sandbox.files && folders.length > 0) line.push('--mount', '--', 'sh', '-c', HIDE, 'sh', ...folders, '--');
+    else line.push('--');
+  }
   if (sandbox.parentDeath) line.push('setpriv', '--pdeathsig', 'KILL', '--');
   if (sandbox.limits) {
     line.push('prlimit', '--core=0', `--data=${limits.memoryBytes}`, `--fsize=${limits.fileBytes}`, '--');

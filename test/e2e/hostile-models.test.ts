@@ -21,7 +21,7 @@ describe('hostile models, as a client sends them', () => {
     });
   });
   after(async () => {
-    await service.close();
+    await service.stop();
     assert.deepEqual(jobChildren(), [], 'a child is left');
     assert.deepEqual(temporary(), [], 'a folder is left');
   });

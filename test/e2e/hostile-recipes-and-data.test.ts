@@ -43,7 +43,7 @@ describe('hostile recipes and data, as a client sends them', () => {
     );
   });
   after(async () => {
-    await service.close();
+    await service.stop();
     assert.deepEqual(jobChildren(), [], 'a child is left');
   });
   const submit = (body: object) => service.submit({ model, recipe: 'int8-dynamic', ...body });

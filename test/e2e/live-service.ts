@@ -102,7 +102,7 @@ export class LiveService {
     return Buffer.from(await response.arrayBuffer());
   }
 
-  async close(): Promise<void> {
+  async stop(): Promise<void> {
     await this.#service.close();
     await rm(this.folder, { recursive: true, force: true });
   }
