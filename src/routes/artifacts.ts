@@ -61,7 +61,7 @@ export function artifactRoutes(deps: AppDeps): FastifyPluginCallbackZod {
         if (format === 'html')
           reply.header(
             'content-security-policy',
-            "default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src 'unsafe-inline'; sandbox allow-scripts",
+            "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox",
           );
         return sendEntry(request, reply, { record, manifest, entry, inline: true });
       },
