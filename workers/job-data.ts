@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { bindFeeds } from '../src/data/bind-feeds.ts';
+import { bindFeeds, type BoundFeeds } from '../src/data/bind-feeds.ts';
 import type { Dataset } from '../src/data/dataset.ts';
 import { generatedFeeds } from '../src/data/generated-feeds.ts';
 import { openDataset } from '../src/data/open-dataset.ts';
@@ -9,11 +9,12 @@ import { cpuFlags } from '../src/evaluation/environment.ts';
 import { inferTypes } from '../src/onnx/inference/infer-types.ts';
 import type { Model } from '../src/onnx/model.ts';
 import type { DataRole, FeedSource } from '../src/passes/pass.ts';
+import type { Report } from '../src/schemas/report.ts';
 import type { JobTask } from './protocol.ts';
 
 /** The data of a job, bound to the model's inputs. */
 export interface JobData {
-  readonly feeds: Partial<Record<DataRole, FeedSource>>;
+  readonly feeds: Partial<Record<DataRole, BoundFeeds>>;
   /** Stands in where there is no evaluation data: the calibration data, else inputs made up from the model's types. */
   readonly standIn: FeedSource | undefined;
   readonly classNames: readonly string[] | undefined;
@@ -33,7 +34,7 @@ export async function bindJobData(task: JobTask, model: Model, directory: string
   try {
     const inputs = model.graph.inputs.filter((input) => !model.graph.initializers.has(input.name));
     const classes = classesOf(model);
-    const feeds: Partial<Record<DataRole, FeedSource>> = {};
+    const feeds: Partial<Record<DataRole, BoundFeeds>> = {};
     let classNames: readonly string[] | undefined;
     for (const role of ROLES) {
       const field = task.data[role];
@@ -54,6 +55,19 @@ export async function bindJobData(task: JobTask, model: Model, directory: string
     await close();
     throw error;
   }
+}
+
+/** What the roles gave, for the report. Some of it shows only while the data is read: ask at the end. */
+export function describeRoles(task: JobTask, data: JobData): Report['data'] {
+  const roles: Report['data'] = {};
+  for (const role of ROLES) {
+    const field = task.data[role];
+    const feeds = data.feeds[role];
+    if (field === undefined || feeds === undefined) continue;
+    const { samples, nonFinite, warnings } = feeds;
+    roles[role] = { dataset: field.dataset, samples, nonFiniteValues: nonFinite, warnings: [...warnings] };
+  }
+  return roles;
 }
 
 function generated(inputs: Model['graph']['inputs'], seed: number): FeedSource | undefined {

@@ -20,7 +20,7 @@ import { VERSION } from '../src/version.ts';
 import type { ArtifactEntry } from '../src/schemas/job.ts';
 import type { StepReport } from '../src/schemas/report.ts';
 import { readCheckpoint, writeCheckpoint } from './checkpoint.ts';
-import { bindJobData, type JobData } from './job-data.ts';
+import { bindJobData, describeRoles, type JobData } from './job-data.ts';
 import type { ChildMessage, JobTask } from './protocol.ts';
 import { StepError } from './step-error.ts';
 
@@ -224,7 +224,7 @@ async function finish(
     }),
     evaluation,
     steps: job.done,
-    ...(data.feeds.calibration === undefined ? {} : { calibrationSamples: data.feeds.calibration.samples }),
+    data: describeRoles(task, data),
     artifacts: models.map(({ path: _path, ...entry }) => entry),
   });
   const json = await writeArtifact(hooks.directory, {

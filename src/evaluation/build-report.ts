@@ -25,7 +25,8 @@ export interface ReportFacts {
   readonly environment: Environment;
   readonly evaluation: Evaluation;
   readonly steps: readonly StepReport[];
-  readonly calibrationSamples?: number;
+  /** What each role of the job gave. */
+  readonly data: Report['data'];
   readonly artifacts: readonly ArtifactEntry[];
 }
 
@@ -55,7 +56,7 @@ export function buildReport(facts: ReportFacts): Report {
     target,
     steps,
     constraints,
-    ...(facts.calibrationSamples === undefined ? {} : { calibrationSamples: facts.calibrationSamples }),
+    data: facts.data,
   });
   const parsed = Report.safeParse({
     version: 1,
@@ -73,6 +74,7 @@ export function buildReport(facts: ReportFacts): Report {
       outputs: facts.model.graph.outputs.map(describeValue),
     },
     recipe: facts.recipe,
+    data: facts.data,
     target,
     verdict,
     headline: headlineOf(evaluation, verdict),

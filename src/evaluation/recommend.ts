@@ -9,8 +9,7 @@ export interface RecommendFacts {
   readonly target: Report['target'];
   readonly steps: readonly StepReport[];
   readonly constraints: readonly ConstraintReport[];
-  /** Samples the calibration role gave, when the recipe used it. */
-  readonly calibrationSamples?: number;
+  readonly data: Report['data'];
 }
 
 /** Below this many calibration samples, ranges depend on which ones were picked. */
@@ -28,6 +27,7 @@ export function recommend(facts: RecommendFacts): Recommendation[] {
     ...onCalibration(facts),
     ...onSize(facts),
     ...onData(facts),
+    ...onRoles(facts),
   ];
 }
 
@@ -207,7 +207,8 @@ function onConstraints({ constraints }: RecommendFacts): Recommendation[] {
     }));
 }
 
-function onCalibration({ steps, calibrationSamples }: RecommendFacts): Recommendation[] {
+function onCalibration({ steps, data }: RecommendFacts): Recommendation[] {
+  const calibrationSamples = data.calibration?.samples;
   if (!quantizesStatically(steps) || calibrationSamples === undefined) return [];
   if (calibrationSamples >= FEW_CALIBRATION_SAMPLES) return [];
   return [
@@ -264,4 +265,15 @@ function onData({ evaluation }: RecommendFacts): Recommendation[] {
       message: `Accuracy was not measured${reason === undefined ? '' : `: ${reason}`}. How close the outputs stayed is below; a labelled set in data.evaluation would tell what that means for the task.`,
     },
   ];
+}
+
+/** What the data sets themselves showed: clamped ranges, a single class, values that are not finite. */
+function onRoles({ data }: RecommendFacts): Recommendation[] {
+  return Object.entries(data).flatMap(([role, { warnings }]) =>
+    warnings.map((warning) => ({
+      code: 'data',
+      level: 'warning' as const,
+      message: `Data in the role ${role}: ${warning}`,
+    })),
+  );
 }

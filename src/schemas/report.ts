@@ -238,6 +238,14 @@ export const Environment = z.object({
 });
 export type Environment = z.infer<typeof Environment>;
 
+export const RoleReport = z.object({
+  dataset: z.string(),
+  samples: Count.describe('Used in this role'),
+  nonFiniteValues: Count.describe('NaN and infinite values among the inputs that were read'),
+  warnings: z.array(z.string()),
+});
+export type RoleReport = z.infer<typeof RoleReport>;
+
 const ReportValue = z.object({
   name: z.string(),
   type: z.string(),
@@ -258,6 +266,7 @@ export const Report = z.object({
     outputs: z.array(ReportValue),
   }),
   recipe: ResolvedRecipe,
+  data: z.partialRecord(z.enum(['calibration', 'training', 'evaluation']), RoleReport),
   target: TargetField,
   verdict: Verdict,
   headline: z.string().describe('The outcome in one or two plain sentences'),

@@ -111,6 +111,7 @@ export const facts = (fields: Partial<ReportFacts> = {}): ReportFacts => ({
   model: net,
   recipe: { version: 1, steps: [{ pass: 'quantize.static' }] },
   target: { cpu: 'portable' },
+  data: {},
   constraints: {},
   environment,
   evaluation: evaluation(),

@@ -131,8 +131,13 @@ describe('recommendations', () => {
   });
 
   it('ask for more calibration samples, and notice when nothing changed', () => {
-    assert.ok(codes({ calibrationSamples: 8 }).includes('few-calibration-samples'));
-    assert.ok(!codes({ calibrationSamples: 512 }).includes('few-calibration-samples'));
+    const calibrated = (samples: number, warnings: string[] = []) => ({
+      data: { calibration: { dataset: 'dst_0123456789abcdef', samples, nonFiniteValues: 0, warnings } },
+    });
+    assert.ok(codes(calibrated(8)).includes('few-calibration-samples'));
+    assert.ok(!codes(calibrated(512)).includes('few-calibration-samples'));
+    assert.ok(codes(calibrated(512, ['12 values are NaN'])).includes('data'));
+    assert.ok(!codes(calibrated(512)).includes('data'));
     assert.ok(codes({ steps: facts().steps.map((step) => ({ ...step, changed: 0 })) }).includes('nothing-changed'));
   });
 });
