@@ -1,10 +1,11 @@
-import { mkdir } from 'node:fs/promises';
+import { access, constants, mkdir } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import type { AddressInfo } from 'node:net';
 import { collectDefaultMetrics, Registry } from 'prom-client';
 import { buildApp, buildOperationsApp, type App } from './app.ts';
 import type { Config } from './config.ts';
+import { CompressionError, messageOf } from './errors.ts';
 import { createJobs, type Jobs } from './jobs/create-jobs.ts';
 import { InProcessQueue } from './jobs/in-process-queue.ts';
 import type { JobQueue } from './jobs/job-queue.ts';
@@ -140,7 +141,14 @@ async function openStore(config: Config, closers: Closers): Promise<ObjectStore>
     return store;
   }
   const folder = resolve(config.dataDir);
-  await mkdir(folder, { recursive: true });
+  try {
+    await mkdir(folder, { recursive: true });
+    await access(folder, constants.W_OK);
+  } catch (error) {
+    throw new CompressionError('CONFIG_INVALID', `DATA_DIR ${folder} cannot be used: ${messageOf(error)}`, {
+      cause: error,
+    });
+  }
   // With the queue in this process, a second service on the same folder would run the same jobs again.
   if (config.redisUrl === undefined) closers.add(await lockDataDir(folder));
   const store = new FileSystemStore(folder);

@@ -1,6 +1,7 @@
 import { spawnSync } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { sep } from 'node:path';
+import { join, sep } from 'node:path';
 
 const NAMESPACES = ['--map-root-user', '--net'];
 
@@ -36,26 +37,31 @@ const HIDE = [
 
 /** Tries each tool on a harmless command. They are part of util-linux; elsewhere (macOS) all are absent. */
 export function probeSandbox(): Sandbox {
+  // Of its own: a folder with mounts in it, as the temporary folder may be, could not be put back in its place.
+  const folder = mkdtempSync(join(tmpdir(), 'tersor-probe-'));
   const works = (command: string, args: readonly string[]): boolean =>
     spawnSync(command, [...args, process.execPath, '--version'], {
       stdio: 'ignore',
       timeout: 5000,
       env: {},
-      cwd: tmpdir(),
+      cwd: folder,
     }).status === 0;
-  const network = works('unshare', NAMESPACES);
-  return {
-    network,
-    files: network && works('unshare', [...NAMESPACES, '--mount', '--', 'sh', '-c', HIDE, 'sh', tmpdir(), '--']),
-    parentDeath: works('setpriv', ['--pdeathsig', 'KILL']),
-    limits: works('prlimit', ['--core=0']),
-  };
+  try {
+    const network = works('unshare', NAMESPACES);
+    return {
+      network,
+      files: network && works('unshare', [...NAMESPACES, '--mount', '--', 'sh', '-c', HIDE, 'sh', folder, '--']),
+      parentDeath: works('setpriv', ['--pdeathsig', 'KILL']),
+      limits: works('prlimit', ['--core=0']),
+    };
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
 }
 
 /**
  * The command line that runs `command` inside the layers there are; the folders in `hidden` are empty to it, all but its
- * working folder. `unshare` stands outermost: a change of
- * credentials would clear the parent-death signal that `setpriv` sets.
+ * working folder. `unshare` stands outermost: a change of credentials would clear the parent-death signal that `setpriv` sets.
  */
 export function sandboxed(
   sandbox: Sandbox,

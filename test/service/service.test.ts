@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
@@ -68,6 +68,14 @@ describe('service', () => {
     assert.equal(code, 78);
     assert.match(output, /PORT: must be a whole number/);
     assert.doesNotMatch(output, /\bat .*:\d+:\d+/);
+  });
+
+  it('F36 a DATA_DIR that is a file: exit 78, and the name of the setting', async () => {
+    const file = join(folder, 'file');
+    await writeFile(file, '');
+    const { code, output } = await run({ DATA_DIR: file, PORT: '0' }).ended;
+    assert.equal(code, 78);
+    assert.match(output, /DATA_DIR .*file cannot be used/);
   });
 
   it('SIGTERM: stops listening, ends with 0', async () => {
