@@ -28,7 +28,8 @@ export const ArchitectureCounts = z.object({
   runningStatistics: z.number().describe('Means and variances of BatchNormalization'),
   macs: z.number().describe('Multiply-accumulates of one sample'),
   multiplications: z.number(),
-  additions: z.number().describe('More than the multiplications where layers only add'),
+  additions: z.number(),
+  adderOperations: z.number().describe('Distances that adder layers take: two additions each, among the additions'),
 });
 
 export const ArchitectureResource = z.object({

@@ -1,4 +1,5 @@
 import type { Architecture } from './architecture.ts';
+import { addernet } from './families/addernet.ts';
 import { densenet } from './families/densenet.ts';
 import { mlp } from './families/mlp.ts';
 import { mobileNetV1 } from './families/mobilenet-v1.ts';
@@ -23,6 +24,7 @@ export const ARCHITECTURES: readonly Architecture[] = [
   mobileNetV3,
   shuffleNetV1,
   shuffleNetV2,
+  addernet,
   vgg,
   mlp,
   vit,

@@ -1,19 +1,16 @@
-import { macsOf } from '../onnx/cost/macs.ts';
-import { operationCounts } from './operation-counts.ts';
+import { operationCounts, type OperationCounts } from './operation-counts.ts';
 import type { Model } from '../onnx/model.ts';
 
 /** Inputs of BatchNormalization that hold running statistics. */
 const STATISTICS_INPUTS = [3, 4] as const;
 
-export interface NetworkCounts {
+export interface NetworkCounts extends OperationCounts {
   /** Weights, biases, gammas and betas. */
   readonly parameters: number;
   /** Running means and variances of BatchNormalization, which are not learned. */
   readonly runningStatistics: number;
   /** Multiply-accumulates at batch 1 of convolutions and matrix products. */
   readonly macs: number;
-  readonly multiplications: number;
-  readonly additions: number;
 }
 
 /** Counts of a network of the zoo as it is built: float tensors with axes are parameters, scalars are constants. */
@@ -30,5 +27,6 @@ export function countNetwork(model: Model): NetworkCounts {
     if (statistics.has(name)) runningStatistics += tensor.elementCount;
     else parameters += tensor.elementCount;
   }
-  return { parameters, runningStatistics, macs: macsOf(model).total, ...operationCounts(model) };
+  const operations = operationCounts(model);
+  return { parameters, runningStatistics, macs: operations.multiplications, ...operations };
 }

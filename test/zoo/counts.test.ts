@@ -72,6 +72,24 @@ const PARAMETERS: readonly (readonly [string, Readonly<Record<string, unknown>>,
   ['vit', { patchSize: 16, width: 192, depth: 12, heads: 3, pool: 'token', ...imagenet }, 5_717_416],
 ];
 
+it('AdderNet ResNet-20 has the published parameters, and its operations apart', () => {
+  const { parameters, multiplications, additions, adderOperations } = countsOf('addernet', { depth: 20 });
+  assert.equal(parameters, 272_484);
+  assert.equal(adderOperations, 40_370_176);
+  assert.equal(((multiplications + adderOperations) / 1e6).toFixed(2), '40.81');
+  assert.equal(additions, multiplications + 2 * adderOperations);
+});
+
+it('AdderNet ResNet-50 has the parameters and operations of ResNet-50', () => {
+  const { parameters, multiplications, adderOperations } = countsOf('addernet', {
+    depth: 50,
+    head: 'linear',
+    ...imagenet,
+  });
+  assert.equal(parameters, 25_557_032);
+  assert.equal(((multiplications + adderOperations) / 1e6).toFixed(2), '4089.18');
+});
+
 for (const [name, options, parameters, megaMacs] of LINES) {
   it(`${name} ${JSON.stringify(options)} has the published parameters and multiply-accumulates`, () => {
     const counts = countsOf(name, options);

@@ -98,6 +98,8 @@ const RULES: Readonly<Record<string, MacRule>> = {
   ':MatMulInteger': product(0, 1),
   ':QLinearMatMul': product(0, 3),
   ':Gemm': gemm(0, 1),
+  // The zoo's adder layer subtracts and sums: nothing is multiplied.
+  'ai.tersor:Adder2D': { activation: 0, weight: 1, macs: () => 0 },
   ':LSTM': recurrent(4),
   ':GRU': recurrent(3),
   ':RNN': recurrent(1),
