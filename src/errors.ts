@@ -46,6 +46,8 @@ export const ERROR_CODES = {
   DATASET_SHAPE: { httpStatus: 422, retryable: false },
   DATASET_LABELS: { httpStatus: 422, retryable: false },
   DATASET_EMPTY: { httpStatus: 422, retryable: false },
+  DATASET_VALUES: { httpStatus: 422, retryable: false },
+  DATASET_TOO_SMALL: { httpStatus: 422, retryable: false },
   // inputs of a job
   INPUT_CHECKSUM: { httpStatus: 422, retryable: false },
   INPUT_CHANGED: { httpStatus: 409, retryable: false },
@@ -56,6 +58,7 @@ export const ERROR_CODES = {
   RECIPE_VERSION: { httpStatus: 422, retryable: false },
   PASS_PRECONDITION: { httpStatus: 422, retryable: false },
   PASS_POSTCONDITION: { httpStatus: 500, retryable: false },
+  TRAIN_NO_GRADIENT: { httpStatus: 422, retryable: false },
   // limits
   LIMIT_SIZE: { httpStatus: 413, retryable: false },
   LIMIT_TIME: { httpStatus: 422, retryable: false },
