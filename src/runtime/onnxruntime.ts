@@ -8,6 +8,7 @@ import { encodeModel } from '../onnx/codec/encode.ts';
 import { writeModel } from '../onnx/codec/write.ts';
 import { Model } from '../onnx/model.ts';
 import { withSubgraphs } from '../onnx/graph.ts';
+import type { NdArray } from '../onnx/nd-array.ts';
 import type { ValueInfo } from '../onnx/value-type.ts';
 import { fromOrt, toOrt, typeFromOrt } from './ort-tensor.ts';
 import type { Feeds, Results, Runtime, Session, SessionOptions, SessionValue } from './session.ts';
@@ -100,27 +101,33 @@ async function load(source: string | Uint8Array, options: SessionOptions): Promi
 function wrap(session: ort.InferenceSession): Session {
   const outputs = tensorValues(session.outputMetadata);
   const outputNames = outputs.map((output) => output.name);
+  const run = async (feeds: Feeds, names: readonly string[], targets: Feeds): Promise<Results> => {
+    const fetches: Record<string, ort.Tensor | null> = {};
+    for (const name of names) fetches[name] = null;
+    for (const [name, array] of Object.entries(targets)) fetches[name] = toOrt(array, name);
+    try {
+      const results = await session.run(ortTensors(feeds), fetches);
+      const arrays = new Map<string, NdArray>();
+      for (const name of names) {
+        const value = results[name];
+        if (value !== undefined) arrays.set(name, fromOrt(value));
+      }
+      return arrays;
+    } catch (error) {
+      throw runtimeError('MODEL_RUN', 'ONNX Runtime cannot run the model', error);
+    }
+  };
   return {
     inputs: tensorValues(session.inputMetadata),
     outputs,
-    async run(feeds: Feeds, names: readonly string[] = outputNames): Promise<Results> {
-      const ortFeeds: Record<string, ort.Tensor> = {};
-      for (const [name, array] of Object.entries(feeds)) ortFeeds[name] = toOrt(array, name);
-      try {
-        const results = await session.run(ortFeeds, [...names]);
-        const arrays = new Map<string, ReturnType<typeof fromOrt>>();
-        for (const name of names) {
-          const value = results[name];
-          if (value !== undefined) arrays.set(name, fromOrt(value));
-        }
-        return arrays;
-      } catch (error) {
-        throw runtimeError('MODEL_RUN', 'ONNX Runtime cannot run the model', error);
-      }
-    },
+    run: (feeds, names, targets) => run(feeds, names ?? (targets === undefined ? outputNames : []), targets ?? {}),
     endProfiling: () => session.endProfiling(),
     release: () => session.release(),
   };
+}
+
+function ortTensors(arrays: Feeds): Record<string, ort.Tensor> {
+  return Object.fromEntries(Object.entries(arrays).map(([name, array]) => [name, toOrt(array, name)]));
 }
 
 /** Sequences and maps cannot cross into arrays; such outputs are left out, and are not fetched by default. */

@@ -31,8 +31,15 @@ export interface SessionValue {
 export interface Session {
   readonly inputs: readonly SessionValue[];
   readonly outputs: readonly SessionValue[];
-  /** Runs once; with `outputs`, computes only those. @throws CompressionError MODEL_RUN */
-  run(feeds: Feeds, outputs?: readonly string[]): Promise<Results>;
+  /**
+   * Runs once; with `outputs`, computes only those. With `targets`, writes those outputs into the arrays given for them
+   * (no copy, nothing allocated) and returns the ones named in `outputs` besides.
+   *
+   * A target has its output's type and shape, and is no memory of a feed: a node may read a feed after an output is written.
+   *
+   * @throws CompressionError MODEL_RUN
+   */
+  run(feeds: Feeds, outputs?: readonly string[], targets?: Feeds): Promise<Results>;
   endProfiling(): void;
   release(): Promise<void>;
 }

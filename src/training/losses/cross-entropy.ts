@@ -26,13 +26,7 @@ export function crossEntropy(
   options: CrossEntropyOptions = {},
 ): LossFragment {
   const { labelSmoothing = 0, classWeights } = options;
-  const [batch, classes, ...positions] = logits.shape;
-  if (batch === undefined || classes === undefined || classes < 2) {
-    throw new CompressionError(
-      'MODEL_UNSUPPORTED',
-      `cross-entropy needs scores of shape [batch, classes], "${logits.value}" is [${logits.shape.join(', ')}]; use loss "mse" or "bce"`,
-    );
-  }
+  const [batch, classes, ...positions] = scoresShape(logits);
   if (classWeights !== undefined && classWeights.length !== classes) {
     throw new CompressionError(
       'RECIPE_INVALID',
@@ -61,4 +55,29 @@ export function crossEntropy(
   const difference = b.op('Sub', [b.op('Mul', [probabilities, rowSums]), targets]);
   const value = b.op('Neg', [b.op('Div', [sum, weightSum])]);
   return fused(value, logits.value, b.op('Div', [difference, weightSum]));
+}
+
+/**
+ * Cross-entropy of logits [batch, classes] and target distributions float [batch, classes] (rows sum to 1), mean over the
+ * batch: for labels that were mixed or smoothed before. Gradient (softmax - t) / batch.
+ *
+ * @throws CompressionError MODEL_UNSUPPORTED for logits without a class axis
+ */
+export function softCrossEntropy(b: GraphBuilder, logits: StaticTensor, targets: string): LossFragment {
+  const [batch] = scoresShape(logits);
+  const logProbabilities = b.op('LogSoftmax', [logits.value], { attributes: { axis: 1 } });
+  const sum = sumAll(b, b.op('Mul', [targets, logProbabilities]));
+  const gradient = scaled(b, b.op('Sub', [b.op('Exp', [logProbabilities]), targets]), 1 / batch);
+  return fused(scaled(b, sum, -1 / batch), logits.value, gradient);
+}
+
+function scoresShape(logits: StaticTensor): readonly [number, number, ...number[]] {
+  const [batch, classes, ...positions] = logits.shape;
+  if (batch === undefined || classes === undefined || classes < 2) {
+    throw new CompressionError(
+      'MODEL_UNSUPPORTED',
+      `cross-entropy needs scores of shape [batch, classes], "${logits.value}" is [${logits.shape.join(', ')}]; use loss "mse" or "bce"`,
+    );
+  }
+  return [batch, classes, ...positions];
 }

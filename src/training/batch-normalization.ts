@@ -1,0 +1,65 @@
+import { CompressionError } from '../errors.ts';
+import type { GraphBuilder } from '../onnx/graph-builder.ts';
+import { describeNode, makeNode, type Node } from '../onnx/node.ts';
+import { elementCount } from '../onnx/nd-array.ts';
+
+/** Kept share of the old running statistics where a node does not say (ONNX's default; PyTorch's momentum 0.1). */
+const DEFAULT_MOMENTUM = 0.9;
+
+export interface TrainingNormalization {
+  /** The node in training form. With momentum 0 its outputs 1 and 2 are the batch's mean and (biased) variance exactly. */
+  readonly node: Node;
+  readonly batchMean: string;
+  readonly batchVariance: string;
+}
+
+/** The node with statistics of the batch instead of the running ones. `node` is not changed. */
+export function inTrainingMode(b: GraphBuilder, node: Node): TrainingNormalization {
+  const [output = ''] = node.outputs;
+  const label = node.name === '' ? output : node.name;
+  const batchMean = b.fresh(`${label}_batch_mean`);
+  const batchVariance = b.fresh(`${label}_batch_variance`);
+  const epsilon = node.float('epsilon', 1e-5);
+  return {
+    node: makeNode('BatchNormalization', node.inputs, [output, batchMean, batchVariance], {
+      name: node.name,
+      attributes: { epsilon: { float: epsilon }, momentum: { float: 0 }, training_mode: 1 },
+    }),
+    batchMean,
+    batchVariance,
+  };
+}
+
+/**
+ * The running statistics after a batch, as PyTorch has them: m r + (1 - m) batch, the batch's variance unbiased
+ * (times n / (n - 1)) although the normalization itself uses the biased one.
+ *
+ * @param inputShape - [batch, channels, ...]
+ * @throws CompressionError DATASET_TOO_SMALL when there is one value a channel: it has no variance
+ */
+export function runningStatistics(
+  b: GraphBuilder,
+  original: Node,
+  { batchMean, batchVariance }: TrainingNormalization,
+  inputShape: readonly number[],
+): { readonly mean: string; readonly variance: string } {
+  const [batch = 1, , ...spatial] = inputShape;
+  const count = batch * elementCount(spatial);
+  if (count < 2) {
+    throw new CompressionError(
+      'DATASET_TOO_SMALL',
+      `${describeNode(original)} sees ${count} value a channel in a batch of ${batch}, so its variance is 0; use a larger batchSize, or freeze BatchNormalization`,
+    );
+  }
+  const kept = original.float('momentum', DEFAULT_MOMENTUM);
+  const [, , , mean = '', variance = ''] = original.inputs;
+  const blend = (running: string, current: string, share: number): string =>
+    b.op('Add', [
+      b.op('Mul', [running, b.float('kept_share', kept)]),
+      b.op('Mul', [current, b.float('batch_share', share)]),
+    ]);
+  return {
+    mean: blend(mean, batchMean, 1 - kept),
+    variance: blend(variance, batchVariance, ((1 - kept) * count) / (count - 1)),
+  };
+}

@@ -1,0 +1,31 @@
+import { Graph } from '../onnx/graph.ts';
+import { Model } from '../onnx/model.ts';
+import { Node } from '../onnx/node.ts';
+
+/** A model whose graph, nodes and lists can be changed without touching the original; tensors and subgraphs are shared. */
+export function copyModel(model: Model): Model {
+  const { graph } = model;
+  const copy = new Graph({ name: graph.name });
+  Object.assign(copy, graph, {
+    nodes: graph.nodes.map(copyNode),
+    inputs: [...graph.inputs],
+    outputs: [...graph.outputs],
+    initializers: new Map(graph.initializers),
+    valueInfos: new Map(graph.valueInfos),
+  });
+  const opsetImports = new Map(model.opsetImports);
+  return Object.assign(new Model({ graph: copy, opsetImports }), model, {
+    graph: copy,
+    opsetImports,
+    functions: [...model.functions],
+  });
+}
+
+function copyNode(node: Node): Node {
+  const copy = new Node({ opType: node.opType, inputs: [...node.inputs], outputs: [...node.outputs] });
+  return Object.assign(copy, node, {
+    inputs: copy.inputs,
+    outputs: copy.outputs,
+    attributes: new Map(node.attributes),
+  });
+}

@@ -1,0 +1,322 @@
+import { CompressionError } from '../errors.ts';
+import type { DataType } from '../onnx/data-type.ts';
+import { producersOf } from '../onnx/graph.ts';
+import { GraphBuilder } from '../onnx/graph-builder.ts';
+import { opsetOf, type Model } from '../onnx/model.ts';
+import type { Node } from '../onnx/node.ts';
+import { upgradeOpset } from '../onnx/upgrade/upgrade-opset.ts';
+import { tensorValue, type Shape } from '../onnx/value-type.ts';
+import { sortTopologically } from '../onnx/verify/topological-order.ts';
+import { inTrainingMode, runningStatistics, type TrainingNormalization } from './batch-normalization.ts';
+import { copyModel } from './copy-model.ts';
+import { differentiate } from './differentiate.ts';
+import { totalLoss, type StaticTensor, type WeightedLoss } from './losses/loss.ts';
+import { StateIo, writeUpdates, type UpdatedParameter, type UpdateSettings } from './optimizers/update.ts';
+import { parametersOf, selectParameters, type Parameter, type ParameterFilter } from './parameters.ts';
+import { pruneGraph } from './prune-graph.ts';
+import { StaticTypes } from './static-types.ts';
+import type { StateStep, StateTensor } from './training-state.ts';
+
+/** What a loss sees of the graph it is written into. */
+export interface LossContext {
+  readonly b: GraphBuilder;
+  readonly batchSize: number;
+  /** The model's first output; what goes into a Softmax or Sigmoid that stands there. */
+  readonly scores: StaticTensor;
+  /** Any value of the model, by its name. @throws CompressionError RECIPE_NO_MATCH when there is none */
+  tensor(name: string): StaticTensor;
+  /** Declares an input that is fed with each batch: labels, a teacher's outputs. */
+  input(name: string, type: DataType, shape: readonly number[]): string;
+}
+
+export type LossBuilder = (context: LossContext) => readonly WeightedLoss[];
+
+export interface TrainingGraphOptions extends ParameterFilter, UpdateSettings {
+  /** Samples a run of the step graph. */
+  readonly batchSize: number;
+  /** Shapes of the model's inputs, batch axis first, where the model leaves them open. */
+  readonly inputShapes?: Readonly<Record<string, readonly number[]>> | undefined;
+  readonly loss: LossBuilder;
+  /** `train`: statistics of the batch, running ones updated. `frozen`: the running ones, unchanged. */
+  readonly batchNormalization: 'train' | 'frozen';
+  /** Roles that weight decay leaves alone. */
+  readonly decayExempt: readonly Parameter['role'][];
+  /** Batches whose gradients are averaged for one update; 1: the update is part of the step graph. */
+  readonly accumulate: number;
+}
+
+export interface StepGraph extends StateStep {
+  readonly model: Model;
+  /** Float scalar inputs. */
+  readonly scalars: readonly string[];
+}
+
+export interface BatchInput {
+  readonly name: string;
+  readonly type: DataType;
+  readonly shape: readonly number[];
+}
+
+export interface TrainingGraph {
+  /** Forward, loss, backward, and (without accumulation) the update. */
+  readonly step: StepGraph;
+  /** The update from accumulated gradients. */
+  readonly update: StepGraph | undefined;
+  readonly state: readonly StateTensor[];
+  /** The model's own inputs. */
+  readonly dataInputs: readonly BatchInput[];
+  /** What the loss declared. */
+  readonly lossInputs: readonly BatchInput[];
+  /** Name of the loss among the outputs of `step`. */
+  readonly loss: string;
+  /** Name of the gradients' norm among the outputs of `update`, or of `step` where there is none. */
+  readonly gradientNorm: string | undefined;
+  /** Selected parameters that the loss does not depend on: they stay as they are. */
+  readonly untouched: readonly string[];
+}
+
+const TRAINING_OPSET = 21;
+
+/**
+ * Makes the graph of one training step from a model: inputs are the batch, parameters, running statistics, moments and the
+ * optimizer's scalars; outputs the loss and the new state. Standard ONNX operators and com.microsoft FusedMatMul. The model is not changed.
+ *
+ * @throws CompressionError TRAIN_NO_GRADIENT, MODEL_UNSUPPORTED (open sizes), RECIPE_NO_MATCH (globs, nothing to train),
+ *   DATASET_TOO_SMALL (a batch of one sample cannot be normalized)
+ */
+export function buildTrainingGraph(model: Model, options: TrainingGraphOptions): TrainingGraph {
+  return new TrainingGraphBuilder(model, options).build();
+}
+
+class TrainingGraphBuilder {
+  readonly #model: Model;
+  readonly #options: TrainingGraphOptions;
+  readonly #b: GraphBuilder;
+  readonly #io: StateIo;
+  readonly #dataInputs: readonly BatchInput[];
+  readonly #lossInputs: BatchInput[] = [];
+  readonly #state: StateTensor[] = [];
+
+  constructor(model: Model, options: TrainingGraphOptions) {
+    this.#options = options;
+    this.#model = copyModel(model);
+    const { graph } = this.#model;
+    const { skipped } = upgradeOpset(this.#model, TRAINING_OPSET);
+    if (opsetOf(this.#model) < 18) {
+      throw new CompressionError(
+        'MODEL_UNSUPPORTED',
+        `training needs opset 18 or newer; ${skipped[0] === undefined ? 'the model' : `${skipped[0].node} (${skipped[0].reason})`} cannot be raised; export the model again`,
+      );
+    }
+    sortTopologically(graph);
+    const inputs = graph.inputs.filter(({ name }) => !graph.initializers.has(name));
+    this.#dataInputs = inputs.map((input) => batchInput(input, options));
+    // Defaults that a caller could override are constants here; declared inner types were made for other batch sizes.
+    graph.inputs = this.#dataInputs.map(({ name, type, shape }) => tensorValue(name, type, shape));
+    graph.valueInfos.clear();
+    this.#b = new GraphBuilder(graph);
+    this.#io = new StateIo(this.#b);
+  }
+
+  build(): TrainingGraph {
+    const { graph } = this.#model;
+    const selected = selectParameters(parametersOf(this.#model), this.#options);
+    const selectedNames = new Set(selected.map(({ name }) => name));
+    const scoresValue = this.#scoresValue();
+    const outputs = graph.outputs;
+    graph.outputs = [];
+    const normalizations = this.#trainNormalizations(selectedNames);
+    const types = new StaticTypes(this.#model);
+    const total = totalLoss(this.#b, this.#options.loss(this.#lossContext(types, scoresValue)));
+    const ownNames = new Set(total.parameters);
+    const gradients = differentiate(this.#b, {
+      loss: total.seeds,
+      wrt: [...selectedNames, ...ownNames],
+      types,
+    });
+    const updated: UpdatedParameter[] = [];
+    for (const [name, gradient] of gradients) {
+      const role = selected.find((parameter) => parameter.name === name)?.role ?? 'weight';
+      const state = this.#lift(name, 'parameter', !ownNames.has(name));
+      updated.push({ state, gradient, decays: !this.#options.decayExempt.includes(role) });
+    }
+    const statistics = normalizations.flatMap(({ original, training }) =>
+      this.#runningStatistics(original, training, types),
+    );
+    for (const { state, value } of statistics) this.#io.write(state, value);
+    const { update, gradientNorm } =
+      this.#options.accumulate > 1 ? this.#accumulate(updated, statistics) : this.#updateInPlace(updated, statistics);
+    graph.outputs = [tensorValue(total.value, 'float', [])];
+    if (update === undefined && gradientNorm !== undefined) graph.outputs.push(tensorValue(gradientNorm, 'float', []));
+    declareOutputs(this.#model, this.#io, this.#allState());
+    this.#model.opsetImports.set('com.microsoft', 1);
+    pruneGraph(graph);
+    if (updated.length === 0) {
+      throw new CompressionError(
+        'RECIPE_NO_MATCH',
+        `the loss does not depend on any selected parameter (${selected.length} of them); choose an output that the layers lead to (the model has ${outputs.map(({ name }) => name).join(', ')})`,
+      );
+    }
+    return {
+      step: stepGraph(this.#model, this.#io),
+      update,
+      state: this.#allState(),
+      dataInputs: this.#dataInputs,
+      lossInputs: this.#lossInputs,
+      loss: total.value,
+      gradientNorm,
+      untouched: [...selectedNames].filter((name) => !gradients.has(name)),
+    };
+  }
+
+  /** The first output, or what goes into the Softmax or Sigmoid that makes it: losses take logits. */
+  #scoresValue(): string {
+    const [output] = this.#model.graph.outputs;
+    if (output === undefined) throw new CompressionError('MODEL_INVALID', 'the model has no output');
+    const producer = producersOf(this.#model.graph).get(output.name);
+    const isSquashed = producer?.domain === '' && ['Softmax', 'Sigmoid'].includes(producer.opType);
+    return isSquashed ? (producer.inputs[0] ?? output.name) : output.name;
+  }
+
+  #lossContext(types: StaticTypes, scores: string): LossContext {
+    const tensor = (value: string): StaticTensor => ({ value, shape: types.shape(value) });
+    return {
+      b: this.#b,
+      batchSize: this.#options.batchSize,
+      scores: tensor(scores),
+      tensor: (name) => {
+        if (types.elementType(name) === undefined) {
+          throw new CompressionError('RECIPE_NO_MATCH', `the model has no value "${name}"; name an output of a node`);
+        }
+        return tensor(name);
+      },
+      input: (name, type, shape) => {
+        const declared = this.#b.input(name, type, shape);
+        this.#lossInputs.push({ name: declared, type, shape });
+        return declared;
+      },
+    };
+  }
+
+  /** Puts every BatchNormalization whose scale or bias is trained into training form. */
+  #trainNormalizations(
+    selected: ReadonlySet<string>,
+  ): { readonly original: Node; readonly training: TrainingNormalization }[] {
+    if (this.#options.batchNormalization === 'frozen') return [];
+    const { graph } = this.#model;
+    const found: { original: Node; training: TrainingNormalization }[] = [];
+    graph.nodes = graph.nodes.map((node) => {
+      if (node.opType !== 'BatchNormalization' || node.domain !== '') return node;
+      const [, scale = '', bias = '', mean = '', variance = ''] = node.inputs;
+      if (!selected.has(scale) && !selected.has(bias)) return node;
+      if (!graph.initializers.has(mean) || !graph.initializers.has(variance)) return node;
+      const training = inTrainingMode(this.#b, node);
+      found.push({ original: node, training });
+      return training.node;
+    });
+    return found;
+  }
+
+  #runningStatistics(
+    original: Node,
+    training: TrainingNormalization,
+    types: StaticTypes,
+  ): { readonly state: StateTensor; readonly value: string }[] {
+    const [input = '', , , mean = '', variance = ''] = original.inputs;
+    const next = runningStatistics(this.#b, original, training, types.shape(input));
+    return [
+      { state: this.#lift(mean, 'statistic', true), value: next.mean },
+      { state: this.#lift(variance, 'statistic', true), value: next.variance },
+    ];
+  }
+
+  /** Makes an initializer a graph input. */
+  #lift(name: string, kind: 'parameter' | 'statistic', isModel: boolean): StateTensor {
+    const { graph } = this.#model;
+    const tensor = graph.initializers.get(name);
+    if (tensor === undefined) {
+      throw new CompressionError(
+        'INTERNAL',
+        `"${name}" is shared by several nodes that change it, or is no initializer; separate vectors first`,
+      );
+    }
+    graph.initializers.delete(name);
+    graph.inputs.push(tensorValue(name, 'float', tensor.dims));
+    this.#io.reads.push(name);
+    const state: StateTensor = { name, kind, of: name, isModel, dims: tensor.dims, initial: tensor.floats() };
+    this.#state.push(state);
+    return state;
+  }
+
+  #updateInPlace(
+    updated: readonly UpdatedParameter[],
+    statistics: readonly { readonly state: StateTensor; readonly value: string }[],
+  ): { update: undefined; gradientNorm: string | undefined } {
+    return { update: undefined, gradientNorm: writeUpdates(this.#io, updated, statistics, this.#options) };
+  }
+
+  /** The step only adds gradients up; a graph of its own makes the update of their mean. */
+  #accumulate(
+    updated: readonly UpdatedParameter[],
+    statistics: readonly { readonly state: StateTensor; readonly value: string }[],
+  ): { update: StepGraph; gradientNorm: string | undefined } {
+    const b = new GraphBuilder('update');
+    const io = new StateIo(b);
+    const share = b.float('share_of_a_batch', 1 / this.#options.accumulate);
+    const parameters = updated.map(({ state, gradient, decays }) => {
+      const sum = this.#io.make('accumulator', `${state.name}.gradient_sum`, state);
+      this.#io.write(sum, this.#b.op('Add', [sum.name, gradient]));
+      io.read(state);
+      return { state, gradient: b.op('Mul', [io.read(sum), share]), decays };
+    });
+    const current = statistics.map(({ state }) => ({
+      state,
+      value: this.#options.average ? io.read(state) : state.name,
+    }));
+    const gradientNorm = writeUpdates(io, parameters, current, this.#options);
+    if (gradientNorm !== undefined) b.graph.outputs.push(tensorValue(gradientNorm, 'float', []));
+    const model = b.model(TRAINING_OPSET, { 'com.microsoft': 1 });
+    this.#state.push(...io.made);
+    declareOutputs(model, io, this.#allState());
+    return { update: stepGraph(model, io), gradientNorm };
+  }
+
+  #allState(): StateTensor[] {
+    return [...this.#state, ...this.#io.made];
+  }
+}
+
+function stepGraph(model: Model, io: StateIo): StepGraph {
+  return { model, reads: io.reads, writes: io.writes, scalars: io.scalars };
+}
+
+/** New state leaves the graph under the names its nodes gave it: an Identity for a nicer one would be a copy. */
+function declareOutputs(model: Model, io: StateIo, states: readonly StateTensor[]): void {
+  const dims = new Map(states.map((state) => [state.name, state.dims]));
+  for (const [state, value] of io.writes) model.graph.outputs.push(tensorValue(value, 'float', dims.get(state) ?? []));
+}
+
+function batchInput(
+  { name, type }: Model['graph']['inputs'][number],
+  { batchSize, inputShapes }: TrainingGraphOptions,
+): BatchInput {
+  if (type?.kind !== 'tensor') {
+    throw new CompressionError('MODEL_UNSUPPORTED', `input "${name}" is no tensor; training feeds tensors only`);
+  }
+  const declared: Shape | undefined = inputShapes?.[name] ?? type.shape;
+  if (declared === undefined || declared.length === 0) {
+    throw new CompressionError(
+      'MODEL_UNSUPPORTED',
+      `input "${name}" has ${declared === undefined ? 'no known rank' : 'no batch axis'}; training needs batches: export the model with a batch axis`,
+    );
+  }
+  const shape = declared.map((size, axis) => (axis === 0 ? batchSize : size));
+  const open = shape.findIndex((size) => typeof size !== 'number');
+  if (open >= 0) {
+    throw new CompressionError(
+      'MODEL_UNSUPPORTED',
+      `axis ${open} of input "${name}" is open (${String(shape[open])}); training needs one size for all samples`,
+    );
+  }
+  return { name, type: type.elementType, shape: shape as readonly number[] };
+}
