@@ -45,9 +45,17 @@ export interface BatchOptions {
   readonly images?: ImageRequest;
 }
 
+/**
+ * What reading a part costs. `sequential`: as much as reading all before it (compressed arrays). `groups`: as much as
+ * reading the groups it touches, which begin at these samples (row groups of Parquet).
+ */
+export type DatasetAccess = 'sequential' | { readonly groups: readonly number[] };
+
 /** A data set on disk. Batches stream: at no time is the whole set in memory twice. */
 export interface Dataset {
   readonly info: DatasetInfo;
+  /** Undefined: a part costs what it holds. */
+  readonly access?: DatasetAccess;
   batches(options: BatchOptions): AsyncIterable<Batch>;
   close(): Promise<void>;
 }

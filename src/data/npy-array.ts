@@ -68,6 +68,11 @@ export class NpyArray {
     this.#budget = budget;
   }
 
+  /** Whether rows in the middle can be read without what is before them. */
+  get byPosition(): boolean {
+    return this.#bytes.readAt !== undefined && !this.header.fortranOrder;
+  }
+
   /** Rows [from, to), in order. */
   async cursor(from: number, to: number): Promise<RowCursor> {
     if (this.#bytes.readAt !== undefined && !this.header.fortranOrder)

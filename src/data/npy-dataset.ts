@@ -2,7 +2,7 @@ import { crc32 } from 'node:zlib';
 import { CompressionError } from '../errors.ts';
 import type { NdArray } from '../onnx/nd-array.ts';
 import { ByteReader } from './byte-reader.ts';
-import type { Batch, BatchOptions, Dataset, DatasetInfo } from './dataset.ts';
+import type { Batch, BatchOptions, Dataset, DatasetAccess, DatasetInfo } from './dataset.ts';
 import type { DataLimits } from './limits.ts';
 import { MemoryBudget, NpyArray, type NpyBytes, type RowCursor } from './npy-array.ts';
 import {
@@ -109,12 +109,14 @@ function checkSize(header: NpyHeader, available: number, where: string, limits: 
 
 class NpyDataset implements Dataset {
   readonly info: DatasetInfo;
+  readonly access?: DatasetAccess;
   readonly #arrays: ReadonlyMap<string, NpyArray>;
   readonly #file: RandomAccessFile;
 
   constructor(kind: 'npz' | 'npy', arrays: readonly NpyArray[], file: RandomAccessFile) {
     this.#file = file;
     this.#arrays = new Map(arrays.map((array) => [array.name, array]));
+    if (arrays.some((array) => !array.byPosition)) this.access = 'sequential';
     const samples = arrays.reduce((most, array) => Math.max(most, array.rows), 0);
     if (samples === 0) {
       throw new CompressionError(

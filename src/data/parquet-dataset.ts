@@ -8,7 +8,7 @@ import {
 import { compressors, decompressZstd } from 'hyparquet-compressors';
 import { CompressionError, messageOf } from '../errors.ts';
 import { allocate, elementCount, type NdArray } from '../onnx/nd-array.ts';
-import type { Batch, BatchOptions, Dataset, DatasetInfo, ImageRequest } from './dataset.ts';
+import type { Batch, BatchOptions, Dataset, DatasetAccess, DatasetInfo, ImageRequest } from './dataset.ts';
 import { floatWriter } from './convert-array.ts';
 import { decodeImage, isImageBytes } from './image-codec.ts';
 import { ImageStack, inParallel } from './image-dataset.ts';
@@ -81,11 +81,13 @@ export async function openParquet(file: RandomAccessFile, limits: DataLimits): P
 
 class ParquetDataset implements Dataset {
   readonly info: DatasetInfo;
+  readonly access: DatasetAccess;
   readonly #reader: ParquetReader;
   readonly #columns: UsedColumns;
 
   constructor(info: DatasetInfo, reader: ParquetReader, columns: UsedColumns) {
     this.info = info;
+    this.access = { groups: reader.groups.map(({ start }) => start) };
     this.#reader = reader;
     this.#columns = columns;
   }
