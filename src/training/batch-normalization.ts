@@ -2,6 +2,7 @@ import { CompressionError } from '../errors.ts';
 import type { GraphBuilder } from '../onnx/graph-builder.ts';
 import { describeNode, makeNode, type Node } from '../onnx/node.ts';
 import { elementCount } from '../onnx/nd-array.ts';
+import { Tensor } from '../onnx/tensor.ts';
 
 /** Kept share of the old running statistics where a node does not say (ONNX's default; PyTorch's momentum 0.1). */
 const DEFAULT_MOMENTUM = 0.9;
@@ -13,18 +14,36 @@ export interface TrainingNormalization {
   readonly batchVariance: string;
 }
 
-/** The node with statistics of the batch instead of the running ones. `node` is not changed. */
-export function inTrainingMode(b: GraphBuilder, node: Node): TrainingNormalization {
+/**
+ * The node with statistics of the batch instead of the running ones. `node` is not changed.
+ *
+ * ONNX Runtime's kernel writes the batch's statistics into the memory of the running ones it reads (outputs 1 and 2 alias
+ * inputs 3 and 4). So it gets vectors of its own to overwrite, which momentum 0 makes meaningless; with the real ones,
+ * the update of the running statistics would read what the kernel had overwritten.
+ *
+ * @param channels - of the node's input
+ * @param index - of the node among the normalizations: no two get vectors of equal values, which could be merged
+ */
+export function inTrainingMode(b: GraphBuilder, node: Node, channels: number, index: number): TrainingNormalization {
   const [output = ''] = node.outputs;
   const label = node.name === '' ? output : node.name;
   const batchMean = b.fresh(`${label}_batch_mean`);
   const batchVariance = b.fresh(`${label}_batch_variance`);
   const epsilon = node.float('epsilon', 1e-5);
+  const overwritten = [1, 2].map((offset) => {
+    const values = new Float32Array(channels).fill(2 * index + offset);
+    return b.initializer(Tensor.float(`${label}_overwritten`, values));
+  });
   return {
-    node: makeNode('BatchNormalization', node.inputs, [output, batchMean, batchVariance], {
-      name: node.name,
-      attributes: { epsilon: { float: epsilon }, momentum: { float: 0 }, training_mode: 1 },
-    }),
+    node: makeNode(
+      'BatchNormalization',
+      [...node.inputs.slice(0, 3), ...overwritten],
+      [output, batchMean, batchVariance],
+      {
+        name: node.name,
+        attributes: { epsilon: { float: epsilon }, momentum: { float: 0 }, training_mode: 1 },
+      },
+    ),
     batchMean,
     batchVariance,
   };

@@ -209,8 +209,9 @@ class TrainingGraphBuilder {
       if (node.opType !== 'BatchNormalization' || node.domain !== '') return node;
       const [, scale = '', bias = '', mean = '', variance = ''] = node.inputs;
       if (!selected.has(scale) && !selected.has(bias)) return node;
-      if (!graph.initializers.has(mean) || !graph.initializers.has(variance)) return node;
-      const training = inTrainingMode(this.#b, node);
+      const channels = graph.initializers.get(mean)?.elementCount;
+      if (channels === undefined || !graph.initializers.has(variance)) return node;
+      const training = inTrainingMode(this.#b, node, channels, found.length);
       found.push({ original: node, training });
       return training.node;
     });
