@@ -4,6 +4,7 @@ import type { Attempt } from '../src/jobs/job-service.ts';
 import type { ObjectStore } from '../src/storage/object-store.ts';
 import type { JobError, JobSummary } from '../src/schemas/job.ts';
 import { errorOfExit, type JobChild } from './child-process.ts';
+import { diskFull } from './disk-full.ts';
 import { fetchInputs } from './inputs.ts';
 import { JobLog } from './job-log.ts';
 import { uploadArtifacts, uploadCheckpoint } from './outputs.ts';
@@ -157,7 +158,7 @@ export class AttemptRunner {
   }
 
   async #failWith(error: unknown): Promise<AttemptOutcome> {
-    const known = error instanceof CompressionError ? error : undefined;
+    const known = error instanceof CompressionError ? error : diskFull(error);
     const code: ErrorCode = known?.code ?? 'INTERNAL';
     if (known === undefined) this.#deps.logger.error({ err: error, jobId: this.jobId }, 'attempt failed unexpectedly');
     if (code === 'CHILD_CRASH' || known === undefined || known.retryable) {

@@ -4,7 +4,7 @@ import { arch, cpus } from 'node:os';
 import { join } from 'node:path';
 import { readFileSync } from 'node:fs';
 import type { Logger } from 'pino';
-import { CompressionError } from '../src/errors.ts';
+import { CompressionError, isErrorCode } from '../src/errors.ts';
 import { KernelCostTableSchema } from '../src/passes/quantize/kernel-cost-table.ts';
 import type { ObjectStore } from '../src/storage/object-store.ts';
 import { errorOfExit, JobChild, type ChildOptions } from './child-process.ts';
@@ -79,16 +79,19 @@ export class CostTables {
     const child = await JobChild.start(this.#child);
     const timer = setTimeout(() => child.kill(), MEASURE_TIMEOUT_MS);
     try {
-      let failure: string | undefined;
+      let failure: CompressionError | undefined;
       child.run(
         { kind: 'measure-costs', threads, outputPath: 'costs.json' },
         (message) => {
-          if (message.type === 'error') failure = message.message;
+          if (message.type !== 'error') return;
+          // The code decides about another try: a full disk is not a defect.
+          const code = isErrorCode(message.code) ? message.code : 'INTERNAL';
+          failure = new CompressionError(code, `measuring kernel costs failed: ${message.message}`);
         },
         MEASURE_TIMEOUT_MS / 1000,
       );
       const exit = await child.exited;
-      if (failure !== undefined) throw new CompressionError('INTERNAL', `measuring kernel costs failed: ${failure}`);
+      if (failure !== undefined) throw failure;
       if (exit.code !== 0) throw errorOfExit(exit);
       return await readFile(join(child.directory, 'costs.json'));
     } finally {
