@@ -69,10 +69,15 @@ async function fetchCheckpoint(store: ObjectStore, attempt: Attempt, folder: str
   if (found === undefined || sha256(found.body) !== checkpoint.sha256) return false;
   // Written by a parent of ours and covered by the record's hash.
   const index = JSON.parse(Buffer.from(found.body).toString('utf8')) as CheckpointIndex;
-  for (const file of index.files) {
-    const stream = await store.read(file.key);
-    if (stream === undefined) return false;
-    await fetchChecked(stream, join(folder, file.name), file.sha256);
+  try {
+    for (const file of index.files) {
+      const stream = await store.read(file.key);
+      if (stream === undefined) return false;
+      await fetchChecked(stream, join(folder, file.name), file.sha256);
+    }
+  } catch (error) {
+    if (error instanceof CompressionError && error.code === 'INPUT_CHECKSUM') return false;
+    throw error;
   }
   return true;
 }

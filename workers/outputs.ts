@@ -59,7 +59,8 @@ export async function uploadCheckpoint(
 ): Promise<{ key: string; steps: number; sha256: string }> {
   if (checkpoint.files.length > MAX_FILES)
     throw new CompressionError('INTERNAL', 'the child named too many checkpoint files');
-  const folder = `${prefix}checkpoints/${checkpoint.steps}/`;
+  // Never written over: an index that the record still names must keep finding its files.
+  const folder = `${prefix}checkpoints/${checkpoint.sequence}/`;
   const files: { name: string; key: string; sha256: string; bytes: number }[] = [];
   for (const name of checkpoint.files) {
     const key = folder + safeName(name);

@@ -79,6 +79,8 @@ export const ChildMessage = z.discriminatedUnion('type', [
     path: z.string(),
     files: z.array(z.string()),
     steps: z.number().int(),
+    /** Rises by one; a folder of its own for each. */
+    sequence: z.number().int(),
   }),
   z.strictObject({
     type: z.literal('result'),

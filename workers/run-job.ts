@@ -19,7 +19,7 @@ import type { Runtime } from '../src/runtime/session.ts';
 import { VERSION } from '../src/version.ts';
 import type { ArtifactEntry } from '../src/schemas/job.ts';
 import type { StepReport } from '../src/schemas/report.ts';
-import { readCheckpoint, writeCheckpoint } from './checkpoint.ts';
+import { Checkpoints } from './checkpoint.ts';
 import { bindJobData, describeRoles, type JobData } from './job-data.ts';
 import type { ChildMessage, JobTask } from './protocol.ts';
 import { StepError } from './step-error.ts';
@@ -54,14 +54,14 @@ export async function runJob(task: JobTask, hooks: JobHooks): Promise<JobResult>
     const costTable = await readCostTable(join(hooks.directory, task.costTablePath));
     const context = evaluationContext(task, hooks, data);
     const steps = withCanonicalize(task.recipe.steps);
-    const state = await startingState(task, hooks, context, input);
+    const checkpoints = new Checkpoints(hooks.directory, hooks.emit);
+    const state = await startingState({ task, hooks, checkpoints }, context, input);
     for (const [index, step] of steps.entries()) {
       if (index < state.done.length) continue;
-      const report = await oneStep({ task, hooks, data, costTable }, state.model, { index, step, of: steps.length });
-      state.done.push(report);
-      await saveCheckpoint(hooks, state.model, state.done, state.baseline);
-      // From here on the model is what a resumed attempt would have: same bytes either way.
-      state.model = (await readCheckpoint(hooks.directory, checkpointPath(state.done.length))).model;
+      const job = { task, hooks, data, costTable, checkpoints };
+      state.done.push(await oneStep(job, state.model, { index, step, of: steps.length }));
+      const saved = { steps: state.done, baseline: baselineToJson(state.baseline) };
+      state.model = await checkpoints.afterStep(state.model, saved);
     }
     return await finish({ task, hooks, data, costTable, input, context, ...state });
   } finally {
@@ -107,9 +107,14 @@ function evaluationContext(task: JobTask, hooks: JobHooks, data: JobData): Evalu
 }
 
 /** The checkpoint of an earlier attempt, or the input model with its baseline measured. */
-async function startingState(task: JobTask, hooks: JobHooks, context: EvaluationContext, input: Model): Promise<State> {
+async function startingState(
+  job: { task: JobTask; hooks: JobHooks; checkpoints: Checkpoints },
+  context: EvaluationContext,
+  input: Model,
+): Promise<State> {
+  const { task, hooks, checkpoints } = job;
   if (task.resumePath !== undefined) {
-    const { model, state } = await readCheckpoint(hooks.directory, task.resumePath);
+    const { model, state } = await checkpoints.resume(task.resumePath);
     hooks.emit({ type: 'log', level: 'info', message: `resuming after ${state.steps.length} steps` });
     return { model, done: [...state.steps], baseline: baselineFromJson(state.baseline) };
   }
@@ -120,7 +125,7 @@ async function startingState(task: JobTask, hooks: JobHooks, context: Evaluation
 }
 
 async function oneStep(
-  job: { task: JobTask; hooks: JobHooks; data: JobData; costTable: KernelCostTable },
+  job: { task: JobTask; hooks: JobHooks; data: JobData; costTable: KernelCostTable; checkpoints: Checkpoints },
   model: Model,
   place: { index: number; step: RecipeStepInput; of: number },
 ): Promise<StepReport> {
@@ -141,6 +146,7 @@ async function oneStep(
     data: data.feeds,
     costTable,
     cpuFlags: data.cpuFlags,
+    checkpoint: job.checkpoints.ofStep(),
     signal: hooks.signal,
     progress,
     log: (level, message, fields) =>
@@ -157,22 +163,6 @@ async function oneStep(
   } catch (error) {
     throw StepError.of(error, index);
   }
-}
-
-function checkpointPath(steps: number): string {
-  return join('checkpoints', String(steps));
-}
-
-async function saveCheckpoint(
-  hooks: JobHooks,
-  model: Model,
-  steps: readonly StepReport[],
-  baseline: BaselineEvaluation,
-): Promise<void> {
-  const path = checkpointPath(steps.length);
-  const state = { steps, baseline: baselineToJson(baseline) };
-  const files = await writeCheckpoint(hooks.directory, path, model, state);
-  hooks.emit({ type: 'checkpoint', path, files: [...files], steps: steps.length });
 }
 
 async function finish(

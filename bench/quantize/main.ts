@@ -16,7 +16,7 @@ import { encodeModel } from '../../src/onnx/codec/encode.ts';
 import { loadModel } from '../../src/onnx/codec/load.ts';
 import { calibrate } from '../../src/passes/calibrate.ts';
 import { runStep } from '../../src/passes/pass-manager.ts';
-import type { FeedSource, PassContext, TargetCpu } from '../../src/passes/pass.ts';
+import { NO_CHECKPOINT, type FeedSource, type PassContext, type TargetCpu } from '../../src/passes/pass.ts';
 import { measureKernelCosts } from '../../src/passes/quantize/kernel-cost-table.ts';
 import { quantizeStatic } from '../../src/passes/quantize/static.ts';
 import { createRuntime } from '../../src/runtime/onnxruntime.ts';
@@ -64,6 +64,7 @@ export async function main(args: readonly string[]): Promise<void> {
     seed: 0,
     targetCpu: values.target as TargetCpu,
     cpuFlags: new Set(),
+    checkpoint: NO_CHECKPOINT,
     data: { calibration },
     costTable: await measureKernelCosts(runtime, { threads: 1 }),
     signal: new AbortController().signal,

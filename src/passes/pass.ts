@@ -43,6 +43,20 @@ export interface FeedSource {
 
 export type TargetCpu = 'portable' | 'x64-vnni' | 'arm64-dotprod' | 'this' | 'int8-only';
 
+/** Where a long step keeps what a later attempt needs to go on from the middle of it. */
+export interface StepCheckpoint {
+  /** What an earlier attempt at this step saved last, if any. */
+  load(): Promise<Uint8Array | undefined>;
+  /** Replaces what was saved before. The next attempt's `run` gets the model as this one's got it. */
+  save(state: Uint8Array): Promise<void>;
+}
+
+/** Keeps nothing: for callers that make no second attempt. */
+export const NO_CHECKPOINT: StepCheckpoint = {
+  load: () => Promise.resolve(undefined),
+  save: () => Promise.resolve(),
+};
+
 /** What a pass may touch: no clock but this one, no randomness but this one, no session but from here. */
 export interface PassContext {
   readonly runtime: Runtime;
@@ -57,6 +71,7 @@ export interface PassContext {
   readonly cpuFlags: ReadonlySet<string>;
   /** The answers to this step's `observe` points; absent when it named none. */
   readonly observations?: Observations;
+  readonly checkpoint: StepCheckpoint;
   readonly signal: AbortSignal;
   /** 0..1 within this step. */
   progress(fraction: number, message?: string): void;

@@ -10,7 +10,7 @@ import { Tensor } from '../../../src/onnx/tensor.ts';
 import { verifyModel } from '../../../src/onnx/verify/verify-model.ts';
 import type { ValueInfo } from '../../../src/onnx/value-type.ts';
 import { canonicalize } from '../../../src/passes/canonicalize/canonicalize.ts';
-import type { PassContext, PassResult } from '../../../src/passes/pass.ts';
+import { NO_CHECKPOINT, type PassContext, type PassResult } from '../../../src/passes/pass.ts';
 import { createRuntime } from '../../../src/runtime/onnxruntime.ts';
 import type { Feeds } from '../../../src/runtime/session.ts';
 
@@ -44,6 +44,7 @@ export const context: PassContext = {
   data: {},
   costTable: { hash: '', cpuKind: '', runtimeVersion: '', threads: 1, entries: [] },
   cpuFlags: new Set<string>(),
+  checkpoint: NO_CHECKPOINT,
   signal: new AbortController().signal,
   progress: () => undefined,
   log: () => undefined,

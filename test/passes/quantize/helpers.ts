@@ -5,7 +5,13 @@ import type { Node } from '../../../src/onnx/node.ts';
 import { Tensor } from '../../../src/onnx/tensor.ts';
 import { tensorValue } from '../../../src/onnx/value-type.ts';
 import { calibrate } from '../../../src/passes/calibrate.ts';
-import type { FeedSource, Pass, PassContext, PassResult } from '../../../src/passes/pass.ts';
+import {
+  NO_CHECKPOINT,
+  type FeedSource,
+  type Pass,
+  type PassContext,
+  type PassResult,
+} from '../../../src/passes/pass.ts';
 import { emptyCostTable } from '../../../src/passes/quantize/kernel-cost-table.ts';
 import { createRuntime } from '../../../src/runtime/onnxruntime.ts';
 
@@ -66,6 +72,7 @@ export function contextOf(calibration?: FeedSource, changes: Partial<PassContext
     seed: 0,
     targetCpu: 'portable',
     cpuFlags: new Set(),
+    checkpoint: NO_CHECKPOINT,
     data: calibration === undefined ? {} : { calibration },
     costTable: emptyCostTable(),
     signal: new AbortController().signal,
