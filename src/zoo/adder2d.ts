@@ -1,6 +1,7 @@
 import { GraphBuilder } from '../onnx/graph-builder.ts';
 import type { Graph } from '../onnx/graph.ts';
 import type { ModelFunction } from '../onnx/model.ts';
+import { elementCount } from '../onnx/nd-array.ts';
 import type { Attribute, AttributeInit, Node } from '../onnx/node.ts';
 import type { ConvOptions, Feature, NetworkBuilder } from './network-builder.ts';
 
@@ -28,12 +29,13 @@ export function isAdder(node: Node): boolean {
  * X [N, C, H, W], W [M, C, kh, kw], Y [N, M, OH, OW]; padding is zeros, which are subtracted from like any pixel.
  * Attributes: `kernel_shape`, `strides`, `pads` as in Conv, `channels` (C), `tile` (output channels at a time; divides M).
  *
- * With |x - w| = 2 max(x, w) - x - w only the maximum is taken for every pair, and the sums of x and of w once each. That
- * is two passes over memory instead of three: in ONNX Runtime 1.30, two threads, batch 32, 13, 9 and 11 ms for the three
- * sizes of ResNet-20 against 28, 16 and 14 with Sub, Abs and ReduceSum, and 80, 56, 68 with ReduceL1. The patches are cut out by a depthwise
- * convolution with one-hot kernels (as fast as slices, and indifferent to kernel and stride). A Scan over W takes
- * `tile` output channels at a time, so memory is two times tile + 1 copies of the patches, whatever M is; tile 2 keeps the
- * reduction parallel at batch 1, where tile 1 takes five times as long.
+ * With |x - w| = 2 max(x, w) - x - w only the maximum is taken for every pair, and the sums of x and of w once each: two
+ * passes over memory instead of three. Measured with ONNX Runtime 1.30 on two threads for the three layer sizes of
+ * ResNet-20 at batch 32, whole batch at once: 13, 9 and 11 ms with Max and ReduceSum; 28, 16 and 14 with Sub, Abs and
+ * ReduceSum; 80, 56 and 68 with ReduceL1. A Scan over samples with a Scan over `tile` filters inside keeps the pairs in
+ * the cache and the memory at tile + 1 copies of one sample's patches: at batch 128 on a busy machine 55, 55 and 75 ms
+ * instead of 360 to 410. The patches are cut out by a depthwise convolution with one-hot kernels, which is as fast as
+ * slices and takes any kernel and stride.
  *
  * Gradients: dW = sum of (X - W) dY, dX = - sum over m of clip(X - W, -1, 1) dY.
  *
@@ -51,43 +53,24 @@ export function adderFunction(): ModelFunction {
 
   const [one, open] = [ints('one', [1]), ints('open', [-1])];
   const [height, width] = [size('kernel_height', w, 2), size('kernel_width', w, 3)];
+  const channels = size('channels', w, 1);
   const taps = op('Mul', 'taps', [height, width]);
   const zeros = op('ConstantOfShape', 'zeros', [list('square', [taps, taps])]);
   const eye = op('EyeLike', 'eye', [zeros]);
-  const rows = op('Tile', 'one_hot_rows', [eye, list('repeats', [size('channels', w, 1), one])]);
+  const rows = op('Tile', 'one_hot_rows', [eye, list('repeats', [channels, one])]);
   const oneHot = op('Reshape', 'one_hot', [rows, list('one_hot_shape', [open, one, height, width])]);
-  const patches = op('Conv', 'patches', [x, oneHot], {
-    kernel_shape: reference('kernel_shape', ATTRIBUTE_INTS),
-    strides: reference('strides', ATTRIBUTE_INTS),
-    pads: reference('pads', ATTRIBUTE_INTS),
-    group: reference('channels', ATTRIBUTE_INT),
-  });
-  const [axis1, axis2] = [ints('axis_1', [1]), ints('axis_2', [2])];
-  const flat = op('Reshape', 'flat_patches', [patches, ints('flat_shape', [0, 0, -1])]);
-  const columns = op('Unsqueeze', 'columns', [flat, axis1]);
-
   const tile = op('Unsqueeze', 'tile_length', [
     op('Constant', 'tile', [], { value_int: reference('tile', ATTRIBUTE_INT) }),
     ints('axis_0', [0]),
   ]);
-  const tilesShape = list('tiles_shape', [open, tile, size('patch_length', patches, 1), one]);
-  const maxima = op('Scan', 'maxima', [op('Reshape', 'tiles', [w, tilesShape])], {
+  const patchLength = op('Mul', 'patch_length', [taps, channels]);
+  const tiles = op('Reshape', 'tiles', [w, list('tiles_shape', [open, tile, patchLength, one])]);
+  const sumsOfW = op('ReduceSum', 'sums_of_w', [w, ints('filter_axes', [1, 2, 3])], { keepdims: 0 });
+  const filters = op('Unsqueeze', 'filters', [sumsOfW, ints('map_axes', [1, 2])]);
+  const y = op('Scan', 'Y', [x], {
     num_scan_inputs: 1,
-    scan_output_axes: [1],
-    body: { kind: 'graph', value: tileBody(columns, axis2) },
+    body: { kind: 'graph', value: sampleBody(oneHot, tiles, filters) },
   });
-  const outputShape = list('output_shape', [
-    size('batch', patches, 0),
-    open,
-    size('output_height', patches, 2),
-    size('output_width', patches, 3),
-  ]);
-  const sumOfMaxima = op('Reshape', 'sum_of_maxima', [maxima, outputShape]);
-  const sumOfX = op('ReduceSum', 'sum_of_x', [patches, axis1], { keepdims: 1 });
-  const sumOfW = op('ReduceSum', 'sum_of_w', [w, ints('filter_axes', [1, 2, 3])], { keepdims: 0 });
-  const filters = op('Unsqueeze', 'filters', [sumOfW, ints('map_axes', [1, 2])]);
-  const twice = op('Mul', 'twice', [sumOfMaxima, op('Constant', 'two', [], { value_float: { float: 2 } })]);
-  const y = op('Sub', 'Y', [op('Add', 'sums', [sumOfX, filters]), twice]);
   return {
     name: ADDER_TYPE,
     domain: ADDER_DOMAIN,
@@ -105,13 +88,47 @@ export function adderFunction(): ModelFunction {
   };
 }
 
-/** Sums over the patch of max(x, w), for `tile` filters [tile, K, 1] against columns [N, 1, K, L]. */
+/**
+ * One sample [C, H, W] to [M, OH, OW].
+ *
+ * @param oneHot - kernels that cut out patches, [C kh kw, 1, kh, kw]
+ * @param tiles - the filters, [M / tile, tile, K, 1] with K = C kh kw
+ * @param filters - their sums, [M, 1, 1]
+ */
+function sampleBody(oneHot: string, tiles: string, filters: string): Graph {
+  const body = new GraphBuilder('sample');
+  // No sizes: they are those of the caller.
+  body.graph.inputs.push({ name: 'sample_x', type: { kind: 'tensor', elementType: 'float' } });
+  const op = (opType: string, name: string, inputs: readonly string[], attributes: Attributes = {}): string =>
+    body.op(opType, inputs, { name: `sample_${name}`, attributes });
+  const ints = (name: string, values: readonly number[]): string => op('Constant', name, [], { value_ints: values });
+  const patches = op('Conv', 'patches', [op('Unsqueeze', 'batch', ['sample_x', ints('axis_0', [0])]), oneHot], {
+    kernel_shape: reference('kernel_shape', ATTRIBUTE_INTS),
+    strides: reference('strides', ATTRIBUTE_INTS),
+    pads: reference('pads', ATTRIBUTE_INTS),
+    group: reference('channels', ATTRIBUTE_INT),
+  });
+  const axis1 = ints('axis_1', [1]);
+  const columns = op('Reshape', 'columns', [patches, ints('columns_shape', [0, 0, -1])]);
+  const maxima = op('Scan', 'maxima', [tiles], {
+    num_scan_inputs: 1,
+    body: { kind: 'graph', value: tileBody(columns, axis1) },
+  });
+  const map = op('Shape', 'map', [patches], { start: 2, end: 4 });
+  const mapShape = op('Concat', 'map_shape', [ints('open', [-1]), map], { axis: 0 });
+  const sumsOfMaxima = op('Reshape', 'sums_of_maxima', [maxima, mapShape]);
+  const sumOfX = op('ReduceSum', 'sum_of_x', [patches, axis1], { keepdims: 0 });
+  const two = op('Constant', 'two', [], { value_float: { float: 2 } });
+  const y = op('Sub', 'y', [op('Add', 'sums', [sumOfX, filters]), op('Mul', 'twice', [sumsOfMaxima, two])]);
+  body.graph.outputs.push({ name: y, type: { kind: 'tensor', elementType: 'float' } });
+  return body.graph;
+}
+
+/** For `tile` filters [tile, K, 1] against columns [1, K, L]: sums over the patch of the larger of the two, [tile, L]. */
 function tileBody(columns: string, patchAxis: string): Graph {
   const body = new GraphBuilder('tile');
-  const filters = 'tile_filters';
-  // No sizes: they are those of the caller.
-  body.graph.inputs.push({ name: filters, type: { kind: 'tensor', elementType: 'float' } });
-  const larger = body.op('Max', [columns, filters], { name: 'tile_max' });
+  body.graph.inputs.push({ name: 'tile_filters', type: { kind: 'tensor', elementType: 'float' } });
+  const larger = body.op('Max', [columns, 'tile_filters'], { name: 'tile_max' });
   const sum = body.op('ReduceSum', [larger, patchAxis], { name: 'tile_sum', attributes: { keepdims: 0 } });
   body.graph.outputs.push({ name: sum, type: { kind: 'tensor', elementType: 'float' } });
   return body.graph;
@@ -126,6 +143,7 @@ export function adderLayer(network: NetworkBuilder, name: string, x: Feature, op
   const { channels, kernel, stride = 1, padding = (kernel - 1) / 2 } = options;
   const dims = [channels, x.channels, kernel, kernel];
   const weight = network.weight(`${name}.weight`, dims, options.initialization ?? { kind: 'normal', std: 1 });
+  const y = network.resized(name, { ...x, channels }, { kernel, stride, padding });
   network.declareFunction(adderFunction(), ADDER_VERSION);
   const value = network.graph.op(ADDER_TYPE, [x.value, weight], {
     name,
@@ -135,8 +153,17 @@ export function adderLayer(network: NetworkBuilder, name: string, x: Feature, op
       strides: [stride, stride],
       pads: [padding, padding, padding, padding],
       channels: x.channels,
-      tile: channels % 2 === 0 ? 2 : 1,
+      tile: tileOf(channels, elementCount([x.channels, kernel, kernel, y.height, y.width])),
     },
   });
-  return network.resized(name, { ...x, value, channels }, { kernel, stride, padding });
+  return { ...y, value };
+}
+
+/** Pairs of a tile: 4 MB of floats. Larger ones fall out of the cache, smaller ones cost more in calls than in work. */
+const TILE_PAIRS = 2 ** 20;
+
+/** Two at least where that divides, so that a sum has more than one row to share between threads. */
+function tileOf(channels: number, pairsPerFilter: number): number {
+  const fitting = [16, 8, 4].find((tile) => channels % tile === 0 && tile * pairsPerFilter <= TILE_PAIRS);
+  return fitting ?? (channels % 2 === 0 ? 2 : 1);
 }
