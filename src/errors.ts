@@ -59,6 +59,7 @@ export const ERROR_CODES = {
   PASS_PRECONDITION: { httpStatus: 422, retryable: false },
   PASS_POSTCONDITION: { httpStatus: 500, retryable: false },
   TRAIN_NO_GRADIENT: { httpStatus: 422, retryable: false },
+  TRAIN_DIVERGED: { httpStatus: 422, retryable: false },
   // limits
   LIMIT_SIZE: { httpStatus: 413, retryable: false },
   LIMIT_TIME: { httpStatus: 422, retryable: false },
