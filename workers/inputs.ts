@@ -26,11 +26,7 @@ export async function fetchInputs(
   costTable: string,
 ): Promise<JobTask> {
   const { record } = attempt;
-  const model = await new ModelStore(store).materialize(record.tenant, record.model, {
-    folder: join(folder, MODEL_FOLDER),
-    name: 'model.onnx',
-  });
-  expectHash('model', record.inputs['model'], model.sha256);
+  const modelPath = await fetchModel(store, attempt, folder);
   const data: JobTask['data'] = {};
   for (const role of ['calibration', 'training', 'evaluation'] as const) {
     const field = record.data[role];
@@ -48,7 +44,7 @@ export async function fetchInputs(
     jobId: record.id,
     attempt: attempt.number,
     model: record.model,
-    modelPath: join(MODEL_FOLDER, 'model.onnx'),
+    ...(modelPath === undefined ? {} : { modelPath }),
     recipe: record.recipe,
     data,
     ...(record.preprocess === undefined ? {} : { preprocess: record.preprocess }),
@@ -59,6 +55,17 @@ export async function fetchInputs(
     costTablePath: COST_TABLE,
     ...(resumePath ? { resumePath: RESUME_FOLDER } : {}),
   };
+}
+
+async function fetchModel(store: ObjectStore, attempt: Attempt, folder: string): Promise<string | undefined> {
+  const { record } = attempt;
+  if (typeof record.model !== 'string') return undefined;
+  const model = await new ModelStore(store).materialize(record.tenant, record.model, {
+    folder: join(folder, MODEL_FOLDER),
+    name: 'model.onnx',
+  });
+  expectHash('model', record.inputs['model'], model.sha256);
+  return join(MODEL_FOLDER, 'model.onnx');
 }
 
 /** A checkpoint that is incomplete or damaged is not an error: the attempt starts from the beginning. */

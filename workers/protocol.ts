@@ -6,6 +6,7 @@ import {
   EvaluationRoleField,
   JobSummary,
   Preprocess,
+  StoredModelField,
   TargetField,
   Verdict,
 } from '../src/schemas/job.ts';
@@ -19,8 +20,9 @@ export const JobTask = z.strictObject({
   kind: z.literal('job'),
   jobId: z.string(),
   attempt: z.number().int(),
-  modelPath: z.string(),
-  model: z.string(),
+  /** Of the uploaded model; absent: the child makes the network of `architecture`. */
+  modelPath: z.string().optional(),
+  model: StoredModelField,
   recipe: ResolvedRecipe,
   data: z.strictObject({
     calibration: DataRoleField.extend({ path: z.string() }).optional(),

@@ -7,6 +7,7 @@ import { buildReport, summaryOf } from '../src/evaluation/build-report.ts';
 import { describeEnvironment } from '../src/evaluation/environment.ts';
 import type { EvaluationContext } from '../src/evaluation/evaluation-context.ts';
 import { renderHtml } from '../src/evaluation/html/render-html.ts';
+import { CompressionError } from '../src/errors.ts';
 import { loadModel } from '../src/onnx/codec/load.ts';
 import { writeModel } from '../src/onnx/codec/write.ts';
 import type { Model } from '../src/onnx/model.ts';
@@ -17,6 +18,7 @@ import type { PassContext } from '../src/passes/pass.ts';
 import { KernelCostTableSchema, type KernelCostTable } from '../src/passes/quantize/kernel-cost-table.ts';
 import type { Runtime } from '../src/runtime/session.ts';
 import { VERSION } from '../src/version.ts';
+import { buildArchitecture } from '../src/zoo/build-architecture.ts';
 import type { ArtifactEntry } from '../src/schemas/job.ts';
 import type { StepReport } from '../src/schemas/report.ts';
 import { Checkpoints } from './checkpoint.ts';
@@ -48,14 +50,15 @@ const STEPS_SHARE = 0.5;
  * @throws CompressionError with the code that the job ends with
  */
 export async function runJob(task: JobTask, hooks: JobHooks): Promise<JobResult> {
-  const input = await loadInput(task, hooks);
+  const inputPath = await inputModelPath(task, hooks.directory);
+  const input = await loadInput(inputPath);
   const data = await bindJobData(task, input, hooks.directory);
   try {
     const costTable = await readCostTable(join(hooks.directory, task.costTablePath));
     const context = evaluationContext(task, hooks, data);
     const steps = withCanonicalize(task.recipe.steps);
     const checkpoints = new Checkpoints(hooks.directory, hooks.emit);
-    const state = await startingState({ task, hooks, checkpoints }, context, input);
+    const state = await startingState({ task, hooks, checkpoints, inputPath }, context, input);
     for (const [index, step] of steps.entries()) {
       if (index < state.done.length) continue;
       const job = { task, hooks, data, costTable, checkpoints };
@@ -63,7 +66,7 @@ export async function runJob(task: JobTask, hooks: JobHooks): Promise<JobResult>
       const saved = { steps: state.done, baseline: baselineToJson(state.baseline) };
       state.model = await checkpoints.afterStep(state.model, saved);
     }
-    return await finish({ task, hooks, data, costTable, input, context, ...state });
+    return await finish({ task, hooks, data, costTable, input, inputPath, context, ...state });
   } finally {
     await data.close();
   }
@@ -76,8 +79,19 @@ interface State {
   readonly baseline: BaselineEvaluation;
 }
 
-async function loadInput(task: JobTask, hooks: JobHooks): Promise<Model> {
-  const model = await loadModel(join(hooks.directory, task.modelPath));
+/** The uploaded model's file, or that of a fresh network: the same seed gives the same one in every attempt. */
+async function inputModelPath(task: JobTask, directory: string): Promise<string> {
+  if (task.modelPath !== undefined) return join(directory, task.modelPath);
+  if (typeof task.model === 'string') throw new CompressionError('INTERNAL', `model ${task.model} was not fetched`);
+  const folder = join(directory, 'network');
+  await mkdir(folder);
+  const path = join(folder, 'model.onnx');
+  await writeModel(buildArchitecture(task.model, task.seed), path);
+  return path;
+}
+
+async function loadInput(path: string): Promise<Model> {
+  const model = await loadModel(path);
   repairModel(model);
   verifyModel(model);
   return model;
@@ -108,20 +122,20 @@ function evaluationContext(task: JobTask, hooks: JobHooks, data: JobData): Evalu
 
 /** The checkpoint of an earlier attempt, or the input model with its baseline measured. */
 async function startingState(
-  job: { task: JobTask; hooks: JobHooks; checkpoints: Checkpoints },
+  job: { task: JobTask; hooks: JobHooks; checkpoints: Checkpoints; inputPath: string },
   context: EvaluationContext,
   input: Model,
 ): Promise<State> {
-  const { task, hooks, checkpoints } = job;
+  const { task, hooks, checkpoints, inputPath } = job;
   if (task.resumePath !== undefined) {
     const { model, state } = await checkpoints.resume(task.resumePath);
     hooks.emit({ type: 'log', level: 'info', message: `resuming after ${state.steps.length} steps` });
     return { model, done: [...state.steps], baseline: baselineFromJson(state.baseline) };
   }
   hooks.emit({ type: 'progress', step: null, progress: 0, message: 'measuring the input model' });
-  const baseline = await evaluateBaseline(context, { model: input, path: join(hooks.directory, task.modelPath) });
+  const baseline = await evaluateBaseline(context, { model: input, path: inputPath });
   // Its own copy: passes change the model they are given, the input is needed for the report.
-  return { model: await loadInput(task, hooks), done: [], baseline };
+  return { model: await loadInput(inputPath), done: [], baseline };
 }
 
 async function oneStep(
@@ -172,6 +186,7 @@ async function finish(
     data: JobData;
     costTable: KernelCostTable;
     input: Model;
+    inputPath: string;
     context: EvaluationContext;
   },
 ): Promise<JobResult> {
@@ -194,14 +209,14 @@ async function finish(
   const result = await loadModel(join(hooks.directory, modelPath));
   const evaluation = await evaluate(
     job.context,
-    { model: job.input, path: join(hooks.directory, task.modelPath), earlier: job.baseline },
+    { model: job.input, path: job.inputPath, earlier: job.baseline },
     { model: result, path: join(hooks.directory, modelPath) },
   );
   const report = buildReport({
     job: task.jobId,
     createdAt: new Date(),
     model: job.input,
-    modelId: task.model,
+    ...(typeof task.model === 'string' ? { modelId: task.model } : {}),
     recipe: { version: 1, steps: job.done.map(({ pass, options }) => ({ ...options, pass })) },
     target: task.target,
     constraints: task.constraints,

@@ -2,7 +2,7 @@ import type { ErrorPlace } from '../errors.ts';
 import type { DataRole } from '../passes/pass.ts';
 import type { DatasetResource } from '../schemas/dataset.ts';
 import type { CreateJob, DataRoleField } from '../schemas/job.ts';
-import type { ModelResource } from '../schemas/model.ts';
+import type { PlannedModel } from './planned-model.ts';
 import type { PlannedStep } from './resolve.ts';
 
 export const DATA_ROLES = ['calibration', 'training', 'evaluation'] as const satisfies readonly DataRole[];
@@ -21,7 +21,7 @@ export function roleProblems(
   role: DataRole,
   field: DataRoleField,
   dataset: DatasetResource,
-  model: ModelResource,
+  model: PlannedModel,
 ): ErrorPlace[] {
   const places: ErrorPlace[] = [];
   const at = (path: string, message: string): void => {

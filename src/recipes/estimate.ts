@@ -1,7 +1,7 @@
 import type { DatasetResource } from '../schemas/dataset.ts';
 import type { CreateJob } from '../schemas/job.ts';
 import type { Estimate, PlanStep } from '../schemas/plan.ts';
-import type { ModelResource } from '../schemas/model.ts';
+import type { PlannedModel } from './planned-model.ts';
 import type { DataRole, Pass } from '../passes/pass.ts';
 import type { PlannedStep } from './resolve.ts';
 
@@ -45,7 +45,7 @@ export function planOf(steps: readonly PlannedStep[], canonicalize: Pass | undef
 
 export interface EstimateInputs {
   readonly body: CreateJob;
-  readonly model: ModelResource;
+  readonly model: PlannedModel;
   readonly datasets: ReadonlyMap<DataRole, DatasetResource>;
   readonly steps: readonly PlannedStep[];
   readonly threads: number;

@@ -3,11 +3,12 @@ import type { NewJob } from '../jobs/job-service.ts';
 import type { DataRole } from '../passes/pass.ts';
 import { PASSES } from '../passes/registry.ts';
 import type { DatasetResource } from '../schemas/dataset.ts';
-import type { CreateJob } from '../schemas/job.ts';
+import type { CreateJob, StoredModelField } from '../schemas/job.ts';
 import type { ModelResource } from '../schemas/model.ts';
 import type { DryRun } from '../schemas/plan.ts';
 import { constraintProblems, DATA_ROLES, missingRoles, roleProblems } from './check-data.ts';
 import { estimateOf, planOf } from './estimate.ts';
+import { plannedNetwork, type PlannedModel } from './planned-model.ts';
 import { resolveRecipe } from './resolve.ts';
 
 /** What planning looks up and goes by. */
@@ -37,8 +38,7 @@ export async function planJob(
   refuse(constraintProblems(body), 'a constraint could never be judged');
   if (body.webhook !== undefined) await checkWebhook(body.webhook.url, deps);
 
-  const model = await deps.models.get(tenant, body.model);
-  if (model === undefined) throw notFound('/model', `there is no model ${body.model}`);
+  const { model, inputs } = await findModel(tenant, body.model, deps);
   const datasets = await findDatasets(tenant, body, deps);
   const problems = [...datasets].flatMap(([role, dataset]) => {
     const field = body.data[role];
@@ -47,8 +47,6 @@ export async function planJob(
   refuse(problems, 'the data does not fit');
 
   const threads = body.threads ?? jobThreads;
-  const inputs: Record<string, string> = { model: model.sha256 };
-  for (const { location, sha256 } of model.externalData) inputs[`model/${location}`] = sha256;
   for (const [role, dataset] of datasets) inputs[role] = dataset.sha256;
   const canonicalize = PASSES.find((pass) => pass.stage === 'canonicalize');
   return {
@@ -70,6 +68,20 @@ export async function planJob(
     },
     dryRun: { plan: planOf(steps, canonicalize), estimate: estimateOf({ body, model, datasets, steps, threads }) },
   };
+}
+
+/** The model to start from, with the hashes of its files; a network of the zoo is made by the worker and has none. */
+async function findModel(
+  tenant: string,
+  field: StoredModelField,
+  deps: PlanningDeps,
+): Promise<{ readonly model: PlannedModel; readonly inputs: Record<string, string> }> {
+  if (typeof field !== 'string') return { model: plannedNetwork(field), inputs: {} };
+  const model = await deps.models.get(tenant, field);
+  if (model === undefined) throw notFound('/model', `there is no model ${field}`);
+  const inputs: Record<string, string> = { model: model.sha256 };
+  for (const { location, sha256 } of model.externalData) inputs[`model/${location}`] = sha256;
+  return { model, inputs };
 }
 
 async function findDatasets(

@@ -35,7 +35,7 @@ export function jobView(record: JobRecord, queuePosition: number | null): Job {
       report: `${self}/report`,
       artifacts: `${self}/artifacts`,
       cancel: `${self}/cancel`,
-      model: `/v1/models/${record.model}`,
+      ...(typeof record.model === 'string' ? { model: `/v1/models/${record.model}` } : {}),
     },
   };
 }

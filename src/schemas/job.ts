@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { DatasetId, JobId, ModelId, Sha256, Timestamp } from './common.ts';
+import { ArchitectureField, ResolvedArchitectureField } from './architecture.ts';
 import { RecipeField, ResolvedRecipe } from './recipe.ts';
 
 export const JOB_STATUSES = ['queued', 'running', 'canceling', 'succeeded', 'failed', 'canceled'] as const;
@@ -75,8 +76,18 @@ export const TargetField = z.strictObject({
 
 export const MAX_DEADLINE_SECONDS = 7 * 24 * 3600;
 
+/** An uploaded model, or a fresh network of the zoo: its weights come from the job's seed. */
+const ModelField = z.union([ModelId, ArchitectureField], {
+  error: (issue) =>
+    typeof issue.input === 'object' && issue.input !== null
+      ? undefined
+      : 'must be the id of a model, or { "architecture": name, ...options }',
+});
+export const StoredModelField = z.union([ModelId, ResolvedArchitectureField]);
+export type StoredModelField = z.infer<typeof StoredModelField>;
+
 export const CreateJob = z.strictObject({
-  model: ModelId,
+  model: ModelField,
   recipe: RecipeField,
   data: z
     .strictObject({
@@ -123,7 +134,7 @@ export const Job = z.object({
   attempt: z.number().int(),
   step: z.number().int().nullable().describe('Index of the recipe step at work'),
   progress: z.number().min(0).max(1),
-  model: ModelId,
+  model: StoredModelField,
   recipe: ResolvedRecipe,
   data: CreateJob.shape.data,
   preprocess: Preprocess.optional(),

@@ -94,6 +94,21 @@ describe('worker', () => {
     assert.deepEqual(await service.artifact(record, 'model.onnx'), await service.artifact(undisturbed, 'model.onnx'));
   });
 
+  it('starts from a fresh network of the zoo, the same one for the same seed', async () => {
+    const request = {
+      model: { architecture: 'resnet', depth: 8, classes: 10, inputSize: 32 },
+      recipe: dynamic,
+      inputs: {},
+    };
+    const first = await service.finished((await service.submit(request)).id);
+    assert.equal(first.status, 'succeeded', JSON.stringify(first.error));
+    const second = await service.finished((await service.submit(request)).id);
+    const other = await service.finished((await service.submit({ ...request, seed: 1 })).id);
+    const bytes = await service.artifact(first, 'model.onnx');
+    assert.deepEqual(bytes, await service.artifact(second, 'model.onnx'));
+    assert.notDeepEqual(bytes, await service.artifact(other, 'model.onnx'));
+  });
+
   it('fails a job whose model ONNX Runtime cannot run, and goes on', async () => {
     const job = await service.submit({
       model: model.id,

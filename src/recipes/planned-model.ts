@@ -1,0 +1,21 @@
+import type { ResolvedArchitectureField } from '../schemas/architecture.ts';
+import type { ModelResource } from '../schemas/model.ts';
+import { summarize } from '../storage/model-summary.ts';
+import { resolveArchitecture } from '../zoo/build-architecture.ts';
+
+/** What planning needs to know of the model a job starts from. */
+export type PlannedModel = Pick<ModelResource, 'inputs' | 'outputs' | 'bytes' | 'parameters' | 'macs'>;
+
+/** Bytes of a float32 weight. */
+const WEIGHT_BYTES = 4;
+
+/**
+ * The network an architecture will become, without its weights.
+ *
+ * @throws CompressionError RECIPE_INVALID with pointers under /model, also where valid options leave no such network
+ */
+export function plannedNetwork(field: ResolvedArchitectureField): PlannedModel {
+  const { architecture, options } = resolveArchitecture(field, ['model']);
+  const { inputs, outputs, parameters, macs } = summarize(architecture.build(options, { seed: 0, weights: 'zero' }));
+  return { inputs, outputs, parameters, macs, bytes: parameters * WEIGHT_BYTES };
+}
