@@ -70,6 +70,19 @@ const CASES: readonly Case[] = [
     body: steps({ ...DYNAMIC, exclude: Array.from({ length: 10_000 }, () => 'a') }),
     pointer: '/recipe/steps/0/exclude',
   },
+  {
+    name: 'an unknown architecture',
+    body: { model: { architecture: 'resnit' } },
+    pointer: '/model/architecture',
+    message: /resnet/,
+  },
+  {
+    name: 'an unknown option of one',
+    body: { model: { architecture: 'resnet', deepth: 8 } },
+    pointer: '/model/deepth',
+  },
+  { name: 'a depth no network has', body: { model: { architecture: 'resnet', depth: 9 } }, pointer: '/model/depth' },
+  { name: 'a model that is a number', body: { model: 5 }, pointer: '/model' },
   { name: 'R5 deadline 0', body: { deadlineSeconds: 0 }, pointer: '/deadlineSeconds' },
   { name: 'R5 deadline of 10 years', body: { deadlineSeconds: 315_360_000 }, pointer: '/deadlineSeconds' },
   {
