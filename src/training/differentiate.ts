@@ -3,7 +3,7 @@ import { outerNames, type Graph } from '../onnx/graph.ts';
 import type { GraphBuilder } from '../onnx/graph-builder.ts';
 import { describeNode, type Node } from '../onnx/node.ts';
 import { GradientBuilder } from './gradients/gradient-builder.ts';
-import { ForwardNode } from './gradients/gradient-rule.ts';
+import { ForwardNode, type GradientRule } from './gradients/gradient-rule.ts';
 import { GRADIENT_RULES } from './gradients/rules.ts';
 import type { StaticTypes } from './static-types.ts';
 
@@ -20,6 +20,8 @@ export interface DifferentiateOptions {
   readonly wrt: readonly string[];
   /** Types of the graph's values. Rules that add nodes need not care: appended nodes are followed. */
   readonly types: StaticTypes;
+  /** Rules by `domain:opType`; default: those of the project. A caller may add or replace some (a surrogate gradient, say). */
+  readonly rules?: ReadonlyMap<string, GradientRule>;
 }
 
 /**
@@ -33,7 +35,7 @@ export interface DifferentiateOptions {
  * @see Griewank & Walther, "Evaluating Derivatives", 2nd ed., 2008, section 3.2 (reverse mode)
  */
 export function differentiate(builder: GraphBuilder, options: DifferentiateOptions): Map<string, string> {
-  const { loss, wrt, types } = options;
+  const { loss, wrt, types, rules = GRADIENT_RULES } = options;
   const b = new GradientBuilder(builder, types);
   const forward = [...builder.graph.nodes];
   const needed = valuesBehind(forward, wrt, types);
@@ -63,7 +65,7 @@ export function differentiate(builder: GraphBuilder, options: DifferentiateOptio
       if (readsOutside(node, needed)) throw noRule(node);
       continue;
     }
-    const rule = GRADIENT_RULES.get(`${node.domain}:${node.opType}`);
+    const rule = rules.get(`${node.domain}:${node.opType}`);
     if (rule === undefined) throw noRule(node);
     b.prefix = node.name === '' ? node.opType.toLowerCase() : node.name;
     const isNeeded = (name: string): boolean => needed.has(name);

@@ -1,8 +1,19 @@
 import { elementCount } from '../../onnx/nd-array.ts';
-import { inputFormulation, weightFormulation, type ConvShape } from './convolution-cost.ts';
+import {
+  inputFormulation,
+  weightFormulation,
+  type ConvShape,
+  type InputFormulation,
+  type WeightFormulation,
+} from './convolution-cost.ts';
 import type { GradientBuilder } from './gradient-builder.ts';
 import type { ForwardNode, GradientRule } from './gradient-rule.ts';
-import { batchedWeightGradient, convTrickWeightGradient, tapWeightGradient } from './weight-gradient.ts';
+import {
+  batchedWeightGradient,
+  columnWeightGradient,
+  convTrickWeightGradient,
+  tapWeightGradient,
+} from './weight-gradient.ts';
 import { at, padsOf, transposedWindowOf, windowOf } from './window.ts';
 
 /**
@@ -53,13 +64,29 @@ function biasGradient(b: GradientBuilder, dY: string, spatialRank: number): stri
 
 /** dX [N, C, in] from W [M, C/g, k] and dY [N, M, out]. */
 export function inputGradient(b: GradientBuilder, conv: ConvShape, W: string, dY: string): string {
-  switch (inputFormulation(conv)) {
-    case 'flipped-conv':
-      return flippedConv(b, conv, W, dY);
-    case 'conv-transpose':
-      return convTranspose(b, conv, W, dY);
-  }
+  return INPUT_FORMULATIONS[inputFormulation(conv)](b, conv, W, dY);
 }
+
+/** dW [M, C/g, k] from X [N, C, in] and dY [N, M, out]. */
+export function weightGradient(b: GradientBuilder, conv: ConvShape, X: string, dY: string): string {
+  return WEIGHT_FORMULATIONS[weightFormulation(conv)](b, conv, X, dY);
+}
+
+type Formulation = (b: GradientBuilder, conv: ConvShape, operand: string, dY: string) => string;
+
+/** How each way to dX is written; its operand is W. */
+export const INPUT_FORMULATIONS: Readonly<Record<InputFormulation, Formulation>> = {
+  'flipped-conv': flippedConv,
+  'conv-transpose': convTranspose,
+};
+
+/** How each way to dW is written; its operand is X. */
+export const WEIGHT_FORMULATIONS: Readonly<Record<WeightFormulation, Formulation>> = {
+  'batched-product': batchedWeightGradient,
+  'product-per-tap': tapWeightGradient,
+  im2col: columnWeightGradient,
+  convolution: convTrickWeightGradient,
+};
 
 /** What the strided window leaves unread at the end comes back as output_padding: zeros. */
 function convTranspose(b: GradientBuilder, conv: ConvShape, W: string, dY: string): string {
@@ -104,16 +131,4 @@ function flippedConv(b: GradientBuilder, conv: ConvShape, W: string, dY: string)
     ...full.map((reach, axis) => reach - at(conv.padsBehind, axis, 0)),
   ];
   return b.op('Conv', [dY, flipped], { dilations, pads, group });
-}
-
-/** dW [M, C/g, k] from X [N, C, in] and dY [N, M, out]. */
-export function weightGradient(b: GradientBuilder, conv: ConvShape, X: string, dY: string): string {
-  switch (weightFormulation(conv)) {
-    case 'batched-product':
-      return batchedWeightGradient(b, conv, X, dY);
-    case 'product-per-tap':
-      return tapWeightGradient(b, conv, X, dY);
-    case 'convolution':
-      return convTrickWeightGradient(b, conv, X, dY);
-  }
 }

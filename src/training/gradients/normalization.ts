@@ -7,7 +7,8 @@ import type { ForwardNode, GradientRule } from './gradient-rule.ts';
  * dB = sum dY, dS = sum dY xh; in inference mode dX = dY S / sd; in training mode, where mean and var are the batch's,
  * dX = S / sd (dY - mean(dY) - xh mean(dY xh)). Ioffe & Szegedy 2015, section 3.
  *
- * Batch statistics are read from the node's running outputs, which hold exactly them for momentum 0.
+ * Set momentum to 0 in a training graph: then the node itself tells the batch's statistics. Give it two different values
+ * as running mean and variance, for ONNX Runtime writes its outputs over them.
  */
 export const batchNormalizationGradient: GradientRule = (node, b) => {
   const shape = node.inputShape(0);
@@ -54,17 +55,20 @@ export const batchNormalizationGradient: GradientRule = (node, b) => {
   ];
 };
 
-/** running = momentum * before + (1 - momentum) * batch, solved for the batch. */
+/**
+ * Mean and (biased) variance of the batch. With momentum 0 the running outputs are these, at no cost. Otherwise they are
+ * computed again: the running inputs cannot be solved for, because ONNX Runtime writes the running outputs over them.
+ */
 function batchStatistics(node: ForwardNode, b: GradientBuilder): readonly [string, string] {
-  const momentum = node.node.float('momentum', 0.9);
-  if (momentum === 1) throw node.unsupported('with momentum 1 its batch statistics are not told; set momentum 0');
-  const solved = (output: string, before: string): string =>
-    momentum === 0 ? output : b.scale(b.sub(output, b.scale(before, momentum)), 1 / (1 - momentum));
   const type = { elementType: node.elementType, shape: node.inputShape(3) };
-  return [
-    solved(b.optionalOutput(node.node, 1, type), node.input(3)),
-    solved(b.optionalOutput(node.node, 2, type), node.input(4)),
-  ];
+  // ONNX Runtime refuses training mode without all three outputs.
+  const running = [b.optionalOutput(node.node, 1, type), b.optionalOutput(node.node, 2, type)] as const;
+  if (node.node.float('momentum', 0.9) === 0) return running;
+  const shape = node.inputShape(0);
+  const axes = shape.flatMap((_, axis) => (axis === 1 ? [] : [axis]));
+  const mean = b.mean(node.input(0), axes, 1);
+  const centred = b.sub(node.input(0), mean);
+  return [b.reshape(mean, [shape[1] ?? 1]), b.mean(b.mul(centred, centred), axes, 0)];
 }
 
 /**

@@ -14,27 +14,51 @@ export function batchedWeightGradient(b: GradientBuilder, conv: ConvShape, X: st
   return b.reshape(b.sum(perSample, [0], 0), [maps, channels / group, ...conv.kernel]);
 }
 
-/** One group: for each kernel tap the strided view of X under it, dW[:,:,tap] = sum over samples of dY[n] tap(X[n])ᵀ. */
+/**
+ * For each kernel tap the strided view of X under it, dW[:,:,tap] = sum over samples of dY[n] tap(X[n])ᵀ. No column matrix
+ * is made, and the sum over samples runs over small results.
+ */
 export function tapWeightGradient(b: GradientBuilder, conv: ConvShape, X: string, dY: string): string {
-  const { batch, channels, maps, kernel, strides, dilations, output } = conv;
-  const places = elementCount(output);
+  const { batch, channels, maps, group, kernel } = conv;
+  const places = elementCount(conv.output);
+  const lead = group === 1 ? [batch] : [batch, group];
+  const left = b.reshape(dY, [...lead, maps / group, places]);
+  const columns = tapViews(b, conv, X).map((view) => {
+    const product = b.matMul(left, b.reshape(view, [...lead, channels / group, places]), { b: true });
+    return b.reshape(b.sum(product, [0], 0), [maps, channels / group, 1]);
+  });
+  const [only = ''] = columns;
+  const joined = columns.length === 1 ? only : b.op('Concat', columns, { axis: 2 });
+  return b.reshape(joined, [maps, channels / group, ...kernel]);
+}
+
+/** One group: all taps side by side as [N, taps C, L], one product with dY, and the axes put in order. */
+export function columnWeightGradient(b: GradientBuilder, conv: ConvShape, X: string, dY: string): string {
+  const { batch, channels, maps, kernel } = conv;
+  const places = elementCount(conv.output);
+  const views = tapViews(b, conv, X);
+  const [only = ''] = views;
+  const joined = views.length === 1 ? only : b.op('Concat', views, { axis: 1 });
+  const columns = b.reshape(joined, [batch, views.length * channels, places]);
+  const product = b.matMul(b.reshape(dY, [batch, maps, places]), columns, { b: true });
+  const perTap = b.reshape(b.sum(product, [0], 0), [maps, views.length, channels]);
+  return b.reshape(b.transpose(perTap, [0, 2, 1]), [maps, channels, ...kernel]);
+}
+
+/** For each tap of the kernel the elements of the padded X that it meets, [N, C, out]. */
+function tapViews(b: GradientBuilder, conv: ConvShape, X: string): string[] {
+  const { kernel, strides, dilations, output } = conv;
   const padded = b.pad(X, [0, 0, ...conv.padsBefore], [0, 0, ...conv.padsBehind]);
-  const paddedSizes = conv.input.map((size, axis) => size + at(conv.padsBefore, axis) + at(conv.padsBehind, axis));
-  const left = b.reshape(dY, [batch, maps, places]);
+  const sizes = conv.input.map((size, axis) => size + at(conv.padsBefore, axis) + at(conv.padsBehind, axis));
   const isStrided = strides.some((stride) => stride !== 1);
-  const products = tapsOf(kernel).map((tap) => {
+  return tapsOf(kernel).map((tap) => {
     const starts = tap.map((position, axis) => position * at(dilations, axis));
     const ends = starts.map((start, axis) => start + (at(output, axis) - 1) * at(strides, axis) + 1);
-    const isWhole = starts.every((start, axis) => start === 0 && ends[axis] === paddedSizes[axis]) && !isStrided;
+    const isWhole = !isStrided && starts.every((start, axis) => start === 0 && ends[axis] === sizes[axis]);
+    if (isWhole) return padded;
     const axes = tap.map((_, axis) => axis + 2);
-    const view = isWhole ? padded : b.slice(padded, { axes, starts, ends, ...(isStrided ? { steps: strides } : {}) });
-    const product = b.matMul(left, b.reshape(view, [batch, channels, places]), { b: true });
-    return b.op('ReduceSum', [product, b.ints([0])], { keepdims: 0 });
+    return b.slice(padded, { axes, starts, ends, ...(isStrided ? { steps: strides } : {}) });
   });
-  const [only] = products;
-  if (products.length === 1 && only !== undefined) return b.reshape(only, [maps, channels, ...kernel]);
-  const columns = products.map((product) => b.reshape(product, [maps, channels, 1]));
-  return b.reshape(b.op('Concat', columns, { axis: 2 }), [maps, channels, ...kernel]);
 }
 
 /** Positions within the kernel, row-major. */

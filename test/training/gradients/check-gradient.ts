@@ -5,6 +5,7 @@ import { SeededRandom } from '../../../src/data/seeded-random.ts';
 import { defined } from '../../../src/errors.ts';
 import { GraphBuilder } from '../../../src/onnx/graph-builder.ts';
 import { elementCount, type NdArray } from '../../../src/onnx/nd-array.ts';
+import type { GradientRule } from '../../../src/training/gradients/gradient-rule.ts';
 import { createRuntime } from '../../../src/runtime/onnxruntime.ts';
 
 export const runtime = createRuntime(tmpdir());
@@ -28,6 +29,8 @@ export interface GradientCase {
   readonly seed: number;
   /** Step of the central difference; default 1e-2. */
   readonly step?: number;
+  /** Default: the table of the project. */
+  readonly rules?: ReadonlyMap<string, GradientRule>;
 }
 
 /**
@@ -57,7 +60,12 @@ export async function checkGradient(checked: GradientCase): Promise<{ maxRelativ
   const seeds = outputs.map((of, index) => ({ of, gradient: b.input(`v${index}`, 'float', types.shape(of)) }));
   const directions = seeds.map(({ of }) => randomArray(random, types.shape(of)));
   const wrt = names.filter((_, index) => isDifferentiated(checked.inputs[index]));
-  const gradients = differentiate(b, { loss: seeds, wrt, types });
+  const gradients = differentiate(b, {
+    loss: seeds,
+    wrt,
+    types,
+    ...(checked.rules === undefined ? {} : { rules: checked.rules }),
+  });
   for (const output of outputs) b.output(output, `out_${output}`, 'float', types.shape(output));
   for (const name of wrt) {
     b.output(defined(gradients.get(name), `gradient of ${name}`), `grad_of_${name}`, 'float', types.shape(name));
