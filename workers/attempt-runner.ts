@@ -8,7 +8,7 @@ import { diskFull } from './disk-full.ts';
 import { fetchInputs } from './inputs.ts';
 import { JobLog } from './job-log.ts';
 import { uploadArtifacts, uploadCheckpoint } from './outputs.ts';
-import type { ChildMessage } from './protocol.ts';
+import type { ChildMessage, JobTask } from './protocol.ts';
 
 export const HEARTBEAT_MS = 5000;
 const PROGRESS_EVENT_MS = 500;
@@ -21,9 +21,11 @@ type Ending = 'cancel' | 'lost' | 'deadline' | 'shutdown';
 export interface AttemptDependencies {
   readonly store: ObjectStore;
   readonly logger: Logger;
+  /** The table of that hash, or this machine's own; `onMeasuring` is called when it has yet to be measured. */
   readonly costTable: (
     threads: number,
     hash: string | null,
+    onMeasuring: () => void,
   ) => Promise<{ readonly path: string; readonly hash: string }>;
   readonly now: () => number;
 }
@@ -45,6 +47,8 @@ export class AttemptRunner {
   readonly #deps: AttemptDependencies;
   readonly #log: JobLog;
   #ending: Ending | undefined;
+  /** Aborted with #ending: what runs in this process is not waited for any longer. */
+  readonly #interruption = new AbortController();
   #progress: { step: number | null; progress: number };
   #lastProgressEvent = Number.NEGATIVE_INFINITY;
   #result: Extract<ChildMessage, { type: 'result' }> | undefined;
@@ -93,10 +97,7 @@ export class AttemptRunner {
   async #supervise(): Promise<AttemptOutcome> {
     const { record } = this.#attempt;
     this.#log.add('info', `attempt ${this.#attempt.number} of job ${record.id} starts`);
-    const costs = await this.#deps.costTable(record.threads, record.costTable);
-    if (record.costTable === null) await this.#attempt.pinCostTable(costs.hash);
-    const task = await fetchInputs(this.#deps.store, this.#attempt, this.#child.directory, costs.path);
-    this.#throwIfEnding();
+    const task = await this.#unlessEnded(this.#prepare());
     const seconds = record.deadlineSeconds * record.threads + PROCESSOR_MARGIN_SECONDS;
     this.#child.run(task, (message) => this.#receive(message), seconds);
     const exit = await this.#child.exited;
@@ -107,6 +108,33 @@ export class AttemptRunner {
     if (this.#result !== undefined) return this.#publish(this.#result);
     if (this.#error !== undefined) throw asError(this.#error);
     throw errorOfExit(exit);
+  }
+
+  async #prepare(): Promise<JobTask> {
+    const { record } = this.#attempt;
+    const costs = await this.#deps.costTable(record.threads, record.costTable, () =>
+      this.#progressEvent('measuring the kernels of this kind of CPU, once for all jobs'),
+    );
+    if (record.costTable === null) await this.#attempt.pinCostTable(costs.hash);
+    return fetchInputs(this.#deps.store, this.#attempt, this.#child.directory, costs.path);
+  }
+
+  /** Measuring kernels or fetching a large input takes longer than a cancel may: when the attempt ends, the work is left behind. */
+  async #unlessEnded<T>(work: Promise<T>): Promise<T> {
+    const { signal } = this.#interruption;
+    const interrupted = new Promise<undefined>((resolve) => {
+      if (signal.aborted) resolve(undefined);
+      signal.addEventListener('abort', () => resolve(undefined), { once: true });
+    });
+    if ((await Promise.race([work.then(() => true), interrupted])) === undefined) {
+      // Work left behind may still write into the child's folder: it goes once more when that is over.
+      const clear = (): Promise<void> => this.#child.dispose();
+      work.then(clear, clear).catch((error: unknown) => {
+        this.#deps.logger.warn({ err: error, jobId: this.jobId }, 'a folder was not removed');
+      });
+    }
+    this.#throwIfEnding();
+    return work;
   }
 
   #throwIfEnding(): void {
@@ -256,6 +284,7 @@ export class AttemptRunner {
 
   #end(ending: Ending): void {
     this.#ending ??= ending;
+    this.#interruption.abort();
     this.#child.kill();
   }
 }

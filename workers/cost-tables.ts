@@ -42,23 +42,35 @@ export class CostTables {
     this.#folder = deps.folder;
   }
 
-  /** The pinned table, or this machine's own. The file is for the parent to copy into a child's folder. */
-  async get(threads: number, pinned: string | null): Promise<{ readonly path: string; readonly hash: string }> {
+  /**
+   * The pinned table, or this machine's own. The file is for the parent to copy into a child's folder.
+   *
+   * @param onMeasuring - called when the table has yet to be measured, which takes seconds
+   */
+  async get(
+    threads: number,
+    pinned: string | null,
+    onMeasuring: () => void,
+  ): Promise<{ readonly path: string; readonly hash: string }> {
     const key = pinned === null ? `kind/${cpuKindId(threads)}` : `hash/${pinned}`;
     let loading = this.#loaded.get(key);
     if (loading === undefined) {
-      loading = this.#load(key, threads, pinned);
+      loading = this.#load(key, { threads, pinned, onMeasuring });
       this.#loaded.set(key, loading);
       loading.catch(() => this.#loaded.delete(key));
     }
     return loading;
   }
 
-  async #load(key: string, threads: number, pinned: string | null): Promise<{ path: string; hash: string }> {
+  async #load(
+    key: string,
+    { threads, pinned, onMeasuring }: { threads: number; pinned: string | null; onMeasuring: () => void },
+  ): Promise<{ path: string; hash: string }> {
     const found = await this.#store.get(`cost-tables/${key}.json`);
     if (found !== undefined) return this.#keep(found.body);
     if (pinned !== null) throw new CompressionError('INTERNAL', `cost table ${pinned} is no longer in the store`);
     this.#logger.info({ threads }, 'measuring the kernel cost table of this kind of CPU');
+    onMeasuring();
     const body = await this.#measure(threads);
     // Another worker may have been first: its table counts, so that all use the same.
     await this.#store.put(`cost-tables/${key}.json`, body, { ifAbsent: true });

@@ -74,7 +74,7 @@ export async function startWorker(deps: WorkerDependencies): Promise<Worker> {
     const runner = new AttemptRunner(attempt, child, {
       store: deps.store,
       logger: jobLogger,
-      costTable: (threads, hash) => costTables.get(threads, hash),
+      costTable: (threads, hash, onMeasuring) => costTables.get(threads, hash, onMeasuring),
       now: Date.now,
     });
     // The queue lost its lock (Redis was flushed, say); the record tells whether the attempt still owns the job.

@@ -40,10 +40,11 @@ export class WorkerService {
   readonly jobs: Jobs;
   worker: Worker | undefined;
 
-  static async start(): Promise<WorkerService> {
+  /** @param tablesFor - numbers of threads whose kernel costs need not be measured */
+  static async start(tablesFor: readonly number[] = [1, 2]): Promise<WorkerService> {
     const service = new WorkerService(await mkdtemp(join(tmpdir(), 'tersor-worker-test-')));
     // Measuring takes seconds; a table without entries makes no choice for speed's sake.
-    for (const threads of [1, 2]) {
+    for (const threads of tablesFor) {
       const body = Buffer.from(JSON.stringify(emptyCostTable()));
       await service.store.put(`cost-tables/kind/${cpuKindId(threads)}.json`, body);
     }

@@ -62,12 +62,15 @@ describe('worker', () => {
   it('cancels in the middle of a step within 5 s and leaves no child', async () => {
     const job = await service.submit({ model: model.id, recipe: dynamic, inputs: { model: model.sha256 } });
     await service.until(job.id, (record) => record.status === 'running' && record.progress > 0);
+    const [child] = childrenOfThisProcess();
+    assert.ok(child !== undefined, 'no child runs');
     const asked = performance.now();
     await service.jobs.service.cancel('default', job.id);
     const record = await service.finished(job.id, 10_000);
     assert.equal(record.status, 'canceled');
     assert.ok(performance.now() - asked < 5000);
     assert.equal(record.error, null);
+    await gone(child);
   });
 
   it('ends a job at its deadline', async () => {
@@ -82,12 +85,31 @@ describe('worker', () => {
     assert.equal(record.error?.code, 'LIMIT_TIME');
   });
 
+  it('cancels within 5 s, and says what it does, while the kernels of the CPU are measured', async () => {
+    const unmeasured = await WorkerService.start([]);
+    try {
+      const { id, sha256 } = await unmeasured.uploadModel(`${EXAMPLE}/fashion-resnet8.onnx`);
+      const job = await unmeasured.submit({ model: id, recipe: dynamic, inputs: { model: sha256 } });
+      const messages = async (): Promise<unknown[]> =>
+        (await unmeasured.jobs.service.events('default', job.id, 0)).map(({ data }) => data['message']);
+      while (!(await messages()).some((message) => String(message).includes('measuring the kernels'))) await delay(20);
+      const asked = performance.now();
+      await unmeasured.jobs.service.cancel('default', job.id);
+      const record = await unmeasured.finished(job.id, 10_000);
+      assert.ok(performance.now() - asked < 5000);
+      assert.equal(record.status, 'canceled');
+      assert.equal(record.costTable, null, 'the measurement was over before the cancel: this shows nothing');
+    } finally {
+      await unmeasured.stop();
+    }
+  });
+
   it('resumes after its child was killed, to the same bytes', async () => {
     const request = { model: model.id, recipe: dynamic, inputs: { model: model.sha256 } };
     const undisturbed = await service.finished((await service.submit(request)).id);
     const job = await service.submit(request);
     await service.until(job.id, (record) => record.checkpoint !== null);
-    killChildren();
+    for (const pid of childrenOfThisProcess()) process.kill(pid, 'SIGKILL');
     const record = await service.finished(job.id);
     assert.equal(record.status, 'succeeded', JSON.stringify(record.error));
     assert.equal(record.attempt, 2);
@@ -123,12 +145,19 @@ describe('worker', () => {
   });
 });
 
-/** SIGKILL to every job child of this process (spare ones included). */
-function killChildren(): void {
+/** The job children of this process, spare ones included. */
+function childrenOfThisProcess(): number[] {
   const lines = execFileSync('ps', ['-eo', 'pid,ppid,args'], { encoding: 'utf8' }).split('\n');
-  for (const line of lines) {
+  return lines.flatMap((line) => {
     const match = /^\s*(\d+)\s+(\d+)\s+(.*)$/.exec(line);
-    if (match?.[3]?.includes('job-child') && Number(match[2]) === process.pid)
-      process.kill(Number(match[1]), 'SIGKILL');
+    return match?.[3]?.includes('job-child') && Number(match[2]) === process.pid ? [Number(match[1])] : [];
+  });
+}
+
+/** Resolves when the process is no more; one that was killed may take a moment. */
+async function gone(pid: number): Promise<void> {
+  for (let tries = 0; childrenOfThisProcess().includes(pid); tries += 1) {
+    assert.ok(tries < 50, `child ${pid} is still there`);
+    await delay(100);
   }
 }
