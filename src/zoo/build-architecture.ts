@@ -2,8 +2,9 @@ import type { z } from 'zod';
 import { CompressionError, type ErrorPlace } from '../errors.ts';
 import type { Model } from '../onnx/model.ts';
 import { placesOf, pointerOf } from '../plugins/validation.ts';
-import type { Architecture } from './architecture.ts';
+import type { Architecture, BuildSettings } from './architecture.ts';
 import { ARCHITECTURES } from './architectures.ts';
+import { countNetwork, type NetworkCounts } from './counts.ts';
 
 /** `{ "architecture": name, ...options }`, as it stands in a job or in the options of a pass. */
 export interface ArchitectureRequest {
@@ -49,9 +50,30 @@ export function buildArchitecture(
   seed: number,
   base: readonly PropertyKey[] = [],
 ): Model {
-  const { architecture, options } = resolveArchitecture(request, base);
+  return built(resolveArchitecture(request, base), { seed }, base);
+}
+
+/**
+ * What `resolveArchitecture` does, and then the network is built without drawing weights (some 10 ms): all that
+ * `buildArchitecture` would refuse is refused here, so that a job is not accepted for a network that cannot be.
+ *
+ * @throws CompressionError RECIPE_INVALID with a pointer to each wrong place
+ */
+export function checkArchitecture(
+  request: ArchitectureRequest,
+  base: readonly PropertyKey[] = [],
+): ResolvedArchitecture & { readonly counts: NetworkCounts } {
+  const resolved = resolveArchitecture(request, base);
+  return { ...resolved, counts: countNetwork(built(resolved, { seed: 0, weights: 'zero' }, base)) };
+}
+
+function built(
+  { architecture, options }: ResolvedArchitecture,
+  settings: BuildSettings,
+  base: readonly PropertyKey[],
+): Model {
   try {
-    return architecture.build(options, { seed });
+    return architecture.build(options, settings);
   } catch (error) {
     if (!(error instanceof CompressionError) || error.code !== 'RECIPE_INVALID') throw error;
     const places = error.places.map(({ pointer, message }) => ({ pointer: pointerOf(base) + pointer, message }));

@@ -89,6 +89,7 @@ export class NetworkBuilder {
       throw new CompressionError(
         'RECIPE_INVALID',
         `the network has more than ${MAX_PARAMETERS} parameters (passed at "${name}"); take less width, depth or inputSize`,
+        { places: [{ pointer: '', message: `has more than ${MAX_PARAMETERS} parameters` }] },
       );
     }
     return this.graph.initializer(this.#weights.tensor(name, dims, initialization));

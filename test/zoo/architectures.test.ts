@@ -13,7 +13,7 @@ import { elementCount } from '../../src/onnx/nd-array.ts';
 import { verifyModel } from '../../src/onnx/verify/verify-model.ts';
 import { createRuntime } from '../../src/runtime/onnxruntime.ts';
 import { ARCHITECTURES } from '../../src/zoo/architectures.ts';
-import { buildArchitecture, resolveArchitecture } from '../../src/zoo/build-architecture.ts';
+import { buildArchitecture, checkArchitecture, resolveArchitecture } from '../../src/zoo/build-architecture.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'zoo-'));
 after(() => rmSync(folder, { recursive: true, force: true }));
@@ -138,6 +138,18 @@ describe('buildArchitecture', () => {
       () => buildArchitecture(huge, 0),
       (error) => error instanceof CompressionError && error.code === 'RECIPE_INVALID',
     );
+  });
+
+  it('can be asked whether there is such a network, without weights being drawn', () => {
+    const { options, counts } = checkArchitecture({ architecture: 'resnet', depth: 8 });
+    assert.equal(options['shortcut'], 'projection');
+    assert.equal(counts.parameters, 78_042);
+    assert.throws(
+      () => checkArchitecture({ architecture: 'vit', inputSize: 30 }, ['model']),
+      isInvalidAt('/model/inputSize'),
+    );
+    const padded = { architecture: 'resnet', depth: 8, shortcut: 'pad', stemChannels: 32 };
+    assert.throws(() => checkArchitecture(padded, ['model']), isInvalidAt('/model/shortcut'));
   });
 
   it('starts the last gamma of every residual block at zero when asked to', () => {
