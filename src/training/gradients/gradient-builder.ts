@@ -155,8 +155,18 @@ export class GradientBuilder {
   /** a b with transposed operands where asked: [.., M, K] [.., K, N] -> [.., M, N]. */
   matMul(a: string, b: string, transposed: { readonly a?: boolean; readonly b?: boolean } = {}): string {
     if (transposed.a !== true && transposed.b !== true) return this.op('MatMul', [a, b]);
+    if (this.types.elementType(a) !== 'float') {
+      // FusedMatMul is there for float only.
+      const left = transposed.a === true ? this.#transposedMatrix(a) : a;
+      return this.op('MatMul', [left, transposed.b === true ? this.#transposedMatrix(b) : b]);
+    }
     const attributes = { transA: transposed.a === true ? 1 : 0, transB: transposed.b === true ? 1 : 0 };
     return this.op('FusedMatMul', [a, b], attributes, MICROSOFT);
+  }
+
+  #transposedMatrix(a: string): string {
+    const rank = this.shape(a).length;
+    return this.transpose(a, [...Array.from({ length: rank - 2 }, (_, axis) => axis), rank - 1, rank - 2]);
   }
 
   /** `slice[start : end : step]` along the given axes. */
