@@ -3,15 +3,15 @@ import type { Architecture } from '../zoo/architecture.ts';
 import { ARCHITECTURES } from '../zoo/architectures.ts';
 
 /** A network of the zoo as it is stored: its name and its options, defaults filled. */
-export const ResolvedArchitectureField = z.object({ architecture: z.string() }).loose();
-export type ResolvedArchitectureField = z.infer<typeof ResolvedArchitectureField>;
+const ResolvedArchitectureField = z.object({ architecture: z.string() }).loose();
+type ResolvedArchitectureField = z.infer<typeof ResolvedArchitectureField>;
 
 /**
  * `{ "architecture": name, ...options }`: one alternative an architecture, told apart by its name.
  *
  * @throws TypeError when options are not an object schema: then they cannot stand beside `architecture`
  */
-export function architectureFieldOf(architectures: readonly Architecture[]): z.ZodType<ResolvedArchitectureField> {
+function architectureFieldOf(architectures: readonly Architecture[]): z.ZodType<ResolvedArchitectureField> {
   const alternatives = architectures.map(({ name, description, options }): z.ZodObject => {
     if (!(options instanceof z.ZodObject)) throw new TypeError(`options of ${name} must be an object schema`);
     return options.safeExtend({ architecture: z.literal(name) }).describe(description);

@@ -41,7 +41,7 @@ export function isAdder(node: Node): boolean {
  *
  * @see Chen et al., "AdderNet: Do We Really Need Multiplications in Deep Learning?", CVPR 2020, equations 2, 5 and 6
  */
-export function adderFunction(): ModelFunction {
+function adderFunction(): ModelFunction {
   const body = new GraphBuilder(ADDER_TYPE);
   const [x, w] = [body.fresh('X'), body.fresh('W')];
   const op = (opType: string, name: string, inputs: readonly string[], attributes: Attributes = {}): string =>

@@ -9,7 +9,7 @@ export function describeArchitectures(): ArchitectureResource[] {
   return ARCHITECTURES.map(describeArchitecture);
 }
 
-export function describeArchitecture(architecture: Architecture): ArchitectureResource {
+function describeArchitecture(architecture: Architecture): ArchitectureResource {
   const { name, description, options, example, papers, references } = architecture;
   return {
     name,

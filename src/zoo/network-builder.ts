@@ -6,9 +6,9 @@ import type { AttributeInit } from '../onnx/node.ts';
 import { Tensor } from '../onnx/tensor.ts';
 import type { Initialization, WeightSource } from './weights.ts';
 
-export const ZOO_OPSET = 21;
+const ZOO_OPSET = 21;
 /** Symbol of the batch axis. */
-export const BATCH = 'batch';
+const BATCH = 'batch';
 
 /** An activation [batch, channels, height, width]; after `flatten` height and width are 1 and the value has two axes. */
 export interface Feature {
@@ -285,7 +285,7 @@ export function heFanIn(fanIn: number): Initialization {
  *
  * @see He et al., "Delving Deep into Rectifiers", ICCV 2015
  */
-export function heFanOut(dims: readonly number[], groups = 1): Initialization {
+function heFanOut(dims: readonly number[], groups = 1): Initialization {
   const [channels = 1, , ...kernel] = dims;
   const fanOut = (channels / groups) * kernel.reduce((product, size) => product * size, 1);
   return { kind: 'normal', std: Math.sqrt(2 / fanOut) };
