@@ -1,4 +1,5 @@
 import type { z } from 'zod';
+import type { TrainingOptions, TrainingSource } from '../data/training/training-source.ts';
 import type { Model } from '../onnx/model.ts';
 import type { NdArray } from '../onnx/nd-array.ts';
 import type { Runtime } from '../runtime/session.ts';
@@ -65,6 +66,11 @@ export interface PassContext {
   readonly targetCpu: TargetCpu;
   /** Present when the job named a data set for the role. */
   readonly data: Partial<Record<DataRole, FeedSource>>;
+  /**
+   * Opens the training role's data for steps: shuffled, augmented, with labels checked. Present when the job named a data set
+   * for the role. Who opens it closes it.
+   */
+  readonly openTraining?: (options: TrainingOptions) => Promise<TrainingSource>;
   /** Measured once per kind of CPU; the same table gives the same choices. */
   readonly costTable: KernelCostTable;
   /** CPU flags of this machine (`avx2`, `avx512_vnni`, `asimddp` …), read once by the worker; what target `this` goes by. */

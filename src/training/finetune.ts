@@ -1,0 +1,211 @@
+import { softTargets, type TrainingBatch } from '../data/training/training-batch.ts';
+import type { TrainingOptions, TrainingSource } from '../data/training/training-source.ts';
+import { CompressionError } from '../errors.ts';
+import { inferTypes } from '../onnx/inference/infer-types.ts';
+import type { Model } from '../onnx/model.ts';
+import { elementCount, type NdArray } from '../onnx/nd-array.ts';
+import type { FeedSource } from '../passes/pass.ts';
+import type { Runtime } from '../runtime/session.ts';
+import type { TrainingField } from '../schemas/training.ts';
+import { LABELS, taskLoss, type LabelKind } from './losses/task-loss.ts';
+import { decodeSnapshot, encodeSnapshot } from './snapshot-codec.ts';
+import { train, type TrainerSettings, type TrainingOutcome } from './trainer.ts';
+import { buildTrainingGraph, type LossBuilder, type TrainingGraph } from './training-graph.ts';
+
+/** What a training run on a job's data takes besides the model and the settings. */
+export interface FinetuneContext {
+  readonly runtime: Runtime;
+  readonly threads: number;
+  readonly seed: number;
+  readonly signal: AbortSignal;
+  readonly openTraining: (options: TrainingOptions) => Promise<TrainingSource>;
+  readonly roles: Readonly<Partial<Record<'calibration' | 'evaluation', FeedSource>>>;
+  progress(fraction: number, message: string): void;
+  readonly checkpoint: { load(): Promise<Uint8Array | undefined>; save(state: Uint8Array): Promise<void> };
+  readonly snapshotSeconds?: number | undefined;
+}
+
+export interface FinetuneResult {
+  readonly outcome: TrainingOutcome;
+  readonly graph: TrainingGraph;
+  readonly warnings: readonly string[];
+}
+
+/** The settings of a run with the learning rate filled in. */
+export function trainerSettings(training: TrainingField): TrainerSettings {
+  return {
+    epochs: training.epochs,
+    learningRate: training.learningRate ?? (training.optimizer.name === 'sgd' ? 0.01 : 0.001),
+    schedule: training.schedule,
+    optimizer: training.optimizer,
+    accumulate: training.accumulate,
+    averageDecay: training.ema,
+    keep: training.keep,
+    patience: training.patience,
+  };
+}
+
+/**
+ * Trains a model on its task with labelled data. The model is not changed; `applyTrained` puts the values into it.
+ *
+ * @throws CompressionError DATASET_* before the first epoch for data that cannot be trained on; TRAIN_DIVERGED; TRAIN_NO_GRADIENT
+ */
+export async function finetune(
+  model: Model,
+  training: TrainingField,
+  context: FinetuneContext,
+): Promise<FinetuneResult> {
+  const classes = training.loss === 'cross-entropy' ? classesOf(model) : undefined;
+  const source = await context.openTraining({
+    batchSize: training.batchSize,
+    seed: context.seed,
+    augment: training.augment,
+    validationFraction: 'fraction' in training.validation ? training.validation.fraction : 0,
+    labels: training.loss === 'cross-entropy' ? 'class' : 'any',
+    ...(classes === undefined ? {} : { classes }),
+  });
+  try {
+    return await runOn(source, model, training, context);
+  } finally {
+    await source.close();
+  }
+}
+
+async function runOn(
+  source: TrainingSource,
+  model: Model,
+  training: TrainingField,
+  context: FinetuneContext,
+): Promise<FinetuneResult> {
+  const first = await firstBatch(source);
+  const kind = labelKind(first);
+  const warnings = [...source.info.warnings];
+  if (kind === 'distribution' && training.classWeights !== undefined) {
+    warnings.push('classWeights are not used with mixup or cutmix: a mixed sample has no class of its own.');
+  }
+  const graph = trainingGraph(model, training, {
+    inputShapes: Object.fromEntries(Object.entries(first.feeds).map(([name, { dims }]) => [name, dims])),
+    loss: taskLoss({ ...training, name: training.loss }, kind),
+  });
+  const validation = validationSource(source, model, training, context);
+  if (validation === undefined && training.keep === 'best') {
+    warnings.push('There is no validation data, so the last epoch is kept.');
+  }
+  const key = JSON.stringify([training, context.seed, source.info.samples, graph.state.map(({ name }) => name)]);
+  const saved = await context.checkpoint.load();
+  const outcome = await train({
+    model,
+    graph,
+    source,
+    validation,
+    settings: trainerSettings(training),
+    runtime: context.runtime,
+    threads: context.threads,
+    signal: context.signal,
+    feedsOf: (batch) => ({ ...batch.feeds, ...labelFeeds(batch, graph, training.labelSmoothing) }),
+    progress: (fraction, message) => context.progress(fraction, message),
+    save: (snapshot) => context.checkpoint.save(encodeSnapshot(snapshot, key)),
+    snapshotSeconds: context.snapshotSeconds,
+    resume: saved === undefined ? undefined : decodeSnapshot(saved, key),
+  });
+  return { outcome, graph, warnings: [...warnings, ...outcome.warnings] };
+}
+
+/** The training graph that a `training` field asks for, with any loss. */
+export function trainingGraph(
+  model: Model,
+  training: TrainingField,
+  given: { readonly loss: LossBuilder; readonly inputShapes?: Readonly<Record<string, readonly number[]>> },
+): TrainingGraph {
+  return buildTrainingGraph(model, {
+    ...given,
+    batchSize: training.batchSize,
+    optimizer: training.optimizer,
+    clipNorm: training.clipNorm,
+    average: training.ema !== undefined,
+    batchNormalization: training.batchNormalization,
+    decayExempt: training.weightDecayExempt,
+    accumulate: training.accumulate,
+    trainable: training.trainable,
+    frozen: training.frozen,
+  });
+}
+
+/** @throws CompressionError DATASET_EMPTY, DATASET_LABELS */
+async function firstBatch(source: TrainingSource): Promise<TrainingBatch> {
+  for await (const batch of source.epoch(0)) {
+    if (batch.labels !== undefined) return batch;
+    throw new CompressionError(
+      'DATASET_LABELS',
+      'training needs labels and the data set has none; name the array in data.training.labels',
+    );
+  }
+  throw new CompressionError('DATASET_EMPTY', 'the training data gives no batch');
+}
+
+export function labelKind(batch: TrainingBatch): LabelKind {
+  if (!(batch.labels?.data instanceof BigInt64Array)) return 'target';
+  return batch.mixed === undefined ? 'index' : 'distribution';
+}
+
+/**
+ * The labels as the graph's loss takes them.
+ *
+ * @throws CompressionError DATASET_LABELS when their number does not fit the model's output
+ */
+export function labelFeeds(batch: TrainingBatch, graph: TrainingGraph, smoothing: number): Record<string, NdArray> {
+  const input = graph.lossInputs.find(({ name }) => name === LABELS);
+  if (input === undefined || batch.labels === undefined) return {};
+  const { shape } = input;
+  const labels = labelKind(batch) === 'distribution' ? softTargets(batch, shape[1] ?? 1, smoothing) : mixed(batch);
+  if (labels.type !== 'string' && labels.data.length === elementCount(shape)) {
+    return { [LABELS]: { ...labels, dims: shape } };
+  }
+  throw new CompressionError(
+    'DATASET_LABELS',
+    `labels of a batch are [${labels.dims.join(', ')}], the loss compares them with [${shape.join(', ')}]; give one label for each value of the model's first output`,
+  );
+}
+
+/** Float targets, mixed as their samples were. Squares of differences have the same gradient either way. */
+function mixed(batch: TrainingBatch): NdArray {
+  const { labels, mixed: other } = batch;
+  if (labels === undefined) throw new CompressionError('INTERNAL', 'the batch has no labels');
+  if (other === undefined || !(labels.data instanceof Float32Array)) return labels;
+  const perSample = labels.data.length / (labels.dims[0] ?? 1);
+  const data = labels.data.map((own, i) => {
+    const share = Number(other.lambda.data[Math.floor(i / perSample)]);
+    return share * own + (1 - share) * Number(other.labels.data[i]);
+  });
+  return { type: 'float', dims: labels.dims, data };
+}
+
+function validationSource(
+  source: TrainingSource,
+  model: Model,
+  training: TrainingField,
+  context: FinetuneContext,
+): FeedSource | undefined {
+  if ('fraction' in training.validation) return source.validation(hasFixedBatch(model));
+  const { role } = training.validation;
+  const feeds = context.roles[role];
+  if (feeds !== undefined) return feeds;
+  throw new CompressionError(
+    'PASS_PRECONDITION',
+    `training.validation names the role ${role}, the job has no data for it; give data.${role}, or { "fraction": 0.1 }`,
+  );
+}
+
+function hasFixedBatch(model: Model): boolean {
+  const input = model.graph.inputs.find(({ name }) => !model.graph.initializers.has(name));
+  return input?.type?.kind === 'tensor' && typeof input.type.shape?.[0] === 'number';
+}
+
+/** Scores a sample of the first output, where its shape tells. */
+function classesOf(model: Model): number | undefined {
+  const [output] = model.graph.outputs;
+  if (output === undefined) return undefined;
+  const shape = inferTypes(model).shape(model.graph, output.name);
+  const classes = shape?.[1];
+  return shape !== undefined && shape.length >= 2 && typeof classes === 'number' && classes > 1 ? classes : undefined;
+}
