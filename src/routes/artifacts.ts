@@ -9,9 +9,10 @@ import { ArtifactName, ArtifactResource } from '../schemas/artifact.ts';
 import { BooleanQuery, page } from '../schemas/common.ts';
 import { TERMINAL_STATUSES, type ArtifactEntry, type JobRecord, type Manifest } from '../schemas/job.ts';
 import { JobId } from '../schemas/common.ts';
+import { Report } from '../schemas/report.ts';
 import { RangeHeaders, sendBytes } from './byte-range.ts';
 import { findJob, JobParams } from './jobs.ts';
-import { bytesResponse, notModified, problems } from './responses.ts';
+import { bytesResponse, documentResponse, notModified, problems } from './responses.ts';
 
 const ReportQuery = z.strictObject({
   format: z.enum(['json', 'html']).optional().describe('Default: what Accept asks for, else json'),
@@ -44,7 +45,7 @@ export function artifactRoutes(deps: AppDeps): FastifyPluginCallbackZod {
           querystring: ReportQuery,
           headers: RangeHeaders,
           response: {
-            200: bytesResponse('The report', 'application/json', 'text/html'),
+            200: documentResponse('The report', Report),
             206: bytesResponse('The range asked for', 'application/json', 'text/html'),
             304: notModified,
             ...problems(406, 409, 416),

@@ -1,6 +1,8 @@
 import { createHash } from 'node:crypto';
 import { CompressionError } from '../errors.ts';
 
+export const IDEMPOTENCY_KEY = /^[\x21-\x7e]{1,255}$/;
+
 /** JSON with sorted keys: two spellings of the same request are the same request. */
 function canonicalJson(value: unknown): string {
   return JSON.stringify(value, (_key, inner: unknown) =>
@@ -22,7 +24,7 @@ export function idempotencyOf(
 ): { readonly key: string; readonly bodySha256: string } | undefined {
   if (given.length === 0) return undefined;
   const [key = ''] = given;
-  if (given.length !== 1 || !/^[\x21-\x7e]{1,255}$/.test(key))
+  if (given.length !== 1 || !IDEMPOTENCY_KEY.test(key))
     throw new CompressionError(
       'IDEMPOTENCY_KEY_INVALID',
       'Idempotency-Key must be one value of 1 to 255 printable ASCII characters without spaces, a UUID for example',

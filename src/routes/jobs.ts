@@ -8,7 +8,7 @@ import { BooleanQuery, JobId, ModelId, PageQuery, page } from '../schemas/common
 import { jobView } from '../schemas/job-view.ts';
 import { CreateJob, Job, JobStatus, type JobRecord } from '../schemas/job.ts';
 import { DryRun } from '../schemas/plan.ts';
-import { idempotencyOf } from './idempotency.ts';
+import { IDEMPOTENCY_KEY, idempotencyOf } from './idempotency.ts';
 import { noContent, problems } from './responses.ts';
 
 export const JobParams = z.strictObject({ id: JobId });
@@ -19,7 +19,8 @@ const CreateHeaders = z.looseObject({
   'idempotency-key': z
     .string()
     .optional()
-    .describe('1 to 255 printable characters; the same key with the same body gives the same job, for 24 hours'),
+    .meta({ pattern: IDEMPOTENCY_KEY.source })
+    .describe('The same key with the same body gives the same job, for 24 hours; a UUID for example'),
 });
 
 /** The tenant's job. @throws CompressionError NOT_FOUND */

@@ -21,10 +21,16 @@ export function problems(...statuses: readonly number[]): Readonly<Record<number
   );
 }
 
+const bytes = z.string().meta({ format: 'binary' });
+
 /** Bytes of some content type. */
 export function bytesResponse(description: string, ...types: readonly string[]): ContentResponse {
-  const schema = z.string().meta({ format: 'binary' });
-  return { description, content: Object.fromEntries(types.map((type) => [type, { schema }])) };
+  return { description, content: Object.fromEntries(types.map((type) => [type, { schema: bytes }])) };
+}
+
+/** Stored JSON of a schema, sent as it was stored, or the same for people. */
+export function documentResponse(description: string, schema: z.ZodType): ContentResponse {
+  return { description, content: { 'application/json': { schema }, 'text/html': { schema: bytes } } };
 }
 
 /** If-None-Match named the content that is there. */

@@ -26,9 +26,8 @@ const MAX_PAGE = 100;
 /** Digits only: a coerced number would also take `0x10`, `1e1`, ` 5 ` and the empty string. */
 const PageLimit = z
   .string()
-  .regex(/^[0-9]{1,4}$/, `must be a whole number from 1 to ${MAX_PAGE}`)
+  .regex(/^(?:[1-9][0-9]?|100)$/, `must be a whole number from 1 to ${MAX_PAGE}`)
   .transform(Number)
-  .pipe(z.number().int().min(1).max(MAX_PAGE))
   .default(20)
   .describe(`Items a page, 1 to ${MAX_PAGE}`);
 

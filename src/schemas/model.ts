@@ -6,7 +6,7 @@ const DimensionField = z.union([z.number().int(), z.string(), z.null()]);
 
 export const ModelValue = z.object({
   name: z.string(),
-  type: z.string().describe('Element type, ONNX spelling: float32, int64, …; another kind of value is named by it'),
+  type: z.string().describe('Element type, ONNX spelling: float, int64, …; another kind of value is named by it'),
   shape: z.array(DimensionField).nullable().describe('null: unknown rank'),
 });
 export type ModelValue = z.infer<typeof ModelValue>;

@@ -97,6 +97,28 @@ describe('OpenAPI document', () => {
     for (const { name } of PASSES) assert.ok(text.includes(`"enum":["${name}"]`), `${name} is not in the document`);
   });
 
+  it('describes the report by its schema, and the limits of what a header or query may hold', () => {
+    const report = operations.find(([name]) => name === 'get /v1/jobs/{id}/report')?.[1];
+    const schema = JSON.stringify(report?.responses['200']?.content?.['application/json']?.schema);
+    for (const field of ['baseline', 'result', 'comparison', 'layers', 'steps', 'constraints', 'notMeasured'])
+      assert.ok(schema.includes(`"${field}":`), field);
+    const patternOf = (operation: string, parameter: string): RegExp => {
+      const parameters = operations.find(([name]) => name === operation)?.[1].parameters ?? [];
+      const found = parameters.find(({ name }) => name === parameter)?.schema;
+      return new RegExp(String(found === undefined ? '' : Reflect.get(found, 'pattern')), 'u');
+    };
+    const limit = patternOf('get /v1/jobs', 'limit');
+    assert.deepEqual(
+      ['0', '1', '20', '99', '100', '101', '1e1', '-1', ''].filter((text) => limit.test(text)),
+      ['1', '20', '99', '100'],
+    );
+    const key = patternOf('post /v1/jobs', 'idempotency-key');
+    assert.deepEqual(
+      ['a', '~'.repeat(255), '~'.repeat(256), 'a b', 'é', ''].filter((text) => key.test(text)),
+      ['a', '~'.repeat(255)],
+    );
+  });
+
   it('is what docs/api.md speaks of: each path is in the guide', () => {
     const guide = readFileSync('docs/api.md', 'utf8');
     for (const path of Object.keys(document.paths)) assert.ok(guide.includes(path), `${path} is not in docs/api.md`);
