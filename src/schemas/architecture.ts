@@ -3,8 +3,8 @@ import type { Architecture } from '../zoo/architecture.ts';
 import { ARCHITECTURES } from '../zoo/architectures.ts';
 
 /** A network of the zoo as it is stored: its name and its options, defaults filled. */
-const ResolvedArchitectureField = z.object({ architecture: z.string() }).loose();
-type ResolvedArchitectureField = z.infer<typeof ResolvedArchitectureField>;
+export const ResolvedArchitectureField = z.object({ architecture: z.string() }).loose();
+export type ResolvedArchitectureField = z.infer<typeof ResolvedArchitectureField>;
 
 /**
  * `{ "architecture": name, ...options }`: one alternative an architecture, told apart by its name.
