@@ -71,6 +71,10 @@ export interface PassContext {
    * for the role. Who opens it closes it.
    */
   readonly openTraining?: (options: TrainingOptions) => Promise<TrainingSource>;
+  /** The model the job started from, as `model` was before the first step. Not to be changed; absent outside of jobs. */
+  readonly input?: Model;
+  /** Reads one of the models that `models` of the pass named, each time anew. */
+  readonly openModel?: (id: string) => Promise<Model>;
   /** Measured once per kind of CPU; the same table gives the same choices. */
   readonly costTable: KernelCostTable;
   /** CPU flags of this machine (`avx2`, `avx512_vnni`, `asimddp` …), read once by the worker; what target `this` goes by. */
@@ -89,6 +93,13 @@ export interface PassPaper {
   readonly url: string;
 }
 
+/** An uploaded model that a step's options name. */
+export interface ReferencedModel {
+  readonly id: string;
+  /** Path within the options, for pointers: `['student', 'model']`. */
+  readonly path: readonly PropertyKey[];
+}
+
 /** One graph transform. A pass never imports another pass; it changes the model it is given. */
 export interface Pass<Options = unknown> {
   readonly name: string;
@@ -99,6 +110,8 @@ export interface Pass<Options = unknown> {
   readonly options: z.ZodType<Options>;
   readonly example: z.input<z.ZodType<Options>>;
   needs(options: Options): readonly DataRole[];
+  /** Ids of uploaded models that the step reads besides the one it is given; with the place of each in the options. */
+  models?(options: Options): readonly ReferencedModel[];
   /** What makes the pass impossible on this model, in words with a remedy; undefined when nothing does. Never changes it. */
   requires(model: Model, options: Options): string | undefined;
   /**

@@ -132,7 +132,7 @@ export function trainingGraph(
 }
 
 /** @throws CompressionError DATASET_EMPTY, DATASET_LABELS */
-async function firstBatch(source: TrainingSource): Promise<TrainingBatch> {
+export async function firstBatch(source: TrainingSource): Promise<TrainingBatch> {
   for await (const batch of source.epoch(0)) {
     if (batch.labels !== undefined) return batch;
     throw new CompressionError(
@@ -180,7 +180,7 @@ function mixed(batch: TrainingBatch): NdArray {
   return { type: 'float', dims: labels.dims, data };
 }
 
-function validationSource(
+export function validationSource(
   source: TrainingSource,
   model: Model,
   training: TrainingField,
@@ -202,7 +202,7 @@ function hasFixedBatch(model: Model): boolean {
 }
 
 /** Scores a sample of the first output, where its shape tells. */
-function classesOf(model: Model): number | undefined {
+export function classesOf(model: Model): number | undefined {
   const [output] = model.graph.outputs;
   if (output === undefined) return undefined;
   const shape = inferTypes(model).shape(model.graph, output.name);
