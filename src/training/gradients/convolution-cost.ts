@@ -12,7 +12,8 @@ export interface ConvShape extends Window {
 }
 
 export type InputFormulation = 'flipped-conv' | 'conv-transpose';
-export type WeightFormulation = 'batched-product' | 'product-per-tap' | 'im2col' | 'convolution';
+export type WeightFormulation =
+  'batched-product' | 'product-per-tap' | 'joined-product-per-tap' | 'im2col' | 'convolution';
 
 /** Whether the kernel touches each input once and alone: 1x1, stride 1, no padding. */
 export function isPointwise(conv: ConvShape): boolean {
@@ -42,7 +43,7 @@ export function weightFormulations(conv: ConvShape): readonly WeightFormulation[
   return [
     ...(isPointwise(conv) ? (['batched-product'] as const) : []),
     'product-per-tap',
-    ...(conv.group === 1 ? (['im2col'] as const) : []),
+    ...(conv.group === 1 ? (['joined-product-per-tap', 'im2col'] as const) : []),
     'convolution',
   ];
 }
@@ -60,15 +61,23 @@ export function inputFormulation(conv: ConvShape): InputFormulation {
  * depthwise 64x96x32 k3 61 | - | 133; 64x144x16 k3 s2 31 | - | 14; 64x240x8 k1 in 3 groups 1.2 (as one batched product) | - | 7.1.
  */
 const MAX_TAPS = 25;
+/**
+ * Small maps with many weights: product per tap | with samples joined: 16x512x512x7 k3 106 | 27; 16x256x512x14 k3 s2 25 | 17;
+ * 128x64x64x8 k3 7.4 | 6.6; 64x128x128x8 k3 9.6 | 8.4; 16x960x160x7 k1 3.8 | 1.4; but 16x256x256x14 k3 40 | 54, 64x32x32x16 k3 3.3 | 3.6.
+ */
+const JOINED_PLACES = 64;
+const JOINED_WEIGHTS = 4096;
 
 /**
- * Pointwise: one batched product. One group, or stride 1: a product per kernel tap. Else, and where a kernel has more
- * than 25 taps over few channels, a convolution of X with dY as its kernel.
+ * One group with small maps and many weights: products over samples and places at once. Pointwise: one batched product.
+ * Stride 1, or one group: a product per kernel tap. Else, and where a kernel has more than 25 taps, a convolution of X
+ * with dY as its kernel.
  */
 export function weightFormulation(conv: ConvShape): WeightFormulation {
-  if (isPointwise(conv)) return 'batched-product';
   const taps = elementCount(conv.kernel);
   const isStrided = conv.strides.some((stride) => stride !== 1);
   if (taps > MAX_TAPS || (conv.group > 1 && isStrided)) return 'convolution';
-  return 'product-per-tap';
+  const isSmall = elementCount(conv.output) <= JOINED_PLACES && conv.maps * conv.channels >= JOINED_WEIGHTS;
+  if (conv.group === 1 && isSmall) return 'joined-product-per-tap';
+  return isPointwise(conv) ? 'batched-product' : 'product-per-tap';
 }

@@ -11,6 +11,7 @@ import type { ForwardNode, GradientRule } from './gradient-rule.ts';
 import {
   batchedWeightGradient,
   columnWeightGradient,
+  joinedTapWeightGradient,
   convTrickWeightGradient,
   tapWeightGradient,
 } from './weight-gradient.ts';
@@ -90,6 +91,7 @@ export const INPUT_FORMULATIONS: Readonly<Record<InputFormulation, Formulation>>
 export const WEIGHT_FORMULATIONS: Readonly<Record<WeightFormulation, Formulation>> = {
   'batched-product': batchedWeightGradient,
   'product-per-tap': tapWeightGradient,
+  'joined-product-per-tap': joinedTapWeightGradient,
   im2col: columnWeightGradient,
   convolution: convTrickWeightGradient,
 };

@@ -32,6 +32,22 @@ export function tapWeightGradient(b: GradientBuilder, conv: ConvShape, X: string
   return b.reshape(joined, [maps, channels / group, ...kernel]);
 }
 
+/**
+ * One group: as the product per tap, but with samples and places in one axis, which the product sums over: X and dY are
+ * transposed once to [C, N, ..], and no result per sample is made. Pays where weights are large and maps small.
+ */
+export function joinedTapWeightGradient(b: GradientBuilder, conv: ConvShape, X: string, dY: string): string {
+  const { batch, channels, maps, kernel } = conv;
+  const places = batch * elementCount(conv.output);
+  const perm = [1, 0, ...kernel.map((_, axis) => axis + 2)];
+  const left = b.reshape(b.transpose(dY, perm), [maps, places]);
+  const columns = tapViews(b, conv, b.transpose(X, perm)).map((view) =>
+    b.reshape(b.matMul(left, b.reshape(view, [channels, places]), { b: true }), [maps, channels, 1]),
+  );
+  const [only = ''] = columns;
+  return b.reshape(columns.length === 1 ? only : b.op('Concat', columns, { axis: 2 }), [maps, channels, ...kernel]);
+}
+
 /** One group: all taps side by side as [N, taps C, L], one product with dY, and the axes put in order. */
 export function columnWeightGradient(b: GradientBuilder, conv: ConvShape, X: string, dY: string): string {
   const { batch, channels, maps, kernel } = conv;
