@@ -13,7 +13,8 @@ import { writeModel } from '../src/onnx/codec/write.ts';
 import type { Model } from '../src/onnx/model.ts';
 import { repairModel } from '../src/onnx/verify/repair-model.ts';
 import { verifyModel } from '../src/onnx/verify/verify-model.ts';
-import { runStep, withCanonicalize, type RecipeStepInput } from '../src/passes/pass-manager.ts';
+import type { ScheduledStep } from '../src/passes/implicit-steps.ts';
+import { runStep, scheduleRecipe } from '../src/passes/pass-manager.ts';
 import type { PassContext } from '../src/passes/pass.ts';
 import { KernelCostTableSchema, type KernelCostTable } from '../src/passes/quantize/kernel-cost-table.ts';
 import type { Runtime } from '../src/runtime/session.ts';
@@ -56,7 +57,7 @@ export async function runJob(task: JobTask, hooks: JobHooks): Promise<JobResult>
   try {
     const costTable = await readCostTable(join(hooks.directory, task.costTablePath));
     const context = evaluationContext(task, hooks, data);
-    const steps = withCanonicalize(task.recipe.steps);
+    const steps = scheduleRecipe(task.recipe);
     const checkpoints = new Checkpoints(hooks.directory, hooks.emit);
     const state = await startingState({ task, hooks, checkpoints, inputPath }, context, input);
     for (const [index, step] of steps.entries()) {
@@ -141,7 +142,7 @@ async function startingState(
 async function oneStep(
   job: { task: JobTask; hooks: JobHooks; data: JobData; costTable: KernelCostTable; checkpoints: Checkpoints },
   model: Model,
-  place: { index: number; step: RecipeStepInput; of: number },
+  place: { index: number; step: ScheduledStep; of: number },
 ): Promise<StepReport> {
   const { task, hooks, data, costTable } = job;
   const { index, step } = place;
@@ -149,9 +150,9 @@ async function oneStep(
   const progress = (fraction: number, message?: string): void => {
     const done = BASELINE_SHARE + (STEPS_SHARE * (index + Math.min(Math.max(fraction, 0), 1))) / place.of;
     const text = message === undefined ? {} : { message: message.slice(0, 500) };
-    hooks.emit({ type: 'progress', step: index, progress: done, ...text });
+    hooks.emit({ type: 'progress', step: step.recipeIndex, progress: done, ...text });
   };
-  progress(0, step.pass);
+  progress(0, step.pass.name);
   const context: PassContext = {
     runtime: hooks.runtime,
     threads: task.threads,
@@ -170,12 +171,19 @@ async function oneStep(
     const outcome = await runStep(model, step, context);
     const seconds = (performance.now() - started) / 1000;
     const { changes, skipped } = outcome;
-    hooks.emit({ type: 'step', index, pass: step.pass, seconds, changes, skipped: skipped.length });
+    hooks.emit({
+      type: 'step',
+      index: step.recipeIndex,
+      pass: step.pass.name,
+      seconds,
+      changes,
+      skipped: skipped.length,
+    });
     for (const warning of outcome.warnings) hooks.emit({ type: 'log', level: 'warn', message: warning.slice(0, 4000) });
     const { pass, options, warnings, details } = outcome;
     return { index, pass, options, seconds, changed: changes, skipped: [...skipped], warnings: [...warnings], details };
   } catch (error) {
-    throw StepError.of(error, index);
+    throw StepError.of(error, step.recipeIndex);
   }
 }
 

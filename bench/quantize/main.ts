@@ -18,6 +18,7 @@ import { calibrate } from '../../src/passes/calibrate.ts';
 import { runStep } from '../../src/passes/pass-manager.ts';
 import { NO_CHECKPOINT, type FeedSource, type PassContext, type TargetCpu } from '../../src/passes/pass.ts';
 import { measureKernelCosts } from '../../src/passes/quantize/kernel-cost-table.ts';
+import { canonicalize } from '../../src/passes/canonicalize/canonicalize.ts';
 import { quantizeStatic } from '../../src/passes/quantize/static.ts';
 import { createRuntime } from '../../src/runtime/onnxruntime.ts';
 import type { Session } from '../../src/runtime/session.ts';
@@ -71,12 +72,12 @@ export async function main(args: readonly string[]): Promise<void> {
     progress: () => undefined,
     log: () => undefined,
   };
-  await runStep(model, { pass: 'canonicalize' }, context);
+  await runStep(model, { pass: canonicalize, options: canonicalize.options.parse({}) }, context);
   const options: unknown = quantizeStatic.options.parse(JSON.parse(values.options));
   await reportCalibration(context, calibration, await plainSeconds(calibration, path), () =>
     calibrate(model, quantizeStatic.observe?.(model, options, context) ?? [], calibration, context),
   );
-  const outcome = await runStep(model, { ...(options as object), pass: 'quantize.static' }, context);
+  const outcome = await runStep(model, { pass: quantizeStatic, options }, context);
   console.log(
     `changed ${outcome.changes} nodes, left ${outcome.skipped.length} in float; estimate ${JSON.stringify(outcome.details['estimatedNs'])}`,
   );

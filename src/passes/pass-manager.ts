@@ -3,34 +3,33 @@ import { inferTypes } from '../onnx/inference/infer-types.ts';
 import type { Model } from '../onnx/model.ts';
 import type { ValueInfo } from '../onnx/value-type.ts';
 import { verifyModel } from '../onnx/verify/verify-model.ts';
+import type { ResolvedRecipe } from '../schemas/recipe.ts';
 import { calibrate } from './calibrate.ts';
+import { canonicalize } from './canonicalize/canonicalize.ts';
+import { withImplicitSteps, type ScheduledStep, type StepOf } from './implicit-steps.ts';
 import type { Pass, PassContext, PassResult } from './pass.ts';
 import { PASSES } from './registry.ts';
-
-export interface RecipeStepInput {
-  readonly pass: string;
-  readonly [option: string]: unknown;
-}
 
 export interface StepOutcome extends PassResult {
   readonly pass: string;
   readonly options: Readonly<Record<string, unknown>>;
 }
 
-/** Every recipe starts with canonicalize, named or not. */
-export function withCanonicalize(steps: readonly RecipeStepInput[]): readonly RecipeStepInput[] {
-  return steps[0]?.pass === 'canonicalize' ? steps : [{ pass: 'canonicalize' }, ...steps];
-}
-
-export function passNamed(name: string): Pass {
-  const pass = PASSES.find((candidate) => candidate.name === name);
-  if (pass === undefined) {
-    throw new CompressionError(
-      'RECIPE_INVALID',
-      `no pass "${name}"; there are: ${PASSES.map(({ name: known }) => known).join(', ')}`,
-    );
-  }
-  return pass;
+/**
+ * The steps of a stored recipe as they run: passes looked up, options parsed, implicit steps added.
+ *
+ * @throws CompressionError RECIPE_INVALID for a pass this version does not have
+ */
+export function scheduleRecipe(recipe: ResolvedRecipe): readonly ScheduledStep[] {
+  const steps = recipe.steps.map(({ pass: name, ...given }): StepOf => {
+    const pass = PASSES.find((candidate) => candidate.name === name);
+    if (pass === undefined) {
+      const known = PASSES.map((candidate) => candidate.name).join(', ');
+      throw new CompressionError('RECIPE_INVALID', `no pass "${name}"; there are: ${known}`);
+    }
+    return { pass, options: pass.options.parse(given) };
+  });
+  return withImplicitSteps(steps, canonicalize);
 }
 
 /**
@@ -39,10 +38,8 @@ export function passNamed(name: string): Pass {
  *
  * @throws CompressionError PASS_PRECONDITION, PASS_POSTCONDITION, or what the pass itself throws
  */
-export async function runStep(model: Model, step: RecipeStepInput, context: PassContext): Promise<StepOutcome> {
-  const pass = passNamed(step.pass);
-  const { pass: _name, ...given } = step;
-  const options = pass.options.parse(given);
+export async function runStep(model: Model, step: StepOf, context: PassContext): Promise<StepOutcome> {
+  const { pass, options } = step;
   const obstacle = pass.requires(model, options);
   if (obstacle !== undefined) throw new CompressionError('PASS_PRECONDITION', `${pass.name}: ${obstacle}`);
   for (const role of pass.needs(options)) {

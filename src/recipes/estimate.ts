@@ -2,6 +2,7 @@ import type { DatasetResource } from '../schemas/dataset.ts';
 import type { CreateJob } from '../schemas/job.ts';
 import type { Estimate, PlanStep } from '../schemas/plan.ts';
 import type { PlannedModel } from './planned-model.ts';
+import { withImplicitSteps } from '../passes/implicit-steps.ts';
 import type { DataRole, Pass } from '../passes/pass.ts';
 import type { PlannedStep } from './resolve.ts';
 
@@ -22,25 +23,15 @@ const WEIGHT_SHARE: Readonly<Record<string, number>> = {
   'quantize.static': 0.25,
 };
 
-/** The steps as they will run, `canonicalize` ahead of them even where the recipe does not say it. */
+/** The steps as they will run, those included that the recipe does not say. */
 export function planOf(steps: readonly PlannedStep[], canonicalize: Pass | undefined): PlanStep[] {
-  const planned = steps.map(({ pass, options, needs }) => ({
+  return withImplicitSteps(steps, canonicalize).map(({ pass, options, implicit }) => ({
     pass: pass.name,
     stage: pass.stage,
-    implicit: false,
+    implicit,
     options: Object(options) as Record<string, unknown>,
-    needs: [...needs],
+    needs: [...pass.needs(options)],
   }));
-  if (canonicalize === undefined || planned[0]?.pass === canonicalize.name) return planned;
-  const options = canonicalize.options.parse({});
-  const first: PlanStep = {
-    pass: canonicalize.name,
-    stage: canonicalize.stage,
-    implicit: true,
-    options: Object(options) as Record<string, unknown>,
-    needs: [],
-  };
-  return [first, ...planned];
 }
 
 export interface EstimateInputs {

@@ -6,6 +6,7 @@ import { encodeModel } from '../../src/onnx/codec/encode.ts';
 import { makeNode } from '../../src/onnx/node.ts';
 import type { Model } from '../../src/onnx/model.ts';
 import { tensorValue } from '../../src/onnx/value-type.ts';
+import type { StepOf } from '../../src/passes/implicit-steps.ts';
 import { runStep } from '../../src/passes/pass-manager.ts';
 import { STAGES, type Pass } from '../../src/passes/pass.ts';
 import { PASSES } from '../../src/passes/registry.ts';
@@ -47,8 +48,8 @@ function integers(): Model {
   return model;
 }
 
-function step(pass: Pass): { pass: string } {
-  return { ...(pass.example as object), pass: pass.name };
+function step(pass: Pass): StepOf {
+  return { pass, options: pass.options.parse(pass.example) };
 }
 
 it('no two passes have one name', () => {

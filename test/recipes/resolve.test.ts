@@ -4,6 +4,7 @@ import { z } from 'zod';
 import { CompressionError } from '../../src/errors.ts';
 import { definePass, type Pass, type Stage } from '../../src/passes/pass.ts';
 import { describePasses, describePresets } from '../../src/recipes/catalog.ts';
+import { canonicalize } from '../../src/passes/canonicalize/canonicalize.ts';
 import { planOf } from '../../src/recipes/estimate.ts';
 import { PRESETS } from '../../src/recipes/presets.ts';
 import { resolveRecipe } from '../../src/recipes/resolve.ts';
@@ -81,6 +82,25 @@ describe('resolveRecipe', () => {
       ],
     );
     assert.equal(planOf(resolve('canonicalize', 'prune.x').steps, TABLE[0]).length, 2);
+  });
+
+  it('keeps BatchNormalization for a step that trains it, and folds it for what comes after', () => {
+    const recipe = { version: 1 as const, steps: [{ pass: 'prune.x', level: 9 }, { pass: 'prune.x' }] };
+    const plan = planOf(resolveRecipe(recipe, TABLE).steps, canonicalize);
+    assert.deepEqual(
+      plan.map(({ pass, options }) => [pass, options['foldBatchNormalization']]),
+      [
+        ['canonicalize', false],
+        ['prune.x', undefined],
+        ['canonicalize', true],
+        ['prune.x', undefined],
+      ],
+    );
+    const alone = planOf(resolveRecipe({ ...recipe, steps: recipe.steps.slice(0, 1) }, TABLE).steps, canonicalize);
+    assert.deepEqual(
+      alone.map(({ pass }) => pass),
+      ['canonicalize', 'prune.x'],
+    );
   });
 });
 

@@ -140,7 +140,7 @@ describe('worker', () => {
     const record = await service.finished(job.id);
     assert.equal(record.status, 'failed');
     assert.equal(record.error?.code, 'RECIPE_NO_MATCH');
-    assert.equal(record.error.step, 1);
+    assert.equal(record.error.step, 0, 'the index in the recipe that was sent');
     assert.match(record.error.message, /no-such-node/);
   });
 });

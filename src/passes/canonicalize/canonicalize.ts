@@ -25,10 +25,10 @@ const OptionsSchema = z.strictObject({
       'Opset to raise the model to. A model that is above it, or has no exact form in it, keeps its own. "auto": 21, or 18 for a model with AveragePool, which ONNX Runtime computes more slowly from opset 19 on.',
     ),
   foldBatchNormalization: z
-    .boolean()
-    .default(true)
+    .union([z.boolean(), z.literal('auto')])
+    .default('auto')
     .describe(
-      'Fold BatchNormalization into the Conv, ConvTranspose, Gemm or MatMul beside it. Off when a later step trains it.',
+      'Fold BatchNormalization into the Conv, ConvTranspose, Gemm or MatMul beside it. "auto": yes, unless a later step of the recipe trains it; then it is folded after that step.',
     ),
   constantFoldBytes: z
     .int()
@@ -135,7 +135,7 @@ async function oneRound(
   for (const scope of scopesOf(model)) {
     count('identitiesRemoved', removeIdentities(scope, workspace, skipped));
     count('constantsFolded', await foldConstants(scope, workspace, context, { limits, skipped }));
-    if (options.foldBatchNormalization) {
+    if (options.foldBatchNormalization !== false) {
       const reasons: Skipped[] = [];
       count('batchNormalizationsFolded', foldBatchNormalizations(scope, workspace, reasons));
       skipped.push(...reasons);

@@ -1,0 +1,43 @@
+import type { Pass } from './pass.ts';
+
+/** A step with its pass and its options, defaults filled. */
+export interface StepOf {
+  readonly pass: Pass;
+  readonly options: unknown;
+}
+
+export interface ScheduledStep extends StepOf {
+  /** Not in the recipe, but always run. */
+  readonly implicit: boolean;
+  /** Index of the recipe's step that this is, or that it prepares the model for. */
+  readonly recipeIndex: number;
+}
+
+/**
+ * The steps as they run. Canonicalize comes first, named or not; it keeps BatchNormalization where a later step trains it
+ * (`foldBatchNormalization: "auto"`), and runs once more after the last such step when others follow, which need it folded:
+ * a quantizer between a convolution and its normalization costs accuracy.
+ *
+ * @param canonicalize - undefined only where a table without it is tried out
+ */
+export function withImplicitSteps(steps: readonly StepOf[], canonicalize: Pass | undefined): readonly ScheduledStep[] {
+  const lastTraining = steps.findLastIndex(({ pass, options }) => pass.needs(options).includes('training'));
+  const scheduled: ScheduledStep[] = [];
+  const implicit = (recipeIndex: number, foldBatchNormalization: boolean): void => {
+    if (canonicalize === undefined) return;
+    const options = canonicalize.options.parse({ foldBatchNormalization });
+    scheduled.push({ pass: canonicalize, options, implicit: true, recipeIndex });
+  };
+  if (steps[0]?.pass !== canonicalize) implicit(0, lastTraining < 0);
+  for (const [recipeIndex, { pass, options }] of steps.entries()) {
+    const settled = pass === canonicalize ? settle(options, lastTraining < 0) : options;
+    scheduled.push({ pass, options: settled, implicit: false, recipeIndex });
+    if (recipeIndex === lastTraining && recipeIndex + 1 < steps.length) implicit(recipeIndex + 1, true);
+  }
+  return scheduled;
+}
+
+function settle(options: unknown, fold: boolean): unknown {
+  const given = Object(options) as Record<string, unknown>;
+  return given['foldBatchNormalization'] === 'auto' ? { ...given, foldBatchNormalization: fold } : options;
+}
