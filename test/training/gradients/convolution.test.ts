@@ -85,13 +85,14 @@ interface Written {
  */
 async function assertAdjoint(
   cases: readonly Case[],
-  write: (b: GraphBuilder, types: () => StaticTypes, c: Case) => Omit<Written, 'name'>,
+  write: (b: GraphBuilder, types: StaticTypes, c: Case) => Omit<Written, 'name'>,
 ): Promise<number> {
   const random = new SeededRandom(11);
   const b = new GraphBuilder('matrix');
   const model = b.model(21, { 'com.microsoft': 1 });
+  const types = new StaticTypes(model);
   let checks = 0;
-  const written = cases.map((c): Written => ({ name: c.name, ...write(b, () => new StaticTypes(model), c) }));
+  const written = cases.map((c): Written => ({ name: c.name, ...write(b, types, c) }));
   for (const { y, gradients } of written) {
     for (const value of [y, ...gradients.map(({ gradient }) => gradient)]) {
       b.graph.outputs.push({ name: value, type: { kind: 'tensor', elementType: 'float' } });
@@ -152,10 +153,9 @@ describe('convolution gradients by the adjoint identity', () => {
     assert.equal(CONV_CASES.length, 486);
     let checks = 0;
     for (const part of chunks(CONV_CASES, 81)) {
-      checks += await assertAdjoint(part, (graph, typesNow, c) => {
+      checks += await assertAdjoint(part, (graph, types, c) => {
         const { X, W } = inputsOf(graph, c, [c.maps, c.channels / c.group]);
         const y = graph.op('Conv', [X, W], { attributes: attributesOf(c) });
-        const types = typesNow();
         const dY = graph.input('dY', 'float', types.shape(y));
         const b = new GradientBuilder(graph, types);
         const conv = convShape(c, types.shape(y).slice(2));
@@ -181,11 +181,10 @@ describe('convolution gradients by the adjoint identity', () => {
     assert.ok(TRANSPOSED_CASES.length >= 804);
     let checks = 0;
     for (const part of chunks(TRANSPOSED_CASES, 81)) {
-      checks += await assertAdjoint(part, (graph, typesNow, c) => {
+      checks += await assertAdjoint(part, (graph, types, c) => {
         const { X, W } = inputsOf(graph, c, [c.channels, c.maps / c.group]);
         const attributes = { ...attributesOf(c), output_padding: c.input.map(() => c.outputPadding) };
         const y = graph.op('ConvTranspose', [X, W], { attributes });
-        const types = typesNow();
         const dY = graph.input('dY', 'float', types.shape(y));
         const found = differentiate(graph, { loss: [{ of: y, gradient: dY }], wrt: [X, W], types });
         const gradients = [...found].map(([of, gradient]) => ({ label: of, of, gradient }));
