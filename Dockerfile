@@ -6,7 +6,6 @@ RUN npm ci
 COPY tsconfig.json tsconfig.build.json ./
 COPY src src
 COPY workers workers
-COPY web web
 COPY examples examples
 RUN npm run build \
  && npm prune --omit=dev \
@@ -20,7 +19,6 @@ WORKDIR /app
 COPY --from=build --chown=root:root /app/package.json ./
 COPY --from=build --chown=root:root /app/node_modules node_modules
 COPY --from=build --chown=root:root /app/dist dist
-COPY --from=build --chown=root:root /app/web web
 COPY --from=build --chown=root:root /app/examples examples
 RUN useradd --system --uid 10001 --home-dir /var/lib/tersor --create-home tersor
 USER tersor

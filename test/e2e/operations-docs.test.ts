@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { after, before, describe, it } from 'node:test';
 import { LiveService } from './live-service.ts';
@@ -42,6 +43,19 @@ describe('docs/operations.md and deploy/', () => {
       set.filter((name) => !known.includes(name)),
       [],
     );
+  });
+
+  it('copy into the image only what a clone has', () => {
+    const copied = [...read('Dockerfile').matchAll(/^COPY (?!--from)(.+) \S+$/gm)].flatMap(([, names = '']) =>
+      names.split(' '),
+    );
+    assert.ok(copied.includes('src') && copied.includes('package-lock.json'), copied.join(' '));
+    const tracked = execFileSync('git', ['ls-files', '--', ...copied], { encoding: 'utf8' }).split('\n');
+    for (const name of copied)
+      assert.ok(
+        tracked.some((path) => path === name || path.startsWith(`${name}/`)),
+        `${name} is not in the repository`,
+      );
   });
 
   it('name every metric of ours, and none that /metrics does not have', async () => {
