@@ -13,7 +13,8 @@ export function pixelsOf(planes: Planes): Uint8Array {
 
 /** The mix of a and b at `factor`: 0 is a, 1 is b; beyond them the difference is carried on, and clipped. */
 function mixPixel(a: number, b: number, factor: number): number {
-  const value = a + factor * (b - a);
+  // Single precision at each step, as in the C of Image.blend.
+  const value = Math.fround(a + Math.fround(factor * (b - a)));
   // Truncated, as Image.blend does; the clip makes no difference between 0 and 1.
   return value <= 0 ? 0 : value >= 255 ? 255 : Math.trunc(value);
 }
