@@ -1,7 +1,7 @@
 import { CompressionError } from '../errors.ts';
-import { usesOf, type Graph, type Use } from '../onnx/graph.ts';
-import { NameScope } from '../onnx/graph.ts';
+import { NameScope, usesOf, type Graph, type Use } from '../onnx/graph.ts';
 import type { Model } from '../onnx/model.ts';
+import type { Tensor } from '../onnx/tensor.ts';
 import { matchesGlob } from './glob.ts';
 
 export type ParameterRole = 'weight' | 'bias' | 'normalization';
@@ -103,6 +103,26 @@ export function selectParameters(parameters: readonly Parameter[], filter: Param
   );
 }
 
+/** Takes away Identity nodes that give a vector a second name, as exporters do for vectors of equal values. */
+function resolveNamedCopies(graph: Graph): number {
+  const before = graph.nodes.length;
+  const outputs = new Set(graph.outputs.map(({ name }) => name));
+  graph.nodes = graph.nodes.filter((node) => {
+    const [source = ''] = node.inputs;
+    const [copy = ''] = node.outputs;
+    const tensor = graph.initializers.get(source);
+    if (node.opType !== 'Identity' || node.domain !== '' || tensor === undefined) return true;
+    if (!isFloatVector(tensor) || outputs.has(copy)) return true;
+    graph.initializers.set(copy, tensor.renamed(copy));
+    return false;
+  });
+  return before - graph.nodes.length;
+}
+
+function isFloatVector({ dataType, dims, elementCount }: Tensor): boolean {
+  return dataType === 'float' && elementCount > 1 && dims.filter((size) => size !== 1).length === 1;
+}
+
 /**
  * Gives each node its own copy of vectors (biases, scales, running statistics) that several nodes share. Exporters and
  * optimizers merge vectors of equal values, such as all biases that are still zero; trained as one they would be tied.
@@ -112,11 +132,10 @@ export function selectParameters(parameters: readonly Parameter[], filter: Param
  */
 export function separateVectors(graph: Graph): number {
   const names = new NameScope(graph);
-  let copies = 0;
+  let copies = resolveNamedCopies(graph);
   for (const [name, readers] of usesOf(graph)) {
     const tensor = graph.initializers.get(name);
-    if (tensor?.dataType !== 'float' || tensor.elementCount < 2) continue;
-    if (tensor.dims.filter((size) => size !== 1).length > 1) continue;
+    if (tensor === undefined || !isFloatVector(tensor)) continue;
     for (const { node, inputIndex } of readers.slice(1)) {
       if (inputIndex < 0) continue;
       const copy = names.fresh(name);
