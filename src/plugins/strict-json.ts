@@ -1,5 +1,5 @@
 import { CompressionError, type ErrorPlace } from '../errors.ts';
-import { pointerOf } from './validation.ts';
+import { pointerOf } from '../schemas/error-places.ts';
 
 const MAX_DEPTH = 32;
 const MAX_PLACES = 20;

@@ -1,7 +1,7 @@
 import type { ResolvedArchitectureField } from '../schemas/architecture.ts';
 import type { ModelResource } from '../schemas/model.ts';
 import { summarize } from '../storage/model-summary.ts';
-import { resolveArchitecture } from '../zoo/build-architecture.ts';
+import { networkWithoutWeights } from '../zoo/build-architecture.ts';
 
 /** What planning needs to know of the model a job starts from. */
 export type PlannedModel = Pick<ModelResource, 'inputs' | 'outputs' | 'bytes' | 'parameters' | 'macs'>;
@@ -15,7 +15,6 @@ const WEIGHT_BYTES = 4;
  * @throws CompressionError RECIPE_INVALID with pointers under /model, also where valid options leave no such network
  */
 export function plannedNetwork(field: ResolvedArchitectureField): PlannedModel {
-  const { architecture, options } = resolveArchitecture(field, ['model']);
-  const { inputs, outputs, parameters, macs } = summarize(architecture.build(options, { seed: 0, weights: 'zero' }));
+  const { inputs, outputs, parameters, macs } = summarize(networkWithoutWeights(field, ['model']));
   return { inputs, outputs, parameters, macs, bytes: parameters * WEIGHT_BYTES };
 }

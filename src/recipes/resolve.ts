@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { CompressionError, type ErrorPlace } from '../errors.ts';
-import { placesOf } from '../plugins/validation.ts';
+import { placesOf } from '../schemas/error-places.ts';
 import { STAGES, type DataRole, type Pass } from '../passes/pass.ts';
 import { PASSES } from '../passes/registry.ts';
 import { Recipe, type ResolvedRecipe } from '../schemas/recipe.ts';

@@ -1,10 +1,9 @@
 import type { z } from 'zod';
 import { CompressionError, type ErrorPlace } from '../errors.ts';
 import type { Model } from '../onnx/model.ts';
-import { placesOf, pointerOf } from '../plugins/validation.ts';
+import { placesOf, pointerOf } from '../schemas/error-places.ts';
 import type { Architecture, BuildSettings } from './architecture.ts';
 import { ARCHITECTURES } from './architectures.ts';
-import { countNetwork, type NetworkCounts } from './counts.ts';
 
 /** `{ "architecture": name, ...options }`, as it stands in a job or in the options of a pass. */
 export interface ArchitectureRequest {
@@ -54,17 +53,13 @@ export function buildArchitecture(
 }
 
 /**
- * What `resolveArchitecture` does, and then the network is built without drawing weights (some 10 ms): all that
- * `buildArchitecture` would refuse is refused here, so that a job is not accepted for a network that cannot be.
+ * The network with zeros for weights, for shapes and counts (some 10 ms): all that `buildArchitecture` would refuse is
+ * refused here, so that a job is not accepted for a network that cannot be.
  *
  * @throws CompressionError RECIPE_INVALID with a pointer to each wrong place
  */
-export function checkArchitecture(
-  request: ArchitectureRequest,
-  base: readonly PropertyKey[] = [],
-): ResolvedArchitecture & { readonly counts: NetworkCounts } {
-  const resolved = resolveArchitecture(request, base);
-  return { ...resolved, counts: countNetwork(built(resolved, { seed: 0, weights: 'zero' }, base)) };
+export function networkWithoutWeights(request: ArchitectureRequest, base: readonly PropertyKey[] = []): Model {
+  return built(resolveArchitecture(request, base), { seed: 0, weights: 'zero' }, base);
 }
 
 function built(

@@ -3,7 +3,7 @@ import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import { CompressionError } from '../../src/errors.ts';
 import { forbiddenText, parseStrictJson } from '../../src/plugins/strict-json.ts';
-import { pointerOf } from '../../src/plugins/validation.ts';
+import { pointerOf } from '../../src/schemas/error-places.ts';
 
 const parse = (text: string): unknown => parseStrictJson(Buffer.from(text));
 const refusal = (text: string | Uint8Array): CompressionError => {
