@@ -27,7 +27,7 @@ function passOf(name: string, stage: Stage): Pass {
 }
 
 const TABLE = [
-  passOf('canonicalize', 'canonicalize'),
+  canonicalize,
   passOf('prune.x', 'prune'),
   passOf('distill.x', 'distill'),
   passOf('quantize.x', 'quantize'),
