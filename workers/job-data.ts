@@ -4,11 +4,12 @@ import { bindFeeds, type BoundFeeds } from '../src/data/bind-feeds.ts';
 import type { Dataset } from '../src/data/dataset.ts';
 import { generatedFeeds } from '../src/data/generated-feeds.ts';
 import { openDataset } from '../src/data/open-dataset.ts';
+import { openPrefetchedSource } from '../src/data/training/prefetch.ts';
 import { CompressionError } from '../src/errors.ts';
 import { cpuFlags } from '../src/evaluation/environment.ts';
 import { inferTypes } from '../src/onnx/inference/infer-types.ts';
 import type { Model } from '../src/onnx/model.ts';
-import type { DataRole, FeedSource } from '../src/passes/pass.ts';
+import type { DataRole, FeedSource, PassContext } from '../src/passes/pass.ts';
 import type { Report } from '../src/schemas/report.ts';
 import type { JobTask } from './protocol.ts';
 
@@ -19,6 +20,8 @@ export interface JobData {
   readonly standIn: FeedSource | undefined;
   readonly classNames: readonly string[] | undefined;
   readonly cpuFlags: ReadonlySet<string>;
+  /** Present where the task has training data. */
+  readonly openTraining: PassContext['openTraining'];
   close(): Promise<void>;
 }
 
@@ -50,11 +53,26 @@ export async function bindJobData(task: JobTask, model: Model, directory: string
       );
     }
     const standIn = feeds.calibration ?? generated(inputs, task.seed);
-    return { feeds, standIn, classNames, cpuFlags: readCpuFlags(), close };
+    const openTraining = trainingOpener(task, inputs, directory);
+    return { feeds, standIn, classNames, cpuFlags: readCpuFlags(), openTraining, close };
   } catch (error) {
     await close();
     throw error;
   }
+}
+
+/** Training data is opened by the step that trains, with its batch size and augmentation, in a thread of its own. */
+function trainingOpener(
+  task: JobTask,
+  modelInputs: Model['graph']['inputs'],
+  directory: string,
+): PassContext['openTraining'] {
+  const field = task.data.training;
+  if (field === undefined) return undefined;
+  const role = { role: 'training', ...field, preprocess: field.preprocess ?? task.preprocess } as const;
+  const path = join(directory, field.path);
+  return (options) =>
+    openPrefetchedSource({ path, role, modelInputs, options: { ...options, scratchFolder: directory } });
 }
 
 /** What the roles gave, for the report. Some of it shows only while the data is read: ask at the end. */

@@ -159,6 +159,7 @@ async function oneStep(
     seed: task.seed,
     targetCpu: task.target.cpu,
     data: data.feeds,
+    ...(data.openTraining === undefined ? {} : { openTraining: data.openTraining }),
     costTable,
     cpuFlags: data.cpuFlags,
     checkpoint: job.checkpoints.ofStep(),

@@ -87,7 +87,7 @@ export function cornerSource(options: {
   readonly batchSize?: number;
   readonly change?: (batch: TrainingBatch) => TrainingBatch;
 }): TrainingSource {
-  const { samples = 48, batchSize = 8, change = (batch) => batch } = options;
+  const { samples = 48, batchSize = 8, change = (batch: TrainingBatch) => batch } = options;
   const stepsPerEpoch = Math.floor(samples / batchSize);
   const point = (sample: number): number[] => {
     const random = keyedRandom(7, sample);
