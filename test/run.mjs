@@ -4,6 +4,8 @@ import { spawnSync } from 'node:child_process';
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 
+/** A file that is not over by then has hung: it fails, instead of holding up the run for ever. */
+const fileTimeoutMs = 600_000;
 const outside = new Set(['chaos', 'large', 'fixtures', 'helpers']);
 const wanted = process.argv.slice(2).filter((word) => !word.startsWith('-'));
 const flags = process.argv.slice(2).filter((word) => word.startsWith('-'));
@@ -18,14 +20,15 @@ function* testFiles(folder) {
 }
 
 const all = [...testFiles('test')];
-const files = wanted.length === 0 ? all : all.filter((file) => wanted.some((word) => file.startsWith(join('test', word))));
+const files =
+  wanted.length === 0 ? all : all.filter((file) => wanted.some((word) => file.startsWith(join('test', word))));
 if (files.length === 0) {
   console.error(`no test file under test/ matches ${wanted.join(' ')}`);
   process.exit(1);
 }
 const { status } = spawnSync(
   process.execPath,
-  ['--import', 'tsx', '--test', '--test-concurrency=2', ...flags, ...files],
+  ['--import', 'tsx', '--test', '--test-concurrency=2', `--test-timeout=${fileTimeoutMs}`, ...flags, ...files],
   { stdio: 'inherit' },
 );
 process.exit(status ?? 1);

@@ -19,6 +19,8 @@ const MAX_STALLED = 1_000;
 const MAX_BACKOFF_MS = 30_000;
 const REQUEUE_REST_MS = 200;
 const CLOSE_PATIENCE_MS = 3_000;
+/** A Redis that does not answer a closing worker within this is away. */
+const ANSWER_MS = 1_000;
 
 /** Pause before the delivery that follows so many failed ones. */
 export function redeliveryMs(failures: number): number {
@@ -84,6 +86,8 @@ export class BullMqConsumer implements Consumer {
   async #process(job: Job, token: string | undefined): Promise<void> {
     const jobId = job.id;
     if (jobId === undefined) return;
+    // Taken while Redis was asked whether it is there to say goodbye to: for somebody else.
+    if (this.#closing !== undefined) return this.#handBack(job, token);
     const lost = new AbortController();
     const work = this.#handler({ jobId, signal: lost.signal });
     this.#running.set(jobId, { lost, ended: work.catch(() => undefined) });
@@ -92,22 +96,35 @@ export class BullMqConsumer implements Consumer {
     } finally {
       this.#running.delete(jobId);
     }
+    return this.#handBack(job, token);
+  }
+
+  async #handBack(job: Job, token: string | undefined): Promise<never> {
     await job.moveToDelayed(Date.now() + REQUEUE_REST_MS, token);
     throw new DelayedError();
   }
 
   async #close(): Promise<void> {
-    const closed = this.#worker.close().catch((error: unknown) => this.#errors.note(error));
+    // A worker that waits for a Redis that is away never ends: its timers would keep the process alive.
+    const away = !(await within(ANSWER_MS, this.#connection.ping()));
+    const closed = this.#worker.close(away).catch((error: unknown) => this.#errors.note(error));
     await Promise.all([...this.#running.values()].map(({ ended }) => ended));
-    // Without Redis the worker waits for it, to say goodbye; nobody needs that.
-    const patience = new AbortController();
-    await Promise.race([
-      closed,
-      delay(CLOSE_PATIENCE_MS, undefined, { signal: patience.signal }).catch(() => undefined),
-    ]);
-    patience.abort();
+    await within(CLOSE_PATIENCE_MS, closed); // it may go away now
     this.#closed.abort();
     this.#connection.disconnect();
     this.#onClose();
   }
+}
+
+/** True when the work is done by then, false when it is not, or failed. */
+async function within(limitMs: number, work: Promise<unknown>): Promise<boolean> {
+  const patience = new AbortController();
+  const done = work.then(
+    () => true,
+    () => false,
+  );
+  const late = delay(limitMs, false, { signal: patience.signal }).catch(() => false);
+  const inTime = await Promise.race([done, late]);
+  patience.abort();
+  return inTime;
 }

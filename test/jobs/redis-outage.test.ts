@@ -146,6 +146,8 @@ describe('BullMqQueue through outages', { skip: skipWithout('redis-server') }, (
 
   it('closes while Redis is away', { timeout: 20_000 }, async () => {
     const redis = await redisOf();
+    const timers = () => process.getActiveResourcesInfo().filter((name) => name === 'Timeout').length;
+    const timersBefore = timers();
     const queue = queueOf(redis.url);
     const seen = recorder();
     await queue.consume(seen.handler, { concurrency: 1 });
@@ -153,6 +155,8 @@ describe('BullMqQueue through outages', { skip: skipWithout('redis-server') }, (
     await seen.count(1);
     await redis.kill();
     assert.ok((await timed(queue.close())) < 6_000);
+    // What is left running would keep the process alive.
+    await until(() => Promise.resolve(timers() <= timersBefore));
   });
 
   it('refuses a Redis that may drop keys', async () => {
