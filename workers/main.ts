@@ -85,7 +85,10 @@ export async function startWorker(deps: WorkerDependencies): Promise<Worker> {
     if (isClosing()) runner.shutdown();
     try {
       jobLogger.info('attempt starts');
-      const outcome = await runner.run();
+      const ending = runner.run();
+      // The next one loads while this job measures its input model, and is ready however soon the next job comes.
+      if (!isClosing()) spare.prepare();
+      const outcome = await ending;
       const seconds = (performance.now() - started) / 1000;
       jobLogger.info({ ...outcome, seconds }, 'attempt ended');
       deps.onOutcome?.({ ...outcome, seconds, passes: attempt.record.recipe.steps.map((step) => step.pass) });
@@ -93,7 +96,6 @@ export async function startWorker(deps: WorkerDependencies): Promise<Worker> {
     } finally {
       running.delete(jobId);
       signal.removeEventListener('abort', onAbort);
-      if (!isClosing()) spare.prepare();
     }
   };
   const isClosing = (): boolean => closing;
