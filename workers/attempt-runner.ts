@@ -189,10 +189,12 @@ export class AttemptRunner {
     const known = error instanceof CompressionError ? error : diskFull(error);
     const code: ErrorCode = known?.code ?? 'INTERNAL';
     if (known === undefined) this.#deps.logger.error({ err: error, jobId: this.jobId }, 'attempt failed unexpectedly');
-    if (code === 'CHILD_CRASH' || known === undefined || known.retryable) {
+    if (known === undefined || known.retryable) {
       this.#log.add('error', messageOf(error), { code });
       await this.#log.flush();
-      await this.#attempt.release({ crashed: code === 'CHILD_CRASH' || !known?.retryable, message: messageOf(error) });
+      // What lies outside the job (store, disk) may pass; a defect or a crash will come again, so the breaker counts it.
+      const crashed = code === 'CHILD_CRASH' || code === 'INTERNAL';
+      await this.#attempt.release({ crashed, message: messageOf(error) });
       return { outcome: 'released', code };
     }
     return this.#fail(code, messageOf(error));

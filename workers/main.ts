@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { readdir, rm } from 'node:fs/promises';
 import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { messageOf } from '../src/errors.ts';
 import type { JobClaims } from '../src/jobs/job-service.ts';
@@ -35,6 +36,9 @@ export interface Worker {
 }
 
 const FOLDER = 'tersor-worker-';
+/** Before a job that failed for the moment is tried again. */
+const RETRY_PAUSE_MS = 1000;
+
 /** Largest file a child may write: a model of 2 GiB and its external data. */
 const CHILD_FILE_BYTES = 32 * 2 ** 30;
 
@@ -92,7 +96,10 @@ export async function startWorker(deps: WorkerDependencies): Promise<Worker> {
       const seconds = (performance.now() - started) / 1000;
       jobLogger.info({ ...outcome, seconds }, 'attempt ended');
       deps.onOutcome?.({ ...outcome, seconds, passes: attempt.record.recipe.steps.map((step) => step.pass) });
-      return outcome.outcome === 'released' ? 'requeue' : 'done';
+      if (outcome.outcome !== 'released') return 'done';
+      // Whatever made it fail needs a moment to pass; a shutdown does not wait.
+      if (outcome.code !== undefined && !isClosing()) await delay(RETRY_PAUSE_MS);
+      return 'requeue';
     } finally {
       running.delete(jobId);
       signal.removeEventListener('abort', onAbort);
