@@ -203,7 +203,9 @@ function startWorker(workerData: PrefetchTask): Worker {
   const file = new URL(compiled ? './prefetch-thread.js' : './prefetch-thread.ts', import.meta.url);
   if (compiled) return new Worker(file, { workerData, env: {} });
   // Under tsx a thread does not inherit the loader, so it registers it itself; a build needs nothing of the kind.
-  const source = `import('tsx/esm/api').then((api) => { api.register(); return import(${JSON.stringify(file.href)}); })`;
+  // Resolved here: the working folder, which `eval` goes by, may be anywhere.
+  const loader = JSON.stringify(import.meta.resolve('tsx/esm/api'));
+  const source = `import(${loader}).then((api) => { api.register(); return import(${JSON.stringify(file.href)}); })`;
   return new Worker(source, { workerData, env: {}, eval: true });
 }
 
