@@ -1,4 +1,5 @@
 import type { GraphBuilder } from '../../onnx/graph-builder.ts';
+import { Tensor } from '../../onnx/tensor.ts';
 import { AdapterWeights } from './adapters.ts';
 import { meanAll, scaled, sumAll, type LossFragment, type StaticTensor } from './loss.ts';
 import { pooledTo } from './pooling.ts';
@@ -110,7 +111,9 @@ export function contrastiveDistillation(b: GraphBuilder, tensors: ContrastiveTen
   const column = b.op('Reshape', [tensors.labels, b.ints('column', [batch, 1])]);
   const row = b.op('Reshape', [tensors.labels, b.ints('row', [1, batch])]);
   const sameClass = b.op('Cast', [b.op('Equal', [column, row])], { attributes: { to: 1 } });
-  const eye = b.op('EyeLike', [scores], { attributes: { dtype: 1 } });
+  // A constant, not EyeLike of the scores: nothing is to be differentiated through it.
+  const identity = Float32Array.from({ length: batch * batch }, (_, i) => (i % (batch + 1) === 0 ? 1 : 0));
+  const eye = b.initializer(Tensor.float('identity', identity, [batch, batch]));
   // -1000 takes a pair of one class out of the sum of negatives; a sample's own pair stays.
   const excluded = scaled(b, b.op('Sub', [sameClass, eye]), -1000);
   const logits = b.op('Add', [scores, excluded]);
