@@ -184,7 +184,7 @@ export function validationSource(
   source: TrainingSource,
   model: Model,
   training: TrainingField,
-  context: FinetuneContext,
+  context: Pick<FinetuneContext, 'roles'>,
 ): FeedSource | undefined {
   if ('fraction' in training.validation) return source.validation(hasFixedBatch(model));
   const { role } = training.validation;

@@ -32,16 +32,24 @@ export class StaticTypes {
 
   /** @throws CompressionError MODEL_UNSUPPORTED when a size is not known */
   shape(name: string): readonly number[] {
-    const type = this.#find(name)?.type;
-    const shape = type?.kind === 'tensor' ? type.shape : undefined;
-    if (shape?.every((size) => typeof size === 'number') !== true) {
+    const known = this.knownShape(name);
+    if (known === undefined) {
+      const type = this.#find(name)?.type;
+      const shape = type?.kind === 'tensor' ? type.shape : undefined;
       const got = shape === undefined ? 'of unknown rank' : `[${shape.map((size) => size ?? '?').join(', ')}]`;
       throw new CompressionError(
         'MODEL_UNSUPPORTED',
         `value "${name}" is ${got}; training needs every size fixed: give the batch size and input shapes, or export the model with static shapes`,
       );
     }
-    return shape;
+    return known;
+  }
+
+  /** Undefined where a size is not known. */
+  knownShape(name: string): readonly number[] | undefined {
+    const type = this.#find(name)?.type;
+    const shape = type?.kind === 'tensor' ? type.shape : undefined;
+    return shape?.every((size) => typeof size === 'number') === true ? shape : undefined;
   }
 
   /** Undefined for what is no tensor, or not known. */

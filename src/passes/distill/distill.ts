@@ -1,0 +1,90 @@
+import type { Model } from '../../onnx/model.ts';
+import { elementCount } from '../../onnx/nd-array.ts';
+import { parametersOf, separateVectors } from '../../training/parameters.ts';
+import { applyTrained } from '../../training/trained-values.ts';
+import { definePass } from '../pass.ts';
+import { DistillOptions } from './options.ts';
+import { PAPERS } from './papers.ts';
+import { architectureObstacle, studentOf, teacherOf } from './student.ts';
+import { teach, type Taught } from './teach.ts';
+
+/** Teaches a student network what a teacher knows; the student becomes the model. */
+export const distill = definePass({
+  name: 'distill',
+  stage: 'distill',
+  description:
+    'Trains a small student to behave like a large teacher: on its softened scores, its feature maps, or the relations between samples',
+  papers: PAPERS,
+  options: DistillOptions,
+  example: {
+    student: { architecture: 'resnet', depth: 8, classes: 10, inputSize: 32 },
+    baseline: true,
+    losses: [
+      { name: 'ce', weight: 0.1 },
+      { name: 'kd', weight: 0.9, temperature: 4 },
+    ],
+    training: { epochs: 20, batchSize: 128, learningRate: 0.1, augment: ['crop4', 'flip'] },
+  },
+  needs: ({ training }) => ('role' in training.validation ? ['training', training.validation.role] : ['training']),
+  models: ({ student }) =>
+    student !== 'self' && 'model' in student ? [{ id: String(student.model), path: ['student', 'model'] }] : [],
+  requires(model, { student }) {
+    if (student !== 'self') return architectureObstacle(student, model);
+    return parametersOf(model).length > 0
+      ? undefined
+      : 'the model has no float weights to train; distill before quantizing, or choose another student';
+  },
+  async run(model, options, context) {
+    if (options.student === 'self') separateVectors(model.graph);
+    const student = await studentOf(options.student, model, context);
+    separateVectors(student.graph);
+    const taught = await teach({ teacher: teacherOf(options.student, model, context), student }, options, context);
+    if (options.student !== 'self') replace(model, student);
+    const changes = applyTrained(model, taught.outcome.values);
+    return {
+      changes,
+      skipped: taught.graph.untouched.map((node) => ({ node, reason: 'the loss does not depend on it' })),
+      warnings: taught.warnings,
+      details: detailsOf(taught, options),
+    };
+  },
+  ensures: () => undefined,
+});
+
+/** Puts another network in the model's place. What describes the model (producer, metadata) stays. */
+function replace(model: Model, by: Model): void {
+  model.graph = by.graph;
+  model.opsetImports = by.opsetImports;
+  model.functions = by.functions;
+  model.irVersion = by.irVersion;
+}
+
+function detailsOf(taught: Taught, options: DistillOptions): Record<string, unknown> {
+  const { outcome, lesson, alone, graph } = taught;
+  const parameters = graph.state.filter(({ kind, isModel }) => kind === 'parameter' && isModel);
+  return {
+    teacher: options.student === 'self' ? 'input' : 'model',
+    layers: Object.fromEntries(
+      [...lesson.pairs].map(([loss, pairs]) => [
+        loss,
+        pairs.map(({ teacher, student }) => ({
+          teacher: { value: teacher.value, shape: teacher.shape },
+          student: { value: student.value, shape: student.shape },
+        })),
+      ]),
+    ),
+    curve: outcome.curve,
+    keptEpoch: outcome.epoch,
+    learningRate: outcome.learningRate,
+    updates: outcome.updates,
+    stoppedEarly: outcome.stoppedEarly,
+    trainedParameters: parameters.reduce((sum, { dims }) => sum + elementCount(dims), 0),
+    accuracy: {
+      ...(taught.teacher === undefined ? {} : { teacher: taught.teacher }),
+      ...(taught.student === undefined ? {} : { student: taught.student }),
+      ...(alone?.result === undefined ? {} : { studentAlone: alone.result }),
+    },
+    ...(taught.effect === undefined ? {} : { effect: taught.effect }),
+    ...(alone === undefined ? {} : { curveAlone: alone.curve }),
+  };
+}
