@@ -173,9 +173,11 @@ class TrainingGraphBuilder {
   #scoresValue(): string {
     const [output] = this.#model.graph.outputs;
     if (output === undefined) throw new CompressionError('MODEL_INVALID', 'the model has no output');
-    const producer = producersOf(this.#model.graph).get(output.name);
-    const isSquashed = producer?.domain === '' && ['Softmax', 'Sigmoid'].includes(producer.opType);
-    return isSquashed ? (producer.inputs[0] ?? output.name) : output.name;
+    const producers = producersOf(this.#model.graph);
+    let producer = producers.get(output.name);
+    while (producer?.opType === 'Identity') producer = producers.get(producer.inputs[0] ?? '');
+    if (producer?.domain !== '' || !['Softmax', 'Sigmoid'].includes(producer.opType)) return output.name;
+    return producer.inputs[0] ?? output.name;
   }
 
   #lossContext(types: StaticTypes, scores: string): LossContext {
