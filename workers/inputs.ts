@@ -3,6 +3,7 @@ import { copyFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CompressionError } from '../src/errors.ts';
 import type { Attempt } from '../src/jobs/job-service.ts';
+import { inputKeyOf, referencedModels } from '../src/recipes/referenced-models.ts';
 import { DatasetStore } from '../src/storage/dataset-store.ts';
 import { fetchChecked, ModelStore } from '../src/storage/model-store.ts';
 import type { ObjectStore } from '../src/storage/object-store.ts';
@@ -10,6 +11,7 @@ import type { CheckpointIndex } from './outputs.ts';
 import type { JobTask } from './protocol.ts';
 
 const MODEL_FOLDER = 'model';
+const FURTHER_MODELS_FOLDER = 'models';
 const COST_TABLE = 'cost-table.json';
 const RESUME_FOLDER = 'resume';
 
@@ -27,6 +29,7 @@ export async function fetchInputs(
 ): Promise<JobTask> {
   const { record } = attempt;
   const modelPath = await fetchModel(store, attempt, folder);
+  const models = await fetchReferenced(store, attempt, folder);
   const data: JobTask['data'] = {};
   for (const role of ['calibration', 'training', 'evaluation'] as const) {
     const field = record.data[role];
@@ -45,6 +48,7 @@ export async function fetchInputs(
     attempt: attempt.number,
     model: record.model,
     ...(modelPath === undefined ? {} : { modelPath }),
+    ...(Object.keys(models).length === 0 ? {} : { models }),
     recipe: record.recipe,
     data,
     ...(record.preprocess === undefined ? {} : { preprocess: record.preprocess }),
@@ -66,6 +70,21 @@ async function fetchModel(store: ObjectStore, attempt: Attempt, folder: string):
   });
   expectHash('model', record.inputs['model'], model.sha256);
   return join(MODEL_FOLDER, 'model.onnx');
+}
+
+/** @returns path of each further model of the recipe, by id */
+async function fetchReferenced(store: ObjectStore, attempt: Attempt, folder: string): Promise<Record<string, string>> {
+  const { record } = attempt;
+  const paths: Record<string, string> = {};
+  for (const { id } of referencedModels(record.recipe)) {
+    if (paths[id] !== undefined) continue;
+    const own = join(FURTHER_MODELS_FOLDER, id);
+    const place = { folder: join(folder, own), name: 'model.onnx' };
+    const model = await new ModelStore(store).materialize(record.tenant, id, place);
+    expectHash(inputKeyOf(id), record.inputs[inputKeyOf(id)], model.sha256);
+    paths[id] = join(own, 'model.onnx');
+  }
+  return paths;
 }
 
 /** A checkpoint that is incomplete or damaged is not an error: the attempt starts from the beginning. */

@@ -22,6 +22,8 @@ export const JobTask = z.strictObject({
   attempt: z.number().int(),
   /** Of the uploaded model; absent: the child makes the network of `architecture`. */
   modelPath: z.string().optional(),
+  /** Path of each further model that a step names, by id. */
+  models: z.record(z.string(), z.string()).optional(),
   model: StoredModelField,
   recipe: ResolvedRecipe,
   data: z.strictObject({

@@ -62,7 +62,7 @@ export async function runJob(task: JobTask, hooks: JobHooks): Promise<JobResult>
     const state = await startingState({ task, hooks, checkpoints, inputPath }, context, input);
     for (const [index, step] of steps.entries()) {
       if (index < state.done.length) continue;
-      const job = { task, hooks, data, costTable, checkpoints };
+      const job = { task, hooks, data, costTable, checkpoints, input };
       state.done.push(await oneStep(job, state.model, { index, step, of: steps.length }));
       const saved = { steps: state.done, baseline: baselineToJson(state.baseline) };
       state.model = await checkpoints.afterStep(state.model, saved);
@@ -96,6 +96,13 @@ async function loadInput(path: string): Promise<Model> {
   repairModel(model);
   verifyModel(model);
   return model;
+}
+
+/** A further model that a step names, fetched ahead. */
+async function openReferenced(task: JobTask, id: string, directory: string): Promise<Model> {
+  const path = task.models?.[id];
+  if (path === undefined) throw new CompressionError('INTERNAL', `model ${id} was not fetched`);
+  return loadInput(join(directory, path));
 }
 
 async function readCostTable(path: string): Promise<KernelCostTable> {
@@ -140,7 +147,14 @@ async function startingState(
 }
 
 async function oneStep(
-  job: { task: JobTask; hooks: JobHooks; data: JobData; costTable: KernelCostTable; checkpoints: Checkpoints },
+  job: {
+    task: JobTask;
+    hooks: JobHooks;
+    data: JobData;
+    costTable: KernelCostTable;
+    checkpoints: Checkpoints;
+    input: Model;
+  },
   model: Model,
   place: { index: number; step: ScheduledStep; of: number },
 ): Promise<StepReport> {
@@ -159,6 +173,8 @@ async function oneStep(
     seed: task.seed,
     targetCpu: task.target.cpu,
     data: data.feeds,
+    input: job.input,
+    openModel: (id) => openReferenced(task, id, hooks.directory),
     ...(data.openTraining === undefined ? {} : { openTraining: data.openTraining }),
     costTable,
     cpuFlags: data.cpuFlags,

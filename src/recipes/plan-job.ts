@@ -5,10 +5,12 @@ import { PASSES } from '../passes/registry.ts';
 import type { DatasetResource } from '../schemas/dataset.ts';
 import type { CreateJob, StoredModelField } from '../schemas/job.ts';
 import type { ModelResource } from '../schemas/model.ts';
+import type { ResolvedRecipe } from '../schemas/recipe.ts';
 import type { DryRun } from '../schemas/plan.ts';
 import { constraintProblems, DATA_ROLES, missingRoles, roleProblems } from './check-data.ts';
 import { estimateOf, planOf } from './estimate.ts';
 import { plannedNetwork, type PlannedModel } from './planned-model.ts';
+import { inputKeyOf, referencedModels } from './referenced-models.ts';
 import { resolveRecipe } from './resolve.ts';
 
 /** What planning looks up and goes by. */
@@ -39,6 +41,7 @@ export async function planJob(
   if (body.webhook !== undefined) await checkWebhook(body.webhook.url, deps);
 
   const { model, inputs } = await findModel(tenant, body.model, deps);
+  Object.assign(inputs, await findReferenced(tenant, recipe, deps));
   const datasets = await findDatasets(tenant, body, deps);
   const problems = [...datasets].flatMap(([role, dataset]) => {
     const field = body.data[role];
@@ -82,6 +85,22 @@ async function findModel(
   const inputs: Record<string, string> = { model: model.sha256 };
   for (const { location, sha256 } of model.externalData) inputs[`model/${location}`] = sha256;
   return { model, inputs };
+}
+
+/** The hashes of further models that steps name. */
+async function findReferenced(
+  tenant: string,
+  recipe: ResolvedRecipe,
+  deps: PlanningDeps,
+): Promise<Record<string, string>> {
+  const inputs: Record<string, string> = {};
+  for (const { id, pointer } of referencedModels(recipe)) {
+    const model = await deps.models.get(tenant, id);
+    if (model === undefined) throw notFound(pointer, `there is no model ${id}`);
+    inputs[inputKeyOf(id)] = model.sha256;
+    for (const { location, sha256 } of model.externalData) inputs[`${inputKeyOf(id)}/${location}`] = sha256;
+  }
+  return inputs;
 }
 
 async function findDatasets(
