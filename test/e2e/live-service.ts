@@ -6,11 +6,10 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { z } from 'zod';
 import { loadConfig } from '../../src/config.ts';
 import { createLogger } from '../../src/logger.ts';
-import { emptyCostTable } from '../../src/passes/quantize/kernel-cost-table.ts';
 import { Job } from '../../src/schemas/job.ts';
 import { startService, type Service } from '../../src/service.ts';
 import { FileSystemStore } from '../../src/storage/filesystem.ts';
-import { cpuKindId } from '../../workers/cost-tables.ts';
+import { putKnownKernelCosts } from '../helpers/known-kernel-costs.ts';
 
 const BINARY = { 'content-type': 'application/octet-stream' };
 const Problem = z.object({ code: z.string(), detail: z.string(), status: z.number() });
@@ -33,7 +32,7 @@ export class LiveService {
     const folder = await mkdtemp(join(tmpdir(), 'tersor-e2e-'));
     const store = new FileSystemStore(folder);
     // Measuring takes seconds; a table without entries makes no choice for speed's sake.
-    await store.put(`cost-tables/kind/${cpuKindId(1)}.json`, Buffer.from(JSON.stringify(emptyCostTable())));
+    await putKnownKernelCosts(store);
     await store.close();
     const level = process.env['TEST_LOG'] ?? 'silent';
     const config = loadConfig({ DATA_DIR: folder, PORT: '0', JOB_THREADS: '1', LOG_LEVEL: level, ...env });

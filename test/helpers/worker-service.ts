@@ -7,7 +7,6 @@ import pino from 'pino';
 import { createJobs, type Jobs } from '../../src/jobs/create-jobs.ts';
 import { InProcessQueue } from '../../src/jobs/in-process-queue.ts';
 import type { NewJob } from '../../src/jobs/job-service.ts';
-import { emptyCostTable } from '../../src/passes/quantize/kernel-cost-table.ts';
 import type { JobRecord } from '../../src/schemas/job.ts';
 import { TERMINAL_STATUSES } from '../../src/schemas/job.ts';
 import { DatasetStore } from '../../src/storage/dataset-store.ts';
@@ -18,8 +17,8 @@ import { loadModel } from '../../src/onnx/codec/load.ts';
 import { ModelStore } from '../../src/storage/model-store.ts';
 import type { SpooledFile } from '../../src/storage/spool.ts';
 import { describeDataset } from '../../src/data/open-dataset.ts';
-import { cpuKindId } from '../../workers/cost-tables.ts';
 import { startWorker, type Worker } from '../../workers/main.ts';
+import { putKnownKernelCosts } from './known-kernel-costs.ts';
 
 export const TENANT = 'default';
 export const EXAMPLE = 'examples/fashion-mnist';
@@ -40,14 +39,10 @@ export class WorkerService {
   readonly jobs: Jobs;
   worker: Worker | undefined;
 
-  /** @param tablesFor - numbers of threads whose kernel costs need not be measured */
+  /** @param tablesFor - numbers of threads for which kernel costs need not be measured */
   static async start(tablesFor: readonly number[] = [1, 2]): Promise<WorkerService> {
     const service = new WorkerService(await mkdtemp(join(tmpdir(), 'tersor-worker-test-')));
-    // Measuring takes seconds; a table without entries makes no choice for speed's sake.
-    for (const threads of tablesFor) {
-      const body = Buffer.from(JSON.stringify(emptyCostTable()));
-      await service.store.put(`cost-tables/kind/${cpuKindId(threads)}.json`, body);
-    }
+    await putKnownKernelCosts(service.store, tablesFor);
     await service.startWorker();
     return service;
   }

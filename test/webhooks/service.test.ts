@@ -10,6 +10,8 @@ import { createLogger } from '../../src/logger.ts';
 import { Job } from '../../src/schemas/job.ts';
 import { WebhookEndpoint, WebhookSecret } from '../../src/schemas/webhook.ts';
 import { startService } from '../../src/service.ts';
+import { FileSystemStore } from '../../src/storage/filesystem.ts';
+import { putKnownKernelCosts } from '../helpers/known-kernel-costs.ts';
 import { addModel } from '../helpers/onnx-bytes.ts';
 import { startSink } from './sink.ts';
 
@@ -24,6 +26,9 @@ describe('webhooks of the whole service', () => {
       WEBHOOK_ALLOW_HTTP: 'true',
       WEBHOOK_ALLOW_PRIVATE: 'true',
     });
+    const store = new FileSystemStore(folder);
+    await putKnownKernelCosts(store, [config.jobThreads]);
+    await store.close();
     const service = await startService(config, createLogger('silent'));
     const call = async (method: string, path: string, body?: object | Buffer): Promise<unknown> => {
       const binary = Buffer.isBuffer(body);
@@ -51,7 +56,7 @@ describe('webhooks of the whole service', () => {
           webhook: { url: `${sink.url}/job` },
         }),
       );
-      for (let tries = 0; tries < 300 && sink.received.length < 2; tries++) await delay(50);
+      for (let tries = 0; tries < 1200 && sink.received.length < 2; tries++) await delay(50);
       const now = Job.parse(await call('GET', `jobs/${job.id}`));
       assert.deepEqual(sink.received.map(({ path }) => path).sort(), ['/hooks/endpoint', '/hooks/job']);
       for (const { path, headers, body } of sink.received) {
