@@ -11,6 +11,7 @@ const Epoch = z.object({
   loss: z.number(),
   learningRate: z.number(),
   imagesPerSecond: z.number(),
+  parts: z.record(z.string(), z.number()).optional(),
   validation: Validation.optional(),
 });
 const Table = z.array(z.tuple([z.string(), z.number().int().min(0)]));
@@ -23,6 +24,7 @@ const Header = z.object({
     step: z.number(),
     updates: z.number(),
     lossSum: z.number(),
+    partSums: z.record(z.string(), z.number()),
     bestEpoch: z.number().optional(),
     curve: z.array(Epoch),
     watch: z.object({ recent: z.array(z.number()), steps: z.number(), reference: z.number() }),
@@ -82,7 +84,11 @@ export function decodeSnapshot(bytes: Uint8Array, key: string): TrainingSnapshot
   const restored: Position = {
     ...position,
     bestEpoch,
-    curve: curve.map(({ validation, ...epoch }) => (validation === undefined ? epoch : { ...epoch, validation })),
+    curve: curve.map(({ parts, validation, ...epoch }) => ({
+      ...epoch,
+      ...(parts === undefined ? {} : { parts }),
+      ...(validation === undefined ? {} : { validation }),
+    })),
   };
   const state = read(header.state);
   return { position: restored, state, ...(header.best === undefined ? {} : { best: read(header.best) }) };

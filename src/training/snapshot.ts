@@ -8,6 +8,8 @@ export interface EpochRecord {
   readonly epoch: number;
   /** Mean over the epoch's batches. */
   readonly loss: number;
+  /** The same for each part of the loss, without its weight; absent where there is but one. */
+  readonly parts?: Readonly<Record<string, number>>;
   /** At the epoch's last update. */
   readonly learningRate: number;
   readonly imagesPerSecond: number;
@@ -25,6 +27,7 @@ export interface Position {
   updates: number;
   /** Of this epoch's batches. */
   lossSum: number;
+  partSums: Readonly<Record<string, number>>;
   bestEpoch: number | undefined;
   readonly curve: EpochRecord[];
   readonly watch: DivergenceState;
@@ -45,6 +48,7 @@ export function startPosition(attempt: number): Position {
     step: 0,
     updates: 0,
     lossSum: 0,
+    partSums: {},
     bestEpoch: undefined,
     curve: [],
     watch: { recent: [], steps: 0, reference: 0 },

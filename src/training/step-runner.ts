@@ -8,6 +8,8 @@ import { TrainingState } from './training-state.ts';
 export interface StepResult {
   /** Mean loss of the batch, before the update. */
   readonly loss: number;
+  /** Its parts without their weights, by name. */
+  readonly parts: ReadonlyMap<string, number>;
   /** Norm of the gradients before clipping; where they are clipped, and with accumulation at updates only. */
   readonly gradientNorm: number | undefined;
 }
@@ -58,11 +60,12 @@ export class StepRunner {
     batch: Readonly<Record<string, NdArray>>,
     at: { readonly updates: number; readonly batchInGroup: number; readonly learningRate: number },
   ): Promise<StepResult> {
-    const { step, update, loss, gradientNorm } = this.#graph;
+    const { step, update, loss, parts, gradientNorm } = this.#graph;
     const scalars = this.#scalarsAt(at.updates + 1, at.learningRate);
     const norm = update === undefined && gradientNorm !== undefined ? [gradientNorm] : [];
     const result = await this.#runGraph(this.#step, step, { ...batch, ...pick(scalars, step.scalars) }, [
       loss,
+      ...parts.values(),
       ...norm,
     ]);
     let gradients = result.get(gradientNorm ?? '');
@@ -72,7 +75,11 @@ export class StepRunner {
       gradients = updated.get(gradientNorm ?? '');
       this.state.clear('accumulator');
     }
-    return { loss: result.get(loss) ?? NaN, gradientNorm: gradients };
+    return {
+      loss: result.get(loss) ?? NaN,
+      parts: new Map([...parts].map(([name, output]) => [name, result.get(output) ?? NaN])),
+      gradientNorm: gradients,
+    };
   }
 
   async release(): Promise<void> {

@@ -143,6 +143,7 @@ class Attempt {
       position.epoch += 1;
       position.step = 0;
       position.lossSum = 0;
+      position.partSums = {};
     }
     return this.#outcome();
   }
@@ -159,7 +160,7 @@ class Attempt {
       signal.throwIfAborted();
       const learningRate = learningRateAt(schedule, position.updates, schedulePlan);
       const batchInGroup = position.step % accumulate;
-      const { loss } = await this.#runner.run(await feedsOf(batch), {
+      const { loss, parts } = await this.#runner.run(await feedsOf(batch), {
         updates: position.updates,
         batchInGroup,
         learningRate,
@@ -168,6 +169,7 @@ class Attempt {
       if (diverged !== undefined) return diverged;
       position.step += 1;
       position.lossSum += loss;
+      position.partSums = added(position.partSums, parts);
       if (batchInGroup === accumulate - 1) position.updates += 1;
       this.#clock.samples += batch.count;
       this.#report(loss, steps);
@@ -192,6 +194,7 @@ class Attempt {
     const record: EpochRecord = {
       epoch: position.epoch,
       loss: position.lossSum / position.step,
+      ...partMeans(position),
       learningRate: learningRateAt(settings.schedule, last, plan),
       imagesPerSecond: this.#clock.samples / Math.max(seconds, 1e-6),
       ...(result === undefined ? {} : { validation: result }),
@@ -257,6 +260,18 @@ class Attempt {
     await save({ position, state: this.#runner.state.snapshot(), ...(best === undefined ? {} : { best }) });
     this.#lastSave = performance.now();
   }
+}
+
+function added(
+  sums: Readonly<Record<string, number>>,
+  parts: ReadonlyMap<string, number>,
+): Readonly<Record<string, number>> {
+  return Object.fromEntries([...parts].map(([name, value]) => [name, (sums[name] ?? 0) + value]));
+}
+
+function partMeans({ partSums, step }: Position): Pick<EpochRecord, 'parts'> {
+  const means = Object.entries(partSums).map(([name, sum]): [string, number] => [name, sum / step]);
+  return means.length === 0 ? {} : { parts: Object.fromEntries(means) };
 }
 
 /** Name of a state tensor with a value that is no finite number. */

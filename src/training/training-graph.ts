@@ -69,6 +69,8 @@ export interface TrainingGraph {
   readonly lossInputs: readonly BatchInput[];
   /** Name of the loss among the outputs of `step`. */
   readonly loss: string;
+  /** Names of the outputs of `step` that are parts of the loss, by what the loss calls them. */
+  readonly parts: ReadonlyMap<string, string>;
   /** Name of the gradients' norm among the outputs of `update`, or of `step` where there is none. */
   readonly gradientNorm: string | undefined;
   /** Selected parameters that the loss does not depend on: they stay as they are. */
@@ -146,7 +148,7 @@ class TrainingGraphBuilder {
     for (const { state, value } of statistics) this.#io.write(state, value);
     const { update, gradientNorm } =
       this.#options.accumulate > 1 ? this.#accumulate(updated, statistics) : this.#updateInPlace(updated, statistics);
-    graph.outputs = [tensorValue(total.value, 'float', [])];
+    graph.outputs = [total.value, ...total.parts.values()].map((name) => tensorValue(name, 'float', []));
     if (update === undefined && gradientNorm !== undefined) graph.outputs.push(tensorValue(gradientNorm, 'float', []));
     declareOutputs(this.#model, this.#io, this.#allState());
     this.#model.opsetImports.set('com.microsoft', 1);
@@ -164,6 +166,7 @@ class TrainingGraphBuilder {
       dataInputs: this.#dataInputs,
       lossInputs: this.#lossInputs,
       loss: total.value,
+      parts: total.parts,
       gradientNorm,
       untouched: [...selectedNames].filter((name) => !gradients.has(name)),
     };

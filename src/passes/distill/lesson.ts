@@ -67,7 +67,7 @@ export class Lesson {
       },
     };
     return this.#options.losses.flatMap((loss) =>
-      this.#fragments(loss, context).map((fragment) => ({ fragment, weight: loss.weight })),
+      this.#fragments(loss, context).map((fragment) => ({ fragment, weight: loss.weight, name: loss.name })),
     );
   }
 

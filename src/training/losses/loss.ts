@@ -29,6 +29,8 @@ export interface ValueGradient {
 export interface WeightedLoss {
   readonly fragment: LossFragment;
   readonly weight: number;
+  /** Of the curve it is reported in, beside the sum's; losses of one name are added up. */
+  readonly name?: string;
 }
 
 export interface TotalLoss {
@@ -37,6 +39,8 @@ export interface TotalLoss {
   /** Where the backward pass starts: the gradient of the sum at each of these values. A value may stand here more than once. */
   readonly seeds: readonly ValueGradient[];
   readonly parameters: readonly string[];
+  /** The losses by name, without their weights, float scalars. Empty where there is but one loss. */
+  readonly parts: ReadonlyMap<string, string>;
 }
 
 /** Writes the weighted sum of `losses` (at least one) and the gradients that the backward pass starts from. */
@@ -55,7 +59,21 @@ export function totalLoss(b: GraphBuilder, losses: readonly WeightedLoss[]): Tot
   }
   const [first, ...rest] = terms;
   if (first === undefined) throw new CompressionError('INTERNAL', 'a training graph needs at least one loss');
-  return { value: rest.length === 0 ? first : b.op('Sum', terms, { name: 'total_loss' }), seeds, parameters };
+  const value = rest.length === 0 ? first : b.op('Sum', terms, { name: 'total_loss' });
+  return { value, seeds, parameters, parts: rest.length === 0 ? new Map() : partsOf(b, losses) };
+}
+
+function partsOf(b: GraphBuilder, losses: readonly WeightedLoss[]): Map<string, string> {
+  const values = new Map<string, string[]>();
+  for (const { name, fragment } of losses) {
+    if (name !== undefined) values.set(name, [...(values.get(name) ?? []), fragment.value]);
+  }
+  return new Map(
+    [...values].map(([name, [first = '', ...rest]]) => [
+      name,
+      rest.length === 0 ? first : b.op('Sum', [first, ...rest], { name: `${name}_loss` }),
+    ]),
+  );
 }
 
 /** The gradient of a fused loss, which has one student value. */

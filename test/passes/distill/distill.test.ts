@@ -55,8 +55,17 @@ describe('distill', () => {
   it('lowers every loss there is, all at once, on layers it finds itself', async () => {
     const training = { ...TRAINING, epochs: 3, learningRate: 0.01, keep: 'last' };
     const { details } = await run(teacherNet(1, { width: 0.5 }), { student: RESNET8, losses: ALL_LOSSES, training });
-    const curve = details['curve'] as { loss: number }[];
+    const curve = details['curve'] as { loss: number; parts: Record<string, number> }[];
     assert.ok(curve[2]!.loss < curve[0]!.loss, JSON.stringify(curve));
+    for (const { loss, parts } of curve) {
+      assert.deepEqual(
+        Object.keys(parts),
+        ALL_LOSSES.map(({ name }) => name),
+      );
+      const sum = Object.values(parts).reduce((total, part) => total + 0.1 * part, 0);
+      // The sum is taken in float32, of eleven terms.
+      assert.ok(Math.abs(sum - loss) < 1e-5 * loss, `${sum} is not ${loss}`);
+    }
     const layers = details['layers'] as Record<
       string,
       { teacher: { shape: number[] }; student: { shape: number[] } }[]
@@ -158,11 +167,14 @@ describe('distill', () => {
       training: TRAINING,
     });
     const pupils = { teacher: teacherNet(1, { width: 0.5 }), student: teacherNet(2) };
-    const finish = async (changes: Partial<PassContext>): Promise<{ bytes: Uint8Array; effect: unknown }> => {
+    const finish = async (
+      changes: Partial<PassContext>,
+    ): Promise<{ bytes: Uint8Array; effect: unknown; losses: unknown }> => {
       const taught = await teach(pupils, options, trainingContext(pupils.teacher, DATA, changes), 0);
       const result = teacherNet(2);
       applyTrained(result, taught.outcome.values);
-      return { bytes: encodeModel(result), effect: taught.effect };
+      const losses = taught.outcome.curve.map(({ loss, parts }) => [loss, parts]);
+      return { bytes: encodeModel(result), effect: taught.effect, losses };
     };
     const undisturbed = await finish({});
     for (const stopAfter of [4, 16]) {
