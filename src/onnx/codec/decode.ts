@@ -49,7 +49,7 @@ export function decodeModel(bytes: Uint8Array, options: DecodeOptions = {}): Mod
 }
 
 /** The checked protobuf message. @throws CompressionError MODEL_PARSE, LIMIT_SIZE, MODEL_LIMIT */
-export function parseModel(bytes: Uint8Array, someLimits: Partial<DecodeLimits> = {}): ModelProto {
+function parseModel(bytes: Uint8Array, someLimits: Partial<DecodeLimits> = {}): ModelProto {
   const limits = { ...DEFAULT_DECODE_LIMITS, ...someLimits };
   if (bytes.byteLength > limits.bytes) {
     throw new CompressionError(

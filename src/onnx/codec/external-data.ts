@@ -1,9 +1,5 @@
 import type { StringStringEntryProto } from 'onnx-buf';
 import { CompressionError } from '../../errors.ts';
-import { parseModel } from './decode.ts';
-import type { DecodeLimits } from './limits.ts';
-import { isExternal } from './messages.ts';
-import { tensorsOfGraph, tensorsOfNodes } from './sparse.ts';
 
 export interface ExternalReference {
   readonly location: string;
@@ -53,23 +49,6 @@ export function locationProblem(location: string): string | undefined {
     return 'has an empty or "." part';
   }
   return undefined;
-}
-
-/**
- * The locations a model's tensors name, each once, in file order. Reads no file but the given bytes.
- * @throws CompressionError as `decodeModel` for the protobuf, MODEL_EXTERNAL_DATA for a location that is refused
- */
-export function externalLocations(bytes: Uint8Array, limits: Partial<DecodeLimits> = {}): string[] {
-  const model = parseModel(bytes, limits);
-  const locations = new Set<string>();
-  const visit = (tensors: Iterable<Parameters<typeof isExternal>[0]>): void => {
-    for (const tensor of tensors) {
-      if (isExternal(tensor)) locations.add(parseExternalData(tensor.externalData, `tensor "${tensor.name}"`).location);
-    }
-  };
-  if (model.graph !== undefined) visit(tensorsOfGraph(model.graph));
-  for (const item of model.functions) visit(tensorsOfNodes(item.node));
-  return [...locations];
 }
 
 function position(text: string | undefined, key: string, where: string): number | undefined {

@@ -47,13 +47,13 @@ export function hasExternalData(info: TrainingInfoProto): boolean {
 }
 
 /** Every TensorProto of a graph: initializers, sparse parts, attributes, and those of its subgraphs. */
-export function* tensorsOfGraph(graph: GraphProto): Generator<TensorProto> {
+function* tensorsOfGraph(graph: GraphProto): Generator<TensorProto> {
   yield* graph.initializer;
   for (const sparse of graph.sparseInitializer) yield* tensorsOfSparse(sparse);
   yield* tensorsOfNodes(graph.node);
 }
 
-export function* tensorsOfNodes(nodes: readonly NodeProto[]): Generator<TensorProto> {
+function* tensorsOfNodes(nodes: readonly NodeProto[]): Generator<TensorProto> {
   for (const node of nodes) {
     for (const attribute of node.attribute) {
       if (attribute.t !== undefined) yield attribute.t;
