@@ -1,6 +1,6 @@
 import { CompressionError } from '../errors.ts';
 import type { DataType } from '../onnx/data-type.ts';
-import { producersOf } from '../onnx/graph.ts';
+import { producersOf, type Graph } from '../onnx/graph.ts';
 import { GraphBuilder } from '../onnx/graph-builder.ts';
 import { opsetOf, type Model } from '../onnx/model.ts';
 import type { Node } from '../onnx/node.ts';
@@ -90,6 +90,21 @@ export function buildTrainingGraph(model: Model, options: TrainingGraphOptions):
   return new TrainingGraphBuilder(model, options).build();
 }
 
+/**
+ * The first output, or what goes into the Softmax or Sigmoid that makes it: losses take logits.
+ *
+ * @throws CompressionError MODEL_INVALID for a graph without outputs
+ */
+export function scoresOf(graph: Graph): string {
+  const [output] = graph.outputs;
+  if (output === undefined) throw new CompressionError('MODEL_INVALID', 'the model has no output');
+  const producers = producersOf(graph);
+  let producer = producers.get(output.name);
+  while (producer?.opType === 'Identity') producer = producers.get(producer.inputs[0] ?? '');
+  if (producer?.domain !== '' || !['Softmax', 'Sigmoid'].includes(producer.opType)) return output.name;
+  return producer.inputs[0] ?? output.name;
+}
+
 class TrainingGraphBuilder {
   readonly #model: Model;
   readonly #options: TrainingGraphOptions;
@@ -124,7 +139,7 @@ class TrainingGraphBuilder {
     const { graph } = this.#model;
     const selected = selectParameters(parametersOf(this.#model), this.#options);
     const selectedNames = new Set(selected.map(({ name }) => name));
-    const scoresValue = this.#scoresValue();
+    const scoresValue = scoresOf(this.#model.graph);
     const outputs = graph.outputs;
     graph.outputs = [];
     const normalizations = this.#trainNormalizations(selectedNames);
@@ -170,17 +185,6 @@ class TrainingGraphBuilder {
       gradientNorm,
       untouched: [...selectedNames].filter((name) => !gradients.has(name)),
     };
-  }
-
-  /** The first output, or what goes into the Softmax or Sigmoid that makes it: losses take logits. */
-  #scoresValue(): string {
-    const [output] = this.#model.graph.outputs;
-    if (output === undefined) throw new CompressionError('MODEL_INVALID', 'the model has no output');
-    const producers = producersOf(this.#model.graph);
-    let producer = producers.get(output.name);
-    while (producer?.opType === 'Identity') producer = producers.get(producer.inputs[0] ?? '');
-    if (producer?.domain !== '' || !['Softmax', 'Sigmoid'].includes(producer.opType)) return output.name;
-    return producer.inputs[0] ?? output.name;
   }
 
   #lossContext(types: StaticTypes, scores: string): LossContext {

@@ -1,10 +1,9 @@
-import { CompressionError } from '../../errors.ts';
-import { producersOf } from '../../onnx/graph.ts';
 import type { Model } from '../../onnx/model.ts';
 import { tensorValue, type ValueInfo } from '../../onnx/value-type.ts';
 import { sortTopologically } from '../../onnx/verify/topological-order.ts';
 import { copyModel } from '../../training/copy-model.ts';
 import { StaticTypes } from '../../training/static-types.ts';
+import { scoresOf } from '../../training/training-graph.ts';
 
 /** A network with every size fixed, as it runs on the batches of a training run. */
 export interface FixedNetwork {
@@ -29,12 +28,7 @@ export function fixNetwork(model: Model, shapes: Readonly<Record<string, readonl
   graph.outputs = graph.outputs.map(({ name, type }) =>
     type?.kind === 'tensor' ? tensorValue(name, type.elementType) : { name },
   );
-  const [output] = graph.outputs;
-  if (output === undefined) throw new CompressionError('MODEL_INVALID', 'the model has no output');
-  const producer = producersOf(graph).get(output.name);
-  const isSquashed = producer?.domain === '' && ['Softmax', 'Sigmoid'].includes(producer.opType);
-  const scores = isSquashed ? (producer.inputs[0] ?? output.name) : output.name;
-  return { model: fixed, types: new StaticTypes(fixed), scores };
+  return { model: fixed, types: new StaticTypes(fixed), scores: scoresOf(graph) };
 }
 
 function sized(input: ValueInfo, shapes: Readonly<Record<string, readonly number[]>>): ValueInfo {
