@@ -23,10 +23,11 @@ export interface Side {
  */
 export function pairsFor(loss: FeatureLoss, teacher: Side, student: Side): readonly LayerPair[] {
   if (loss.layers !== undefined) {
-    return loss.layers.map(([wanted, own]) => ({
-      teacher: named(wanted, teacher, 'teacher'),
-      student: named(own, student, 'student'),
-    }));
+    return loss.layers.map(([wanted, own]) => {
+      const pair = { teacher: named(wanted, teacher, 'teacher'), student: named(own, student, 'student') };
+      if (loss.name === 'at') for (const tensor of [pair.teacher, pair.student]) checkMap(tensor);
+      return pair;
+    });
   }
   const maps = pairMaps(teacher.features, student.features);
   const last = maps.at(-1);
@@ -90,6 +91,14 @@ function named(value: string, { network }: Side, who: 'teacher' | 'student'): St
   throw new CompressionError(
     'RECIPE_NO_MATCH',
     `distill: the ${who} has no float value "${value}"; name the output of a node, as GET /v1/models/{id} shows them`,
+  );
+}
+
+function checkMap({ value, shape }: StaticTensor): void {
+  if (shape.length >= 3) return;
+  throw new CompressionError(
+    'PASS_PRECONDITION',
+    `distill: loss at compares places of feature maps [batch, channels, …], "${value}" is [${shape.join(', ')}]; name a layer ahead of the pooling, or use fitnet or sp`,
   );
 }
 

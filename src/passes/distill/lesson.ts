@@ -14,6 +14,9 @@ import type { LossContext } from '../../training/training-graph.ts';
 import { pairsFor, type LayerPair, type Side } from './layer-pairs.ts';
 import type { DistillLoss, DistillOptions, FeatureLoss, LossName } from './options.ts';
 
+/** Losses that compare samples of a batch with each other. */
+const BETWEEN_SAMPLES: ReadonlySet<LossName> = new Set(['sp', 'pkt', 'rkd', 'cc', 'crd']);
+
 /** What is taught: which values of the teacher are needed, and the losses that compare the student's with them. */
 export class Lesson {
   /** Values of the teacher that each batch is fed with. */
@@ -44,6 +47,7 @@ export class Lesson {
     this.taps = [...new Set(taps)];
     for (const { name } of options.losses) {
       if ((name === 'dkd' || name === 'crd') && kind !== 'index') throw needsClasses(name, kind);
+      if (BETWEEN_SAMPLES.has(name) && options.training.batchSize === 1) throw needsBatch(name);
     }
   }
 
@@ -136,6 +140,13 @@ function labelsOf(context: LossContext): string {
 
 function isFeatureLoss(loss: DistillLoss): loss is FeatureLoss {
   return loss.name !== 'ce' && loss.name !== 'kd' && loss.name !== 'dkd';
+}
+
+function needsBatch(name: LossName): CompressionError {
+  return new CompressionError(
+    'PASS_PRECONDITION',
+    `distill: loss ${name} compares the samples of a batch with each other, and training.batchSize is 1; raise it, or take ${name} out of losses`,
+  );
 }
 
 function needsClasses(name: LossName, kind: LabelKind): CompressionError {

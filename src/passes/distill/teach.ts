@@ -217,6 +217,9 @@ class Course {
   #ownWarnings(effect: Effect | undefined): string[] {
     const { options } = this.#plan;
     const warnings: string[] = [];
+    if (this.#kind === 'distribution' && options.training.classWeights !== undefined) {
+      warnings.push('classWeights are not used with mixup or cutmix: a mixed sample has no class of its own.');
+    }
     if (this.#validation(this.#plan.pupils.student) === undefined) {
       if (options.training.keep === 'best') warnings.push('There is no validation data, so the last epoch is kept.');
       if (options.baseline) {

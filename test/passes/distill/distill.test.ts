@@ -152,6 +152,15 @@ describe('distill', () => {
     assert.deepEqual(losses(details['curveAlone']), losses(finetuned.details['curve']));
   });
 
+  it('says so when teaching hurts', async () => {
+    // A teacher that knows nothing, and no labels beside it: the student learns noise, its twin the classes.
+    const training = { ...TRAINING, epochs: 4, keep: 'last' };
+    const options = { student: RESNET8, baseline: true, losses: [{ name: 'kd' }], training };
+    const { details, warnings } = await run(teacherNet(1, { width: 0.5 }), options);
+    assert.equal((details['effect'] as { verdict: string }).verdict, 'hurt', JSON.stringify(details['accuracy']));
+    assert.match(warnings.join(), /Distillation hurt: -\d+\.\d\d points/);
+  });
+
   it('gives the same bytes for the same seed', async () => {
     const [a, b] = [teacherNet(1, { width: 0.5 }), teacherNet(1, { width: 0.5 })];
     const training = { ...TRAINING, epochs: 1 };

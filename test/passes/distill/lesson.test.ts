@@ -170,6 +170,17 @@ describe('Lesson', () => {
     );
   });
 
+  it('refuses attention on vectors, and relations in a batch of one', () => {
+    const nets = { teacher: TEACHER, student: STUDENT };
+    const at = [{ name: 'at', layers: [['scores_output', 'scores_output']] }];
+    assert.throws(() => lessonOf(at, nets, { x: [2, 2] }), refusal('PASS_PRECONDITION', /"scores_output" is \[2, 3\]/));
+    const sp = [{ name: 'sp', layers: [['scores_output', 'scores_output']] }];
+    assert.throws(
+      () => lessonOf(sp, nets, { x: [1, 2] }),
+      refusal('PASS_PRECONDITION', /sp compares the samples of a batch.*batchSize is 1/),
+    );
+  });
+
   it('refuses losses that need classes where samples are mixed', () => {
     const nets = { teacher: TEACHER, student: STUDENT };
     assert.throws(
