@@ -47,11 +47,12 @@ const Losses = z
   .refine((list) => new Set(list.map(({ name }) => name)).size === list.length, 'must not have the same loss twice')
   .refine((list) => list.some(({ name }) => name !== 'ce'), 'must have a loss that the teacher takes part in: kd, say');
 
+// Architectures ahead of models: of two alternatives that an object fits as badly, an error is told of the first.
 const Student = z.union(
   [
     z.literal('self'),
-    z.strictObject({ model: ModelId.describe('Another model, to start from its weights') }),
     ArchitectureField,
+    z.strictObject({ model: ModelId.describe('Another model, to start from its weights') }),
   ],
   { error: 'must be "self", { "model": "mdl_…" } or { "architecture": name, …options }' },
 );

@@ -8,6 +8,7 @@ import { DistillOptions } from '../../../src/passes/distill/options.ts';
 import { teach } from '../../../src/passes/distill/teach.ts';
 import { runStep } from '../../../src/passes/pass-manager.ts';
 import type { PassContext, PassResult, StepCheckpoint } from '../../../src/passes/pass.ts';
+import { placesOf } from '../../../src/schemas/error-places.ts';
 import { applyTrained } from '../../../src/training/trained-values.ts';
 import { RESNET8, SIDE, stripes, teacherNet, trainingContext, TRAINING } from './helpers.ts';
 
@@ -217,6 +218,18 @@ describe('distill', () => {
     wrong({ losses: [] }, /losses/);
     wrong({ student: 'other' }, /student/);
     wrong({ student: { model: 'resnet' } }, /student/);
+  });
+
+  it('points at what is wrong in a student', () => {
+    const pointer = (student: unknown): string[] => {
+      const issues = distill.options.safeParse({ student }).error?.issues ?? [];
+      return placesOf(issues).map((place) => place.pointer);
+    };
+    assert.deepEqual(pointer({ architecture: 'resnet', depth: 9 }), ['/student/depth']);
+    assert.deepEqual(pointer({ architecture: 'resnet', dept: 8 }), ['/student/dept']);
+    assert.deepEqual(pointer({ architecture: 'nothing' }), ['/student/architecture']);
+    assert.deepEqual(pointer({ model: 'resnet' }), ['/student/model']);
+    assert.deepEqual(pointer('nothing'), ['/student']);
   });
 });
 
