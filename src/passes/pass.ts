@@ -3,6 +3,7 @@ import type { TrainingOptions, TrainingSource } from '../data/training/training-
 import type { Model } from '../onnx/model.ts';
 import type { NdArray } from '../onnx/nd-array.ts';
 import type { Runtime } from '../runtime/session.ts';
+import type { ArchitectureRequest } from '../zoo/build-architecture.ts';
 import type { ObservationPoint, Observations } from './observe.ts';
 import type { KernelCostTable } from './quantize/kernel-cost-table.ts';
 
@@ -100,6 +101,13 @@ export interface ReferencedModel {
   readonly path: readonly PropertyKey[];
 }
 
+/** A network of the zoo that a step's options name, and that takes the model's place. */
+export interface ReplacingNetwork {
+  readonly request: ArchitectureRequest;
+  /** Path within the options, for pointers. */
+  readonly path: readonly PropertyKey[];
+}
+
 /** One graph transform. A pass never imports another pass; it changes the model it is given. */
 export interface Pass<Options = unknown> {
   readonly name: string;
@@ -112,6 +120,8 @@ export interface Pass<Options = unknown> {
   needs(options: Options): readonly DataRole[];
   /** Ids of uploaded models that the step reads besides the one it is given; with the place of each in the options. */
   models?(options: Options): readonly ReferencedModel[];
+  /** The fresh network that the model is replaced by, if any: planning refuses one that cannot be. */
+  network?(options: Options): ReplacingNetwork | undefined;
   /** What makes the pass impossible on this model, in words with a remedy; undefined when nothing does. Never changes it. */
   requires(model: Model, options: Options): string | undefined;
   /**

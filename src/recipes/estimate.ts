@@ -37,14 +37,16 @@ export function planOf(steps: readonly PlannedStep[], canonicalize: Pass | undef
 export interface EstimateInputs {
   readonly body: CreateJob;
   readonly model: PlannedModel;
+  /** What the model is replaced by before it is quantized (a student); else the model itself. */
+  readonly result: PlannedModel;
   readonly datasets: ReadonlyMap<DataRole, DatasetResource>;
   readonly steps: readonly PlannedStep[];
   readonly threads: number;
 }
 
 /** What a job will about take and give. Every figure says what it rests on; what cannot be told is null. */
-export function estimateOf({ body, model, datasets, steps, threads }: EstimateInputs): Estimate {
-  const weightBytes = Math.min(model.bytes, model.parameters * 4);
+export function estimateOf({ body, model, result, datasets, steps, threads }: EstimateInputs): Estimate {
+  const weightBytes = Math.min(result.bytes, result.parameters * 4);
   const quantizing = steps.filter(({ pass }) => Object.hasOwn(WEIGHT_SHARE, pass.name)).at(-1);
   const share = quantizing === undefined ? 1 : (WEIGHT_SHARE[quantizing.pass.name] ?? 1);
   const runs = (role: DataRole): number => {
@@ -59,14 +61,16 @@ export function estimateOf({ body, model, datasets, steps, threads }: EstimateIn
   const seconds =
     model.macs === null ? null : START_SECONDS + (samples * model.macs) / (MACS_PER_THREAD_SECOND * threads);
   return {
-    outputBytes: Math.round(model.bytes - weightBytes * (1 - share)),
+    outputBytes: Math.round(result.bytes - weightBytes * (1 - share)),
     memoryBytes: PROCESS_BYTES + MODEL_COPIES * model.bytes,
     seconds: seconds === null ? null : Math.round(seconds * 10) / 10,
     basis: {
       outputBytes:
         quantizing === undefined
-          ? 'no step changes the size of a weight'
-          : `${model.parameters} float32 parameters take ${share} of their bytes after ${quantizing.pass.name}; the rest of the file stays`,
+          ? result === model
+            ? 'no step changes the size of a weight'
+            : `${result.parameters} float32 parameters of the network that replaces the model`
+          : `${result.parameters} float32 parameters take ${share} of their bytes after ${quantizing.pass.name}; the rest of the file stays`,
       memoryBytes: `${PROCESS_BYTES} bytes for the process and ${MODEL_COPIES} times the ${model.bytes} bytes of the model; activations not counted`,
       seconds:
         model.macs === null

@@ -11,7 +11,7 @@ import { constraintProblems, DATA_ROLES, missingRoles, roleProblems } from './ch
 import { estimateOf, planOf } from './estimate.ts';
 import { plannedNetwork, type PlannedModel } from './planned-model.ts';
 import { inputKeyOf, referencedModels } from './referenced-models.ts';
-import { resolveRecipe } from './resolve.ts';
+import { resolveRecipe, type PlannedStep } from './resolve.ts';
 
 /** What planning looks up and goes by. */
 export interface PlanningDeps {
@@ -41,7 +41,9 @@ export async function planJob(
   if (body.webhook !== undefined) await checkWebhook(body.webhook.url, deps);
 
   const { model, inputs } = await findModel(tenant, body.model, deps);
-  Object.assign(inputs, await findReferenced(tenant, recipe, deps));
+  const referenced = await findReferenced(tenant, recipe, deps);
+  Object.assign(inputs, referenced.inputs);
+  const result = replacementOf(steps) ?? referenced.last ?? model;
   const datasets = await findDatasets(tenant, body, deps);
   const problems = [...datasets].flatMap(([role, dataset]) => {
     const field = body.data[role];
@@ -69,7 +71,10 @@ export async function planJob(
       metadata: body.metadata,
       inputs,
     },
-    dryRun: { plan: planOf(steps, canonicalize), estimate: estimateOf({ body, model, datasets, steps, threads }) },
+    dryRun: {
+      plan: planOf(steps, canonicalize),
+      estimate: estimateOf({ body, model, result, datasets, steps, threads }),
+    },
   };
 }
 
@@ -92,15 +97,27 @@ async function findReferenced(
   tenant: string,
   recipe: ResolvedRecipe,
   deps: PlanningDeps,
-): Promise<Record<string, string>> {
+): Promise<{ readonly inputs: Record<string, string>; readonly last: PlannedModel | undefined }> {
   const inputs: Record<string, string> = {};
+  let last: PlannedModel | undefined;
   for (const { id, pointer } of referencedModels(recipe)) {
     const model = await deps.models.get(tenant, id);
     if (model === undefined) throw notFound(pointer, `there is no model ${id}`);
+    last = model;
     inputs[inputKeyOf(id)] = model.sha256;
     for (const { location, sha256 } of model.externalData) inputs[`${inputKeyOf(id)}/${location}`] = sha256;
   }
-  return inputs;
+  return { inputs, last };
+}
+
+/** The network of the zoo that a step puts in the model's place. @throws CompressionError RECIPE_INVALID when it cannot be */
+function replacementOf(steps: readonly PlannedStep[]): PlannedModel | undefined {
+  let last: PlannedModel | undefined;
+  for (const [index, { pass, options }] of steps.entries()) {
+    const network = pass.network?.(options);
+    if (network !== undefined) last = plannedNetwork(network.request, ['recipe', 'steps', index, ...network.path]);
+  }
+  return last;
 }
 
 async function findDatasets(

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import type { Job } from '../../src/schemas/job.ts';
+import type { DryRun } from '../../src/schemas/plan.ts';
 import type { Problem } from '../../src/schemas/common.ts';
 import { startApp, type TestApp } from '../helpers/http-app.ts';
 import { addModel } from '../helpers/onnx-bytes.ts';
@@ -38,6 +39,26 @@ describe('models that a step names', () => {
     assert.equal(response.statusCode, 404, response.body);
     const { errors } = response.json<Problem>();
     assert.equal(errors?.[0]?.pointer, '/recipe/steps/0/student/model');
+  });
+
+  it('of the zoo must be possible, and tell the size of the result', async () => {
+    const plan = (student: object) =>
+      test.app.inject({
+        method: 'POST',
+        url: '/v1/jobs?dryRun=true',
+        payload: {
+          model: teacher,
+          recipe: { steps: [{ pass: 'distill', student }] },
+          data: { training: { dataset } },
+        },
+      });
+    const mlp = { architecture: 'mlp', depth: 1, width: 16, classes: 10, inputSize: 4, inputChannels: 1 };
+    const { estimate } = (await plan(mlp)).json<DryRun>();
+    // 16 x 16 + 16 and 16 x 10 + 10 parameters of 4 bytes.
+    assert.equal(estimate.outputBytes, 4 * (16 * 16 + 16 + 16 * 10 + 10));
+    const impossible = await plan({ architecture: 'vit', inputSize: 30 });
+    assert.equal(impossible.statusCode, 400, impossible.body);
+    assert.match(impossible.json<Problem>().errors?.[0]?.pointer ?? '', /^\/recipe\/steps\/0\/student\/inputSize$/);
   });
 
   it('are not deleted while the job needs them', async () => {

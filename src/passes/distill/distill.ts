@@ -28,6 +28,8 @@ export const distill = definePass({
   needs: ({ training }) => ('role' in training.validation ? ['training', training.validation.role] : ['training']),
   models: ({ student }) =>
     student !== 'self' && 'model' in student ? [{ id: String(student.model), path: ['student', 'model'] }] : [],
+  network: ({ student }) =>
+    student !== 'self' && 'architecture' in student ? { request: student, path: ['student'] } : undefined,
   requires(model, { student }) {
     if (student !== 'self') return architectureObstacle(student, model);
     return parametersOf(model).length > 0

@@ -4,7 +4,7 @@ import { inferTypes } from '../../onnx/inference/infer-types.ts';
 import type { Model } from '../../onnx/model.ts';
 import type { ValueInfo, ValueType } from '../../onnx/value-type.ts';
 import { copyModel } from '../../training/copy-model.ts';
-import { buildArchitecture, resolveArchitecture } from '../../zoo/build-architecture.ts';
+import { buildArchitecture, networkWithoutWeights } from '../../zoo/build-architecture.ts';
 import type { PassContext } from '../pass.ts';
 import type { StudentField } from './options.ts';
 
@@ -26,8 +26,7 @@ export async function studentOf(field: StudentField, model: Model, context: Pass
 /** What makes a network of the zoo no student of the model, in words; nothing is drawn for it. */
 export function architectureObstacle(field: StudentField, model: Model): string | undefined {
   if (field === 'self' || !('architecture' in field)) return undefined;
-  const { architecture, options } = resolveArchitecture(field);
-  return interfaceObstacle(architecture.build(options, { seed: 0, weights: 'zero' }), model);
+  return interfaceObstacle(networkWithoutWeights(field), model);
 }
 
 /** The model the student learns from: the model so far, or, when that is the student, the job's input. */
