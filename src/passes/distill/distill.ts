@@ -1,12 +1,11 @@
 import type { Model } from '../../onnx/model.ts';
 import { elementCount } from '../../onnx/nd-array.ts';
 import { parametersOf, separateVectors } from '../../training/parameters.ts';
-import { applyTrained } from '../../training/trained-values.ts';
 import { definePass } from '../pass.ts';
 import { DistillOptions } from './options.ts';
 import { PAPERS } from './papers.ts';
 import { architectureObstacle, studentOf, teacherOf } from './student.ts';
-import { teach, type Taught } from './teach.ts';
+import type { Taught } from './teach.ts';
 
 /** Teaches a student network what a teacher knows; the student becomes the model. */
 export const distill = definePass({
@@ -37,6 +36,11 @@ export const distill = definePass({
       : 'the model has no float weights to train; distill before quantizing, or choose another student';
   },
   async run(model, options, context) {
+    // Loaded where it trains: the HTTP side lists passes, and never loads the engine.
+    const [{ teach }, { applyTrained }] = await Promise.all([
+      import('./teach.ts'),
+      import('../../training/trained-values.ts'),
+    ]);
     if (options.student === 'self') separateVectors(model.graph);
     const student = await studentOf(options.student, model, context);
     separateVectors(student.graph);

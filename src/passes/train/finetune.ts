@@ -1,9 +1,7 @@
 import { z } from 'zod';
 import { CompressionError } from '../../errors.ts';
 import { TrainingField } from '../../schemas/training.ts';
-import { finetune } from '../../training/finetune.ts';
 import { parametersOf, separateVectors } from '../../training/parameters.ts';
-import { applyTrained } from '../../training/trained-values.ts';
 import { definePass } from '../pass.ts';
 
 const Options = z.strictObject({
@@ -31,6 +29,11 @@ export const trainFinetune = definePass({
   async run(model, { training }, context) {
     const { openTraining } = context;
     if (openTraining === undefined) throw new CompressionError('INTERNAL', 'the training data cannot be opened');
+    // Loaded where it trains: the HTTP side lists passes, and never loads the engine.
+    const [{ finetune }, { applyTrained }] = await Promise.all([
+      import('../../training/finetune.ts'),
+      import('../../training/trained-values.ts'),
+    ]);
     separateVectors(model.graph);
     const { calibration, evaluation } = context.data;
     const { outcome, graph, warnings } = await finetune(model, training, {
