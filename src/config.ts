@@ -18,15 +18,19 @@ const bucket = z.string().regex(/^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/, 'must be t
 
 const TENANT = /^[a-z0-9][a-z0-9-]{0,62}$/;
 
+const DATE = /^\d{4}-\d{2}-\d{2}$/;
+
 /** One API key, known by the hash of its secret. */
 export interface ApiKey {
   readonly tenant: string;
   /** SHA-256 of the key, hexadecimal. Keys have 256 bits of entropy by advice, so no slow hash is needed. */
   readonly sha256: string;
   readonly scope: 'write' | 'read';
+  /** Milliseconds since the epoch from which on the key is refused. */
+  readonly expiresAt?: number;
 }
 
-/** `tenant:sha256[:read]`, separated by commas or lines; `#` starts a comment. */
+/** `tenant:sha256[:read|write][:YYYY-MM-DD]`, separated by commas or lines; `#` starts a comment. The date is the first day without the key. */
 function parseApiKeys(text: string, report: (problem: string) => void): ApiKey[] {
   const keys: ApiKey[] = [];
   const lines = text.split('\n').map((line) => line.replace(/#.*$/, ''));
@@ -34,7 +38,10 @@ function parseApiKeys(text: string, report: (problem: string) => void): ApiKey[]
   const given = entries.filter((entry) => entry !== '');
   if (given.length === 0) report('holds no key');
   for (const [index, entry] of given.entries()) {
-    const [tenant = '', sha256 = '', scope = 'write', ...rest] = entry.split(':');
+    const [tenant = '', sha256 = '', ...rest] = entry.split(':');
+    const date = DATE.test(rest.at(-1) ?? '') ? rest.pop() : undefined;
+    const [scope = 'write', ...more] = rest;
+    const expiresAt = date === undefined ? undefined : Date.parse(`${date}T00:00:00Z`);
     // The entry itself is not repeated: somebody may have put the key there instead of its hash.
     const where = `entry ${index + 1}`;
     if (!TENANT.test(tenant)) report(`${where}: the tenant must be lower-case letters, digits and dashes`);
@@ -42,9 +49,10 @@ function parseApiKeys(text: string, report: (problem: string) => void): ApiKey[]
       report(
         `${where}: after the tenant comes the SHA-256 of the key, 64 hexadecimal digits (printf %s KEY | sha256sum)`,
       );
-    else if ((scope !== 'write' && scope !== 'read') || rest.length > 0)
-      report(`${where}: the scope must be read or write`);
-    else keys.push({ tenant, sha256: sha256.toLowerCase(), scope });
+    else if ((scope !== 'write' && scope !== 'read') || more.length > 0)
+      report(`${where}: the scope must be read or write, and the last day a date: YYYY-MM-DD`);
+    else if (Number.isNaN(expiresAt)) report(`${where}: ${date ?? ''} is not a day of the calendar`);
+    else keys.push({ tenant, sha256: sha256.toLowerCase(), scope, ...(expiresAt === undefined ? {} : { expiresAt }) });
   }
   return keys;
 }

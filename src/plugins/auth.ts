@@ -91,5 +91,6 @@ function matchingKey<Key extends ApiKey & { hash: Buffer }>(
     .digest();
   let found: Key | undefined;
   for (const key of keys) if (timingSafeEqual(key.hash, hash)) found = key;
-  return found;
+  // An expired key is no key: the answer does not tell that it once was one.
+  return found?.expiresAt !== undefined && Date.now() >= found.expiresAt ? undefined : found;
 }

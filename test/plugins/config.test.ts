@@ -73,6 +73,7 @@ describe('loadConfig', () => {
     assert.match(problems({ API_KEYS: 'file:/nonexistent' }), /cannot read/);
     assert.match(problems({ API_KEYS: `Acme:${keyHash('a')}` }), /tenant/);
     assert.match(problems({ API_KEYS: `acme:${keyHash('a')}:admin` }), /scope/);
+    assert.match(problems({ API_KEYS: `acme:${keyHash('a')}:2026-13-01` }), /calendar/);
   });
 
   it('prints itself without secrets', () => {

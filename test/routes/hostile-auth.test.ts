@@ -6,9 +6,21 @@ import type { AddressInfo } from 'node:net';
 import { after, before, describe, it } from 'node:test';
 import { keyHash, startApp, type TestApp } from '../helpers/http-app.ts';
 
-const KEYS = { acme: 'key-of-acme', other: 'key-of-other', reader: 'key-of-reader' };
+const KEYS = {
+  acme: 'key-of-acme',
+  other: 'key-of-other',
+  reader: 'key-of-reader',
+  expired: 'key-of-old',
+  lasting: 'key-of-new',
+};
 const ENV = {
-  API_KEYS: `acme:${keyHash(KEYS.acme)},other:${keyHash(KEYS.other)},acme:${keyHash(KEYS.reader)}:read`,
+  API_KEYS: [
+    `acme:${keyHash(KEYS.acme)}`,
+    `other:${keyHash(KEYS.other)}`,
+    `acme:${keyHash(KEYS.reader)}:read`,
+    `acme:${keyHash(KEYS.expired)}:2020-01-01`,
+    `acme:${keyHash(KEYS.lasting)}:read:2999-12-31`,
+  ].join(),
 };
 const bearer = (key: string) => ({ authorization: `Bearer ${key}` });
 
@@ -25,6 +37,7 @@ describe('authentication', () => {
     ['A2 a key nobody has', bearer('nck_unknown')],
     ['A2 the hash instead of the key', bearer(keyHash(KEYS.acme))],
     ['A2 an enormous key', bearer('a'.repeat(5000))],
+    ['A3 a key past its day', bearer(KEYS.expired)],
     ['A4 the key in the query', {}, `/v1/jobs?key=${KEYS.acme}`],
     ['A8 trailing spaces and a tab inside', bearer(`${KEYS.acme}\tx`)],
     ['A10 other case', bearer(KEYS.acme.toUpperCase())],
@@ -67,7 +80,8 @@ describe('authentication', () => {
   });
 
   it('lets a good key in, and leaves health, documents and the page open', async () => {
-    assert.equal((await test.app.inject({ url: '/v1/jobs', headers: bearer(KEYS.acme) })).statusCode, 200);
+    for (const key of [KEYS.acme, KEYS.lasting])
+      assert.equal((await test.app.inject({ url: '/v1/jobs', headers: bearer(key) })).statusCode, 200);
     for (const url of ['/', '/healthz', '/readyz', '/metrics', '/openapi.json'])
       assert.equal((await test.app.inject({ url })).statusCode, 200, url);
   });
