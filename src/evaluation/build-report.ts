@@ -43,7 +43,7 @@ export function buildReport(facts: ReportFacts): Report {
     details: jsonOnly(step.details),
     options: jsonOnly(step.options),
   }));
-  const { constraints, verdict } = judgeConstraints(facts.constraints, {
+  const { constraints, verdict } = judgeConstraints(limitsOf(facts), {
     baseline: evaluation.baseline,
     result: evaluation.result,
     comparison: evaluation.comparison,
@@ -93,6 +93,13 @@ export function buildReport(facts: ReportFacts): Report {
     throw new CompressionError('INTERNAL', `the report does not fit its schema: ${z.prettifyError(parsed.error)}`);
   }
   return parsed.data;
+}
+
+/** The job's limits, and one that needs no asking: a quantized result that was shown to be slower than its input misses it. */
+function limitsOf({ constraints, evaluation, steps }: ReportFacts): Constraints {
+  const isSlower = evaluation.comparison.latency?.verdict === 'slower';
+  const quantizes = steps.some(({ pass }) => pass.startsWith('quantize.'));
+  return isSlower && quantizes ? { ...constraints, minSpeedup: constraints.minSpeedup ?? 1 } : constraints;
 }
 
 function describeValue({ name, type }: ValueInfo): Report['model']['inputs'][number] {

@@ -99,6 +99,11 @@ describe('recommendations', () => {
     const found = report.recommendations.map(({ code }) => code);
     assert.ok(found.includes('slower-than-input') && found.includes('zeros-bring-no-speed'));
     assert.match(report.headline, /but slower: it takes 2 times as long/);
+    assert.equal(report.verdict, 'missed', 'a slower quantized result misses a limit that needs no asking');
+    assert.deepEqual(
+      report.constraints.map(({ name, limit, met }) => [name, limit, met]),
+      [['minSpeedup', 1, false]],
+    );
   });
 
   it('state the saturation risk of a target, and none for portable', () => {
