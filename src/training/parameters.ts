@@ -2,6 +2,7 @@ import { CompressionError } from '../errors.ts';
 import { NameScope, usesOf, type Graph, type Use } from '../onnx/graph.ts';
 import type { Model } from '../onnx/model.ts';
 import type { Tensor } from '../onnx/tensor.ts';
+import { isAdder } from '../zoo/adder2d.ts';
 import { matchesGlob } from './glob.ts';
 
 export type ParameterRole = 'weight' | 'bias' | 'normalization';
@@ -13,6 +14,8 @@ export interface Parameter {
   readonly role: ParameterRole;
   /** Labels of the nodes that read it (name, or first output). */
   readonly nodes: readonly string[];
+  /** The filters of adder layers, whose gradients are given a norm before they are used (`optimizers/adaptive-rate.ts`). */
+  readonly isAdder: boolean;
 }
 
 /** Inputs that hold trained values, by operator. Weights of other operators are constants. */
@@ -49,12 +52,14 @@ export function parametersOf(model: Model): Parameter[] {
     const roles = readers.map((use) => roleOf(use, tensor.elementCount));
     const [role] = roles;
     if (role === undefined || roles.includes(undefined)) continue;
-    parameters.push({ name, dims: tensor.dims, role, nodes: readers.map(({ node }) => labelOf(node)) });
+    const nodes = readers.map(({ node }) => labelOf(node));
+    parameters.push({ name, dims: tensor.dims, role, nodes, isAdder: readers.some(({ node }) => isAdder(node)) });
   }
   return parameters;
 }
 
 function roleOf({ node, inputIndex }: Use, elements: number): ParameterRole | undefined {
+  if (isAdder(node)) return inputIndex === 1 ? 'weight' : undefined;
   if (node.domain !== '') return undefined;
   if (ELEMENTWISE.has(node.opType)) return elements > 1 ? 'bias' : undefined;
   return WEIGHT_INPUTS[node.opType]?.[inputIndex];

@@ -153,9 +153,15 @@ class TrainingGraphBuilder {
     });
     const updated: UpdatedParameter[] = [];
     for (const [name, gradient] of gradients) {
-      const role = selected.find((parameter) => parameter.name === name)?.role ?? 'weight';
+      const parameter = selected.find((one) => one.name === name);
+      const role = parameter?.role ?? 'weight';
       const state = this.#lift(name, 'parameter', !ownNames.has(name));
-      updated.push({ state, gradient, decays: !this.#options.decayExempt.includes(role) });
+      updated.push({
+        state,
+        gradient,
+        decays: !this.#options.decayExempt.includes(role),
+        isAdder: parameter?.isAdder ?? false,
+      });
     }
     const statistics = normalizations.flatMap(({ original, training }) =>
       this.#runningStatistics(original, training, types),
@@ -273,11 +279,11 @@ class TrainingGraphBuilder {
     const b = new GraphBuilder('update');
     const io = new StateIo(b);
     const share = b.float('share_of_a_batch', 1 / this.#options.accumulate);
-    const parameters = updated.map(({ state, gradient, decays }) => {
+    const parameters = updated.map(({ state, gradient, ...rest }) => {
       const sum = this.#io.make('accumulator', `${state.name}.gradient_sum`, state);
       this.#io.write(sum, this.#b.op('Add', [sum.name, gradient]));
       io.read(state);
-      return { state, gradient: b.op('Mul', [io.read(sum), share]), decays };
+      return { state, gradient: b.op('Mul', [io.read(sum), share]), ...rest };
     });
     const current = statistics.map(({ state }) => ({
       state,

@@ -1,4 +1,6 @@
+import { ADDER_DOMAIN, ADDER_TYPE } from '../../zoo/adder2d.ts';
 import * as activation from './activations.ts';
+import { adderGradient } from './adder.ts';
 import * as arithmetic from './arithmetic.ts';
 import * as convolution from './convolution.ts';
 import * as indexing from './indexing.ts';
@@ -131,4 +133,5 @@ const MICROSOFT_RULES: Readonly<Record<string, GradientRule>> = {
 export const GRADIENT_RULES: ReadonlyMap<string, GradientRule> = new Map([
   ...Object.entries(DEFAULT_RULES).map(([opType, rule]): [string, GradientRule] => [`:${opType}`, rule]),
   ...Object.entries(MICROSOFT_RULES).map(([opType, rule]): [string, GradientRule] => [`com.microsoft:${opType}`, rule]),
+  [`${ADDER_DOMAIN}:${ADDER_TYPE}`, adderGradient],
 ]);

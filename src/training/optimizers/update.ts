@@ -1,12 +1,13 @@
 import { CompressionError } from '../../errors.ts';
 import type { GraphBuilder } from '../../onnx/graph-builder.ts';
 import type { StateKind, StateTensor } from '../training-state.ts';
+import { withAdaptiveRate } from './adaptive-rate.ts';
 import type { OptimizerSettings } from './optimizer.ts';
 import { clipByGlobalNorm, optimizerFragment } from './optimizers.ts';
 
 export interface UpdateSettings {
   readonly optimizer: OptimizerSettings;
-  /** Largest global norm of the gradients; absent: not clipped. */
+  /** Largest global norm of the gradients, those of adder layers left out: they have a norm of their own. Absent: not clipped. */
   readonly clipNorm?: number | undefined;
   /** Whether an exponential moving average of the trained values is kept. */
   readonly average: boolean;
@@ -16,6 +17,8 @@ export interface UpdatedParameter {
   readonly state: StateTensor;
   readonly gradient: string;
   readonly decays: boolean;
+  /** Whether the parameter learns at the rate of an adder layer. */
+  readonly isAdder: boolean;
 }
 
 /** Collects what a graph reads and writes besides its batch. */
@@ -77,16 +80,17 @@ export function writeUpdates(
   settings: UpdateSettings,
 ): string | undefined {
   const { b } = io;
-  const raw = parameters.map(({ gradient }) => gradient);
-  const clipped = settings.clipNorm === undefined ? undefined : clipByGlobalNorm(b, raw, settings.clipNorm);
-  const gradients = clipped?.gradients ?? raw;
+  const free = parameters.filter(({ isAdder }) => !isAdder).map(({ gradient }) => gradient);
+  const isClipped = settings.clipNorm !== undefined && free.length > 0;
+  const clipped = isClipped ? clipByGlobalNorm(b, free, settings.clipNorm) : undefined;
+  const clippedOf = new Map(free.map((gradient, index) => [gradient, clipped?.gradients[index] ?? gradient]));
   const update = optimizerFragment({ b, scalar: io.scalar }, settings.optimizer);
   const averaged = [...statistics];
-  for (const [index, { state, decays }] of parameters.entries()) {
+  for (const { state, gradient, decays, isAdder } of parameters) {
     const moments = new Map<string, StateTensor>();
     const updated = update({
       value: state.name,
-      gradient: gradients[index] ?? '',
+      gradient: isAdder ? withAdaptiveRate(b, gradient, state.dims) : (clippedOf.get(gradient) ?? gradient),
       decays,
       moment: (name) => {
         const made = io.make('moment', `${state.name}.${name}`, state);

@@ -13,8 +13,19 @@ const CASES = [...ELEMENTWISE_CASES, ...STRUCTURE_CASES];
  */
 const TOLERANCE = 3e-3;
 
-/** Straight-through rules are wrong as derivatives by intent; `straight-through.test.ts` checks their masks by hand. */
-const CHECKED_ELSEWHERE = [':Ceil', ':Floor', ':Round', ':Sign', ':QuantizeLinear', ':DequantizeLinear'];
+/**
+ * Straight-through rules are wrong as derivatives by intent; `straight-through.test.ts` checks their masks by hand, and
+ * `adder.test.ts` those of the adder layer.
+ */
+const CHECKED_ELSEWHERE = [
+  'ai.tersor:Adder2D',
+  ':Ceil',
+  ':Floor',
+  ':Round',
+  ':Sign',
+  ':QuantizeLinear',
+  ':DequantizeLinear',
+];
 /** ONNX Runtime has no kernel for these in opset 21; RMSNormalization shares its rule with SimplifiedLayerNormalization. */
 const NEWER_OPSET = [':RMSNormalization', ':Swish'];
 
