@@ -179,6 +179,7 @@ async function startWorkerPart(config: Config, parts: Parts, closers: Closers): 
     logger: parts.logger,
     concurrency: config.workerConcurrency,
     memoryBytes: config.jobMemoryBytes,
+    snapshotSeconds: config.snapshotSeconds,
     hidden: config.s3 === undefined ? [resolve(config.dataDir)] : [SPOOL_BESIDE_S3],
     onOutcome: count,
   });

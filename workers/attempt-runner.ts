@@ -1,3 +1,4 @@
+import { rm } from 'node:fs/promises';
 import type { Logger } from 'pino';
 import { CompressionError, messageOf, type ErrorCode, isErrorCode } from '../src/errors.ts';
 import type { Attempt } from '../src/jobs/job-service.ts';
@@ -7,7 +8,7 @@ import { errorOfExit, type JobChild } from './child-process.ts';
 import { diskFull } from './disk-full.ts';
 import { fetchInputs } from './inputs.ts';
 import { JobLog } from './job-log.ts';
-import { uploadArtifacts, uploadCheckpoint } from './outputs.ts';
+import { inside, removeCheckpoint, uploadArtifacts, uploadCheckpoint, type Checkpoint } from './outputs.ts';
 import type { ChildMessage, JobTask } from './protocol.ts';
 
 export const HEARTBEAT_MS = 5000;
@@ -28,6 +29,8 @@ export interface AttemptDependencies {
     onMeasuring: () => void,
   ) => Promise<{ readonly path: string; readonly hash: string }>;
   readonly now: () => number;
+  /** How often a long step saves its state. */
+  readonly snapshotSeconds: number;
 }
 
 /** What became of an attempt, for metrics. `childComputeMs` is the child's own time, when it got to a result. */
@@ -57,6 +60,8 @@ export class AttemptRunner {
   #carry: Promise<void> = Promise.resolve();
   #carryError: Error | undefined;
   #beating = false;
+  /** The newest checkpoint, when it was taken in the middle of a step: the next one makes it useless. */
+  #replaceable: Checkpoint | undefined;
 
   constructor(attempt: Attempt, child: JobChild, deps: AttemptDependencies) {
     this.#attempt = attempt;
@@ -116,7 +121,8 @@ export class AttemptRunner {
       this.#progressEvent('measuring the kernels of this kind of CPU, once for all jobs'),
     );
     if (record.costTable === null) await this.#attempt.pinCostTable(costs.hash);
-    return fetchInputs(this.#deps.store, this.#attempt, this.#child.directory, costs.path);
+    const task = await fetchInputs(this.#deps.store, this.#attempt, this.#child.directory, costs.path);
+    return { ...task, snapshotSeconds: this.#deps.snapshotSeconds };
   }
 
   /** Measuring kernels or fetching a large input takes longer than a cancel may: when the attempt ends, the work is left behind. */
@@ -228,10 +234,7 @@ export class AttemptRunner {
         return;
       }
       case 'checkpoint':
-        this.#enqueue(async () => {
-          const saved = await uploadCheckpoint(this.#deps.store, this.#attempt.prefix, this.#child.directory, message);
-          if ((await this.#attempt.checkpoint(saved)) === 'lost') this.#end('lost');
-        });
+        this.#enqueue(() => this.#keep(message));
         return;
       case 'result':
         this.#result = message;
@@ -240,6 +243,20 @@ export class AttemptRunner {
         this.#error = message;
         return;
     }
+  }
+
+  async #keep(message: Checkpoint): Promise<void> {
+    const { store } = this.#deps;
+    const { prefix } = this.#attempt;
+    const saved = await uploadCheckpoint(store, prefix, this.#child.directory, message);
+    if ((await this.#attempt.checkpoint(saved)) === 'lost') {
+      this.#end('lost');
+      return;
+    }
+    // The record names the new one from here on, and whoever takes the job over reads the record first.
+    if (this.#replaceable !== undefined) await removeCheckpoint(store, prefix, this.#replaceable);
+    this.#replaceable = message.withinStep ? message : undefined;
+    if (message.withinStep) await rm(inside(this.#child.directory, message.path), { recursive: true, force: true });
   }
 
   #progressEvent(message: string | undefined): void {

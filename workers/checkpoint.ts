@@ -25,19 +25,23 @@ export interface CheckpointState {
 
 /**
  * The child's side of checkpoints: folders under `checkpoints/`, each written completely before the parent hears of it
- * and never changed afterwards. One after each step; between, as often as a long step saves its own state.
+ * and never changed afterwards. One after each step; between, as often as a long step saves its own state: the parent
+ * removes the folders of these once they are in the store, so that days of training do not fill the disk.
  */
 export class Checkpoints {
   readonly #directory: string;
   readonly #emit: (message: ChildMessage) => void;
+  readonly #everySeconds: number | undefined;
   #sequence = 0;
   /** Newest checkpoint between steps: folder and files. */
   #latest: { readonly folder: string; readonly files: readonly string[]; readonly steps: number } | undefined;
   #stepState: Uint8Array | undefined;
 
-  constructor(directory: string, emit: (message: ChildMessage) => void) {
+  /** @param everySeconds - how often a step should save its state; absent: as it sees fit */
+  constructor(directory: string, emit: (message: ChildMessage) => void, everySeconds?: number) {
     this.#directory = directory;
     this.#emit = emit;
+    this.#everySeconds = everySeconds;
   }
 
   /** Takes up what an earlier attempt left in `<directory>/<path>`. */
@@ -58,13 +62,15 @@ export class Checkpoints {
     const files = [STATE_FILE, ...written.files.map((file) => basename(file.path))];
     this.#latest = { folder, files, steps: state.steps.length };
     this.#stepState = undefined;
-    this.#emit({ type: 'checkpoint', path, files, steps: state.steps.length, sequence: this.#sequence });
+    const sequence = this.#sequence;
+    this.#emit({ type: 'checkpoint', path, files, steps: state.steps.length, sequence, withinStep: false });
     return (await read(folder)).model;
   }
 
   /** For the step that runs now. */
   ofStep(): StepCheckpoint {
     return {
+      ...(this.#everySeconds === undefined ? {} : { everySeconds: this.#everySeconds }),
       load: () => Promise.resolve(this.#stepState),
       save: async (bytes) => {
         const base = this.#latest;
@@ -74,7 +80,8 @@ export class Checkpoints {
         for (const name of base.files) await copyFile(join(base.folder, name), join(folder, name));
         await writeFile(join(folder, STEP_FILE), bytes);
         const files = [...base.files, STEP_FILE];
-        this.#emit({ type: 'checkpoint', path, files, steps: base.steps, sequence: this.#sequence });
+        const sequence = this.#sequence;
+        this.#emit({ type: 'checkpoint', path, files, steps: base.steps, sequence, withinStep: true });
       },
     };
   }

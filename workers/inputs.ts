@@ -26,7 +26,7 @@ export async function fetchInputs(
   attempt: Attempt,
   folder: string,
   costTable: string,
-): Promise<JobTask> {
+): Promise<Omit<JobTask, 'snapshotSeconds'>> {
   const { record } = attempt;
   const modelPath = await fetchModel(store, attempt, folder);
   const models = await fetchReferenced(store, attempt, folder);

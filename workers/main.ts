@@ -21,6 +21,8 @@ export interface WorkerDependencies {
   /** Jobs at once. */
   readonly concurrency: number;
   readonly memoryBytes: number;
+  /** How often a long step saves its state, in seconds of work; default 120. */
+  readonly snapshotSeconds?: number;
   /** Absolute folders that job children must not see. */
   readonly hidden?: readonly string[];
   /** Called after each attempt, for metrics. */
@@ -38,6 +40,7 @@ export interface Worker {
 const FOLDER = 'tersor-worker-';
 /** Before a job that failed for the moment is tried again. */
 const RETRY_PAUSE_MS = 1000;
+const SNAPSHOT_SECONDS = 120;
 
 /** Largest file a child may write: a model of 2 GiB and its external data. */
 const CHILD_FILE_BYTES = 32 * 2 ** 30;
@@ -80,6 +83,7 @@ export async function startWorker(deps: WorkerDependencies): Promise<Worker> {
       logger: jobLogger,
       costTable: (threads, hash, onMeasuring) => costTables.get(threads, hash, onMeasuring),
       now: Date.now,
+      snapshotSeconds: deps.snapshotSeconds ?? SNAPSHOT_SECONDS,
     });
     // The queue lost its lock (Redis was flushed, say); the record tells whether the attempt still owns the job.
     const onAbort = (): void => runner.poke();

@@ -9,7 +9,7 @@ import type { ObjectStore } from '../src/storage/object-store.ts';
 import type { ChildMessage } from './protocol.ts';
 
 type Result = Extract<ChildMessage, { type: 'result' }>;
-type Checkpoint = Extract<ChildMessage, { type: 'checkpoint' }>;
+export type Checkpoint = Extract<ChildMessage, { type: 'checkpoint' }>;
 
 /** One object that lists the files of a checkpoint; written after them, so a half-uploaded checkpoint is never found. */
 export interface CheckpointIndex {
@@ -23,6 +23,7 @@ export interface CheckpointIndex {
 }
 
 const MAX_FILES = 64;
+const INDEX = 'index.json';
 
 /**
  * Uploads what the child names, hashing on the way: a file whose bytes are not what the child said is refused.
@@ -60,7 +61,7 @@ export async function uploadCheckpoint(
   if (checkpoint.files.length > MAX_FILES)
     throw new CompressionError('INTERNAL', 'the child named too many checkpoint files');
   // Never written over: an index that the record still names must keep finding its files.
-  const folder = `${prefix}checkpoints/${checkpoint.sequence}/`;
+  const folder = folderOf(prefix, checkpoint);
   const files: { name: string; key: string; sha256: string; bytes: number }[] = [];
   for (const name of checkpoint.files) {
     const key = folder + safeName(name);
@@ -68,9 +69,19 @@ export async function uploadCheckpoint(
   }
   const index: CheckpointIndex = { steps: checkpoint.steps, files };
   const body = Buffer.from(JSON.stringify(index), 'utf8');
-  const key = `${folder}index.json`;
+  const key = folder + INDEX;
   await store.put(key, body);
   return { key, steps: checkpoint.steps, sha256: createHash('sha256').update(body).digest('hex') };
+}
+
+/** Removes the objects of a checkpoint that no record names any longer. */
+export async function removeCheckpoint(store: ObjectStore, prefix: string, checkpoint: Checkpoint): Promise<void> {
+  const folder = folderOf(prefix, checkpoint);
+  for (const name of [INDEX, ...checkpoint.files]) await store.delete(folder + name);
+}
+
+function folderOf(prefix: string, { sequence }: Checkpoint): string {
+  return `${prefix}checkpoints/${sequence}/`;
 }
 
 async function uploadFile(

@@ -39,6 +39,8 @@ export const JobTask = z.strictObject({
   costTablePath: z.string(),
   /** Folder of a checkpoint that an earlier attempt left, to go on from. */
   resumePath: z.string().optional(),
+  /** How often a long step saves its state, in seconds of work. */
+  snapshotSeconds: z.number(),
 });
 export type JobTask = z.infer<typeof JobTask>;
 
@@ -85,6 +87,8 @@ export const ChildMessage = z.discriminatedUnion('type', [
     steps: z.number().int(),
     /** Rises by one; a folder of its own for each. */
     sequence: z.number().int(),
+    /** Taken in the middle of a step: nobody needs the folder once it is uploaded, nor its objects once the next one is. */
+    withinStep: z.boolean(),
   }),
   z.strictObject({
     type: z.literal('result'),

@@ -58,7 +58,7 @@ export async function runJob(task: JobTask, hooks: JobHooks): Promise<JobResult>
     const costTable = await readCostTable(join(hooks.directory, task.costTablePath));
     const context = evaluationContext(task, hooks, data);
     const steps = scheduleRecipe(task.recipe);
-    const checkpoints = new Checkpoints(hooks.directory, hooks.emit);
+    const checkpoints = new Checkpoints(hooks.directory, hooks.emit, task.snapshotSeconds);
     const state = await startingState({ task, hooks, checkpoints, inputPath }, context, input);
     for (const [index, step] of steps.entries()) {
       if (index < state.done.length) continue;
@@ -137,7 +137,9 @@ async function startingState(
   const { task, hooks, checkpoints, inputPath } = job;
   if (task.resumePath !== undefined) {
     const { model, state } = await checkpoints.resume(task.resumePath);
-    hooks.emit({ type: 'log', level: 'info', message: `resuming after ${state.steps.length} steps` });
+    const message = `resuming after ${state.steps.length} steps`;
+    hooks.emit({ type: 'log', level: 'info', message });
+    hooks.emit({ type: 'progress', step: null, progress: BASELINE_SHARE, message });
     return { model, done: [...state.steps], baseline: baselineFromJson(state.baseline) };
   }
   hooks.emit({ type: 'progress', step: null, progress: 0, message: 'measuring the input model' });

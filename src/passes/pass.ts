@@ -47,6 +47,8 @@ export type TargetCpu = 'portable' | 'x64-vnni' | 'arm64-dotprod' | 'this' | 'in
 
 /** Where a long step keeps what a later attempt needs to go on from the middle of it. */
 export interface StepCheckpoint {
+  /** How often the step should save, in seconds of work; absent: as it sees fit. */
+  readonly everySeconds?: number;
   /** What an earlier attempt at this step saved last, if any. */
   load(): Promise<Uint8Array | undefined>;
   /** Replaces what was saved before. The next attempt's `run` gets the model as this one's got it. */

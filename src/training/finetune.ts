@@ -4,7 +4,7 @@ import { CompressionError } from '../errors.ts';
 import { inferTypes } from '../onnx/inference/infer-types.ts';
 import type { Model } from '../onnx/model.ts';
 import { elementCount, type NdArray } from '../onnx/nd-array.ts';
-import type { FeedSource } from '../passes/pass.ts';
+import type { FeedSource, StepCheckpoint } from '../passes/pass.ts';
 import type { Runtime } from '../runtime/session.ts';
 import type { TrainingField } from '../schemas/training.ts';
 import { LABELS, taskLoss, type LabelKind } from './losses/task-loss.ts';
@@ -21,8 +21,7 @@ export interface FinetuneContext {
   readonly openTraining: (options: TrainingOptions) => Promise<TrainingSource>;
   readonly roles: Readonly<Partial<Record<'calibration' | 'evaluation', FeedSource>>>;
   progress(fraction: number, message: string): void;
-  readonly checkpoint: { load(): Promise<Uint8Array | undefined>; save(state: Uint8Array): Promise<void> };
-  readonly snapshotSeconds?: number | undefined;
+  readonly checkpoint: StepCheckpoint;
 }
 
 export interface FinetuneResult {
@@ -105,7 +104,7 @@ async function runOn(
     feedsOf: (batch) => ({ ...batch.feeds, ...labelFeeds(batch, graph, training.labelSmoothing) }),
     progress: (fraction, message) => context.progress(fraction, message),
     save: (snapshot) => context.checkpoint.save(encodeSnapshot(snapshot, key)),
-    snapshotSeconds: context.snapshotSeconds,
+    snapshotSeconds: context.checkpoint.everySeconds,
     resume: saved === undefined ? undefined : decodeSnapshot(saved, key),
   });
   return { outcome, graph, warnings: [...warnings, ...outcome.warnings] };

@@ -131,6 +131,7 @@ class Attempt {
       if (record !== undefined) this.#best = { values: resumed.best ?? new Map<string, Float32Array>(), record };
     }
     this.#lastSave = performance.now();
+    if (resumed !== undefined) this.#reportResumed();
   }
 
   async run(): Promise<TrainingOutcome | Divergence> {
@@ -249,6 +250,18 @@ class Attempt {
     this.#run.progress(
       (epoch + step / steps) / epochs,
       `epoch ${epoch + 1} of ${epochs}, step ${step} of ${steps}, loss ${loss.toFixed(4)}${validated}, ${rate.toFixed(0)} samples/s`,
+    );
+  }
+
+  /** Stands until the usual progress is due, so that whoever reads only now and then sees it too. */
+  #reportResumed(): void {
+    const { epoch, step, curve } = this.#position;
+    const { epochs } = this.#run.settings;
+    const done = (epoch + step / Math.max(1, this.#updatesPerEpoch * this.#run.settings.accumulate)) / epochs;
+    this.#lastProgress = performance.now();
+    this.#run.progress(
+      Math.min(1, done),
+      `resumed in epoch ${epoch + 1} of ${epochs} after step ${step}, with ${curve.length} epochs done before`,
     );
   }
 

@@ -54,7 +54,8 @@ export class WorkerService {
     this.jobs = createJobs({ store: this.store, queue: this.queue });
   }
 
-  async startWorker(memoryBytes = 2 * 2 ** 30): Promise<void> {
+  /** @param snapshotSeconds - may be a fraction here, for nets that train in seconds */
+  async startWorker(memoryBytes = 2 * 2 ** 30, snapshotSeconds = 120): Promise<void> {
     this.worker = await startWorker({
       store: this.store,
       queue: this.queue,
@@ -62,6 +63,7 @@ export class WorkerService {
       logger: pino({ level: process.env['TEST_LOG'] ?? 'silent' }),
       concurrency: 1,
       memoryBytes,
+      snapshotSeconds,
     });
   }
 

@@ -52,16 +52,10 @@ export interface Taught {
  * Trains a student on the weighted losses of `options`, the teacher's values on the same augmented batch among them.
  * With `baseline` a twin is trained first, from the same weights on the same batches, with the task's loss alone.
  *
- * @param snapshotSeconds - between snapshots; default: the trainer's
  * @throws CompressionError DATASET_* before the first epoch; PASS_PRECONDITION, RECIPE_NO_MATCH for layers; TRAIN_DIVERGED;
  *   TRAIN_NO_GRADIENT
  */
-export async function teach(
-  pupils: Pupils,
-  options: DistillOptions,
-  context: PassContext,
-  snapshotSeconds?: number,
-): Promise<Taught> {
+export async function teach(pupils: Pupils, options: DistillOptions, context: PassContext): Promise<Taught> {
   const { training } = options;
   if (context.openTraining === undefined) {
     throw new CompressionError('INTERNAL', 'the training data cannot be opened');
@@ -79,7 +73,7 @@ export async function teach(
     const first = await firstBatch(source);
     const key = JSON.stringify([options, context.seed, source.info.samples]);
     const phases = await Phases.open(context.checkpoint, key);
-    return await new Course({ pupils, options, context, snapshotSeconds }, source, first, phases).run();
+    return await new Course({ pupils, options, context }, source, first, phases).run();
   } finally {
     await source.close();
   }
@@ -89,7 +83,6 @@ interface CoursePlan {
   readonly pupils: Pupils;
   readonly options: DistillOptions;
   readonly context: PassContext;
-  readonly snapshotSeconds: number | undefined;
 }
 
 /** One step's runs over an open source. */
@@ -174,7 +167,7 @@ class Course {
     share: { readonly from: number; readonly to: number; readonly label: string },
     lessonOf?: (batch: TrainingBatch) => Promise<Readonly<Record<string, NdArray>>>,
   ): Promise<TrainingOutcome> {
-    const { pupils, options, context, snapshotSeconds } = this.#plan;
+    const { pupils, options, context } = this.#plan;
     const { training } = options;
     const key = JSON.stringify(graph.state.map(({ name, dims }) => [name, dims]));
     const saved = this.#phases.snapshot;
@@ -195,7 +188,7 @@ class Course {
       progress: (fraction, message) =>
         context.progress(share.from + fraction * (share.to - share.from), share.label + message),
       save: (snapshot) => this.#phases.save(encodeSnapshot(snapshot, key)),
-      snapshotSeconds,
+      snapshotSeconds: context.checkpoint.everySeconds,
       resume: saved === undefined ? undefined : decodeSnapshot(saved, key),
     });
   }

@@ -180,7 +180,9 @@ describe('distill', () => {
     const finish = async (
       changes: Partial<PassContext>,
     ): Promise<{ bytes: Uint8Array; effect: unknown; losses: unknown }> => {
-      const taught = await teach(pupils, options, trainingContext(pupils.teacher, DATA, changes), 0);
+      const context = trainingContext(pupils.teacher, DATA, changes);
+      const checkpoint = { ...context.checkpoint, everySeconds: 0 };
+      const taught = await teach(pupils, options, { ...context, checkpoint });
       const result = teacherNet(2);
       applyTrained(result, taught.outcome.values);
       const losses = taught.outcome.curve.map(({ loss, parts }) => [loss, parts]);
