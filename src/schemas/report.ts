@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { Sha256, Timestamp } from './common.ts';
 import { ArtifactEntry, TargetField, Verdict } from './job.ts';
 import { ResolvedRecipe } from './recipe.ts';
+import { TrainingRunReport } from './training-report.ts';
 
 /**
  * The report: the contract of `GET /v1/jobs/{id}/report`. Shares are 0..1, sizes in bytes, times in the unit of the
@@ -202,6 +203,7 @@ export const StepReport = z.object({
   changed: Count,
   skipped: z.array(z.object({ node: z.string(), reason: z.string() })),
   warnings: z.array(z.string()),
+  training: z.array(TrainingRunReport).optional().describe('Curves of a step that trains, one entry a network'),
   details: z.record(z.string(), z.unknown()).describe("The pass's own numbers"),
 });
 export type StepReport = z.infer<typeof StepReport>;

@@ -10,6 +10,7 @@ import type { Evaluation } from '../../src/evaluation/evaluate.ts';
 import { renderHtml } from '../../src/evaluation/html/render-html.ts';
 import { tensorValue } from '../../src/onnx/value-type.ts';
 import type { Report } from '../../src/schemas/report.ts';
+import type { TrainingRunReport } from '../../src/schemas/training-report.ts';
 import { makeNode, model } from './helpers.ts';
 import { change, evaluation, facts } from './report-fixture.ts';
 
@@ -57,6 +58,47 @@ const hostileReport = (): Report =>
     }),
   );
 
+/** Accuracies by epoch, the best one kept. */
+const trainingRun = (name: TrainingRunReport['name'], values: (number | null)[]): TrainingRunReport => ({
+  name,
+  plannedEpochs: 9,
+  epochs: values.map((value, epoch) => ({
+    epoch,
+    loss: 2 / (epoch + 1),
+    learningRate: 0.05,
+    imagesPerSecond: 1000,
+    seconds: 3,
+    validation: { metric: 'top1', value, samples: 100 },
+    ...(name === 'student' ? { parts: { ce: 1, [HOSTILE]: 0.0002 / (epoch + 1) } } : {}),
+  })),
+  keptEpoch: values.indexOf(Math.max(...values.map((value) => value ?? 0))),
+  keptBy: 'validation',
+  stoppedEarly: values.length < 9,
+  learningRate: 0.1,
+  updates: 42,
+  divergences: [{ learningRate: 1, epoch: 2, step: 6, reason: HOSTILE }],
+  resumedAt: [{ epoch: 1, step: 5 }],
+});
+
+const trainingReport = (training: TrainingRunReport[]): Report =>
+  buildReport(
+    facts({
+      steps: [
+        {
+          index: 1,
+          pass: 'distill',
+          options: {},
+          seconds: 1,
+          changed: 1,
+          skipped: [],
+          warnings: [],
+          training,
+          details: { accuracy: { teacher: { metric: 'top1', value: 0.93, samples: 100 } } },
+        },
+      ],
+    }),
+  );
+
 describe('renderHtml', () => {
   it('escapes every string and cuts long ones', () => {
     const page = renderHtml(hostileReport(), () => HOSTILE);
@@ -96,6 +138,33 @@ describe('renderHtml', () => {
     };
     const page = renderHtml(buildReport(facts({ evaluation: bare, steps: [], job: null })));
     assert.ok(page.includes('no inputs') && !page.includes('undefined') && !page.includes('NaN'));
+  });
+
+  it('draws how training went: both students in one chart, each part of the loss, what went wrong, all epochs', () => {
+    const runs = [trainingRun('student-alone', [0.2, 0.5, 0.4]), trainingRun('student', [0.3, 0.6, null])];
+    const page = renderHtml(trainingReport(runs));
+    const section = page.slice(page.indexOf('id="training"'), page.indexOf('id="layers"'));
+    assert.equal(section.match(/<svg/g)?.length, 5, 'loss, validation, learning rate, two parts');
+    const [validation] = /<svg[^>]*aria-label="Validation[^]*?<\/svg>/.exec(section) ?? [''];
+    assert.match(validation, /taught by the teacher from 30.00 % right to not finite; the same student alone from 20/);
+    assert.match(validation, /class="after-line curve"/);
+    assert.match(validation, /class="before-line curve"/);
+    assert.match(validation, />teacher</);
+    assert.match(section, /stopped after 3 of 9 epochs/);
+    assert.match(section, /weights of epoch 2 are the result, the best by validation \(60.00 % right\)/);
+    assert.match(section, /at learning rate 1 diverged in epoch 3, step 7:\s+&lt;script&gt;/);
+    assert.match(section, /in epoch 2, after step 5/);
+    assert.equal(section.match(/<td class="n">50.00 %<\/td>/g)?.length, 1);
+    assert.ok(!/NaN|undefined|<script/.test(section));
+    assert.ok(page.includes('href="#training"'));
+  });
+
+  it('draws no curve through a single epoch, and no more points than a screen has', () => {
+    const one = renderHtml(trainingReport([trainingRun('model', [0.5])]));
+    assert.ok(one.includes('id="training"') && !one.includes('curve" d=') && one.includes('50.00 %'));
+    const long = renderHtml(trainingReport([trainingRun('model', new Array<number>(20_000).fill(0.5))]));
+    assert.ok(long.length < 400_000, `${long.length} characters`);
+    assert.ok(!renderHtml(buildReport(facts())).includes('id="training"'), 'a recipe that trains nothing');
   });
 
   const chromium = '/usr/bin/chromium';

@@ -7,6 +7,7 @@ import { html, Markup } from './markup.ts';
 import { STYLE } from './style.ts';
 import { adviceSection, cardsSection, constraintsSection, headerSection } from './summary-sections.ts';
 import { tableSection } from './table-section.ts';
+import { trainingSection } from './training-section.ts';
 
 /**
  * The report as one page for people: no script, no request to anywhere, its own style sheet by hash the only thing its
@@ -31,7 +32,7 @@ export function renderHtml(report: Report, describePass: (name: string) => strin
         ${headerSection(report)}
         <main>
           ${cardsSection(report)} ${constraintsSection(report)} ${adviceSection(report)} ${tableSection(report)}
-          ${accuracySection(report)} ${speedSection(report)} ${layersSection(report)}
+          ${accuracySection(report)} ${speedSection(report)} ${trainingSection(report)} ${layersSection(report)}
           ${stepsSection(report, describePass)} ${environmentSection(report)} ${glossarySection()}
           <footer>
             Report version ${report.version}. The same data as JSON: <code>report.json</code>, or

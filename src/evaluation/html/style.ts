@@ -27,6 +27,9 @@ small{font-size:13.5px}
 .panel{margin:12px 0}
 .pair{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(460px,100%),1fr));gap:14px}
 .pair .panel{margin:0}
+.trio{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(300px,100%),1fr));gap:14px}
+.trio .panel{margin:0}.trio p{margin:4px 0 0}
+h3.step-title{margin:18px 0 6px}
 .scroll{overflow-x:auto}
 table{border-collapse:collapse;width:100%;font-size:14.5px;font-variant-numeric:tabular-nums}
 th,td{text-align:left;padding:7px 10px;border-bottom:1px solid var(--line);vertical-align:top}
@@ -60,6 +63,8 @@ svg text.strong{fill:var(--ink);font-weight:600}
 svg .before{fill:var(--before)}svg .after{fill:var(--after)}
 svg .before-line{stroke:var(--before);fill:none}svg .after-line{stroke:var(--after);fill:none}
 svg .before-area{fill:var(--before);opacity:.35}svg .after-area{fill:var(--after);opacity:.35}
+svg .curve{stroke-width:2;stroke-linejoin:round;stroke-linecap:round}
+svg .before-line.curve{stroke-dasharray:5 4}svg .dashed{stroke-dasharray:2 4}
 svg .grid{stroke:var(--grid);stroke-width:1}svg .axis{stroke:var(--soft);stroke-width:1}
 svg .limit{stroke:var(--bad);stroke-width:1.5;stroke-dasharray:5 4;fill:none}
 svg .zero{stroke:var(--soft);stroke-width:1.5}
