@@ -53,6 +53,7 @@ export class AttemptRunner {
   /** Aborted with #ending: what runs in this process is not waited for any longer. */
   readonly #interruption = new AbortController();
   #progress: { step: number | null; progress: number };
+  #lateProgress: NodeJS.Timeout | undefined;
   #lastProgressEvent = Number.NEGATIVE_INFINITY;
   #result: Extract<ChildMessage, { type: 'result' }> | undefined;
   #error: Extract<ChildMessage, { type: 'error' }> | undefined;
@@ -95,6 +96,7 @@ export class AttemptRunner {
     } finally {
       clearInterval(heartbeat);
       clearTimeout(deadline);
+      clearTimeout(this.#lateProgress);
       await this.#child.dispose();
     }
   }
@@ -106,6 +108,7 @@ export class AttemptRunner {
     const seconds = record.deadlineSeconds * record.threads + PROCESSOR_MARGIN_SECONDS;
     this.#child.run(task, (message) => this.#receive(message), seconds);
     const exit = await this.#child.exited;
+    clearTimeout(this.#lateProgress);
     await this.#carry;
     this.#throwIfEnding();
     const carryError = this.#failedCarry();
@@ -259,9 +262,15 @@ export class AttemptRunner {
     if (message.withinStep) await rm(inside(this.#child.directory, message.path), { recursive: true, force: true });
   }
 
+  /** At most one event every so often; of those that come too soon the last is told when its time has come. */
   #progressEvent(message: string | undefined): void {
+    clearTimeout(this.#lateProgress);
     const now = this.#deps.now();
-    if (now - this.#lastProgressEvent < PROGRESS_EVENT_MS) return;
+    const early = this.#lastProgressEvent + PROGRESS_EVENT_MS - now;
+    if (early > 0) {
+      this.#lateProgress = setTimeout(() => this.#progressEvent(message), early);
+      return;
+    }
     this.#lastProgressEvent = now;
     const data = { ...this.#progress, ...(message === undefined ? {} : { message }) };
     this.#enqueue(() => this.#attempt.event('job.progress', data));

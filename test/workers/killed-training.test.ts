@@ -4,6 +4,7 @@ import { createHash } from 'node:crypto';
 import { after, before, describe, it } from 'node:test';
 import { filesPrefix } from '../../src/jobs/job-keys.ts';
 import type { JobRecord } from '../../src/schemas/job.ts';
+import { Report } from '../../src/schemas/report.ts';
 import { EXAMPLE, FASHION, TENANT, WorkerService } from '../helpers/worker-service.ts';
 
 const TRAINING = { epochs: 2, batchSize: 16, augment: [{ name: 'crop', padding: 2 }, 'flip'], learningRate: 0.01 };
@@ -44,7 +45,7 @@ describe('a job that trains', () => {
 
   for (const step of [
     { pass: 'train.finetune', training: TRAINING },
-    { pass: 'distill', student: STUDENT, baseline: true, training: { ...TRAINING, epochs: 1 } },
+    { pass: 'distill', student: STUDENT, baseline: true, training: { ...TRAINING, epochs: 3 } },
   ]) {
     it(`${step.pass}: killed in the middle of an epoch, gives the bytes of an undisturbed run`, async () => {
       const undisturbed = await shaOf(await service.finished((await submit(step)).id, 120_000));
@@ -54,6 +55,9 @@ describe('a job that trains', () => {
       const record = await service.finished(id, 120_000);
       assert.equal(record.attempt, 2);
       assert.equal(await shaOf(record), undisturbed);
+      const report = Report.parse(JSON.parse((await service.artifact(record, 'report.json')).toString('utf8')));
+      const runs = report.steps.flatMap(({ training = [] }) => training);
+      assert.ok(runs.some(({ resumedAt }) => resumedAt.length === 1));
       const messages = await messagesOf(id);
       assert.ok(
         messages.some((text) => /resumed in epoch \d+ of \d+ after step [1-9]/.test(text)),
