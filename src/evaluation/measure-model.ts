@@ -9,6 +9,7 @@ import { describeNode } from '../onnx/node.ts';
 import { summarizeModel } from '../onnx/print/summarize-model.ts';
 import type { Measurement } from '../schemas/report.ts';
 import type { EvaluationContext, NotMeasured, Subject } from './evaluation-context.ts';
+import { operationCounts } from '../zoo/operation-counts.ts';
 import { countKernels } from './integer-kernels.ts';
 import { countParameters, measureFile } from './sizes.ts';
 
@@ -63,8 +64,9 @@ function costOf(
   { model }: Subject,
   types: TypeTable,
   missing: (field: string, reason: string) => void,
-): Pick<Measurement, 'macs' | 'bops' | 'peakActivationBytes'> {
+): Pick<Measurement, 'macs' | 'operations' | 'bops' | 'peakActivationBytes'> {
   const macs = macsOf(model, types);
+  const operations = operationCounts(model, types, macs.total);
   const peak = peakActivationBytes(model, types);
   const [unknownNode] = macs.unknown;
   if (unknownNode !== undefined) {
@@ -82,6 +84,7 @@ function costOf(
   }
   return {
     ...(unknownNode === undefined ? { macs: macs.total, bops: macs.bitOperations } : {}),
+    ...(unknownNode === undefined && Number.isFinite(operations.additions) ? { operations } : {}),
     ...(unknownValue === undefined ? { peakActivationBytes: peak.bytes } : {}),
   };
 }

@@ -78,6 +78,14 @@ export const Measurement = z.object({
   effectiveBitsPerWeight: z.number().optional(),
   sparsity: Share.optional().describe('Share of parameters that are exactly zero'),
   macs: Count.optional().describe('Multiply-accumulates of one sample'),
+  operations: z
+    .object({
+      multiplications: Count,
+      additions: Count,
+      adderOperations: Count.describe('Distances that adder layers take: two additions each, among the additions'),
+    })
+    .optional()
+    .describe('Arithmetic of one sample, multiplications and additions apart. A multiply-accumulate is one of each'),
   bops: z.number().optional().describe('Bit operations of one sample: MACs x weight bits x activation bits'),
   peakActivationBytes: Count.optional(),
   operators: z.record(z.string(), Count),

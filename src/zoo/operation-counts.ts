@@ -18,10 +18,14 @@ export interface OperationCounts {
  * accumulates: two additions. What `macsOf` does not count is not counted here.
  *
  * @param types - at batch 1, as `macsOf` takes them
+ * @param macs - what `macsOf` counted with these types
  * @see Chen et al., "AdderNet", CVPR 2020, table 1, for the convention
  */
-export function operationCounts(model: Model, types: TypeTable = typesAtBatchOne(model)): OperationCounts {
-  const { total } = macsOf(model, types);
+export function operationCounts(
+  model: Model,
+  types: TypeTable = typesAtBatchOne(model),
+  macs: number = macsOf(model, types).total,
+): OperationCounts {
   let adderOperations = 0;
   for (const node of model.graph.nodes) {
     if (!isAdder(node)) continue;
@@ -29,7 +33,7 @@ export function operationCounts(model: Model, types: TypeTable = typesAtBatchOne
     const filters = sizes(types.shape(model.graph, node.inputs[1] ?? ''));
     adderOperations += elementCount(output) * elementCount(filters.slice(1));
   }
-  return { multiplications: total, additions: total + 2 * adderOperations, adderOperations };
+  return { multiplications: macs, additions: macs + 2 * adderOperations, adderOperations };
 }
 
 /** NaN where a size is not known: then the count is not known either. */

@@ -67,6 +67,7 @@ export function tableSection(report: Report): Markup {
       'Storage of a weight on average, scales and zero points included. 32 is plain float.',
     ),
     row('Multiply-accumulates', c.macs, formatCount, 'Arithmetic of one sample.'),
+    ...operationRows(report),
     row(
       'Bit operations',
       c.bops,
@@ -135,6 +136,28 @@ function factor({ ratio, before, after }: Change): string {
   if (Math.abs(ratio - 1) < 0.005)
     return `${ratio > 1 ? '−' : '+'}${formatNumber(Math.abs(100 * (after / before - 1)))} %`;
   return ratio > 1 ? `${formatNumber(ratio)}× less` : `${formatNumber(1 / ratio)}× more`;
+}
+
+/** Where adder layers stand, multiply-accumulates tell half the story. */
+function operationRows({ baseline: { operations: a }, result: { operations: b } }: Report): Row[] {
+  const adders = (a?.adderOperations ?? 0) + (b?.adderOperations ?? 0);
+  if (adders === 0) return [];
+  const counted = (name: string, pick: (of: NonNullable<typeof a>) => number, meaning: string): Row => ({
+    name,
+    before: a && formatCount(pick(a)),
+    after: b && formatCount(pick(b)),
+    change: undefined,
+    meaning,
+  });
+  return [
+    counted('Multiplications', (of) => of.multiplications, 'Of one sample, in stem and head: adder layers have none.'),
+    counted('Additions', (of) => of.additions, 'Of one sample: one a multiply-accumulate, two a distance.'),
+    counted(
+      'Distances in adder layers',
+      (of) => of.adderOperations,
+      'Saves energy in hardware that is made for it. A CPU has no kernel for them, so they are slower than products.',
+    ),
+  ];
 }
 
 function accuracyRows({ baseline: { accuracy: a }, result: { accuracy: b }, comparison: { accuracy } }: Report): Row[] {
