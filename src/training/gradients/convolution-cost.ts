@@ -13,7 +13,13 @@ export interface ConvShape extends Window {
 
 export type InputFormulation = 'flipped-conv' | 'conv-transpose';
 export type WeightFormulation =
-  'batched-product' | 'product-per-tap' | 'joined-product-per-tap' | 'im2col' | 'convolution';
+  | 'batched-product'
+  | 'product-per-tap'
+  | 'joined-product-per-tap'
+  | 'shifted-product'
+  | 'joined-shifted-product'
+  | 'im2col'
+  | 'convolution';
 
 /** Whether the kernel touches each input once and alone: 1x1, stride 1, no padding. */
 export function isPointwise(conv: ConvShape): boolean {
@@ -38,9 +44,16 @@ export function inputFormulations(conv: ConvShape): readonly InputFormulation[] 
   return canFlip(conv) ? ['flipped-conv', 'conv-transpose'] : ['conv-transpose'];
 }
 
+/** Whether taps are shifts of whole planes: unit strides, at most two axes, and something to shift. */
+export function canShift(conv: ConvShape): boolean {
+  return conv.kernel.length <= 2 && conv.strides.every((stride) => stride === 1) && elementCount(conv.kernel) > 1;
+}
+
 /** The ways to dW that a convolution allows. */
 export function weightFormulations(conv: ConvShape): readonly WeightFormulation[] {
   return [
+    ...(canShift(conv) ? (['shifted-product'] as const) : []),
+    ...(canShift(conv) && conv.group === 1 ? (['joined-shifted-product'] as const) : []),
     ...(isPointwise(conv) ? (['batched-product'] as const) : []),
     'product-per-tap',
     ...(conv.group === 1 ? (['joined-product-per-tap', 'im2col'] as const) : []),
@@ -54,30 +67,28 @@ export function inputFormulation(conv: ConvShape): InputFormulation {
 }
 
 /**
- * What `npm run bench -- gradients` shows (AVX-512, two threads, spinning off, median ms: product per tap | im2col |
- * convolution of X with dY as its kernel):
- * 64x16x16x32 k3 4.9 | 15.5 | 39.7; 64x16x32x32 k3 s2 4.1 | 4.8 | 4.8; 64x32x32x16 k3 3.4 | 7.2 | 8.0; 64x64x64x8 k3 2.9 | 4.1 | 5.5;
- * 16x64x64x56 k3 48 | 249 | 183; 16x256x256x14 k3 53 | 150 | 128; 64x3x16x32 k3 2.7 | 3.1 | 4.4; 16x3x64x224 k7 s2 1043 | 288 | 83;
- * depthwise 64x96x32 k3 61 | - | 133; 64x144x16 k3 s2 31 | - | 14; 64x240x8 k1 in 3 groups 1.2 (as one batched product) | - | 7.1.
+ * What `npm run bench -- gradients` shows (AVX-512, two threads, spinning off, median ms; batch x channels x maps x size):
+ * shifted | joined and shifted | product per tap: 128x16x16x32 k3 5.4 | 8.2 | 7.2; 128x32x32x16 4.2 | 5.2 | 5.4; 128x64x64x8 4.2 | 4.5 | 4.7;
+ * 16x64x64x56 13.8 | 15.4 | 19.1; 64x128x128x8 7.0 | 7.5 | 8.9; 16x256x256x14 16.8 | 11.3 | 16.4; 16x512x512x7 26.5 | 11.5 | 23.6;
+ * depthwise 16x96x56 12.7 | - | 18.5; 16x384x14 4.9 | - | 6.6. With stride 2, im2col | joined per tap | per tap | convolution of X with
+ * dY as its kernel: 128x16x32x32 k3 7.0 | 22.5 | 12.8 | 13.2; 16x64x128x56 14.4 | 16.8 | 20.2 | 19.2; 16x256x512x14 14.3 | 8.4 | 14.8 | 15.0;
+ * 16x3x64x224 k7 43 | 226 | 127 | 22; depthwise 16x144x56 k3 - | - | 38 | 10.
  */
 const MAX_TAPS = 25;
-/**
- * Small maps with many weights: product per tap | with samples joined: 16x512x512x7 k3 106 | 27; 16x256x512x14 k3 s2 25 | 17;
- * 128x64x64x8 k3 7.4 | 6.6; 64x128x128x8 k3 9.6 | 8.4; 16x960x160x7 k1 3.8 | 1.4; but 16x256x256x14 k3 40 | 54, 64x32x32x16 k3 3.3 | 3.6.
- */
-const JOINED_PLACES = 64;
-const JOINED_WEIGHTS = 4096;
+/** Weights from which samples and places are joined in one axis. */
+const JOINED_WEIGHTS = 32768;
 
 /**
- * One group with small maps and many weights: products over samples and places at once. Pointwise: one batched product.
- * Stride 1, or one group: a product per kernel tap. Else, and where a kernel has more than 25 taps, a convolution of X
- * with dY as its kernel.
+ * Groups or many taps with strides: a convolution of X with dY as its kernel. Unit strides: shifts. Else one product a tap, or one
+ * for all taps where channels are few. With many weights samples and places are joined.
  */
 export function weightFormulation(conv: ConvShape): WeightFormulation {
   const taps = elementCount(conv.kernel);
-  const isStrided = conv.strides.some((stride) => stride !== 1);
-  if (taps > MAX_TAPS || (conv.group > 1 && isStrided)) return 'convolution';
-  const isSmall = elementCount(conv.output) <= JOINED_PLACES && conv.maps * conv.channels >= JOINED_WEIGHTS;
-  if (conv.group === 1 && isSmall) return 'joined-product-per-tap';
-  return isPointwise(conv) ? 'batched-product' : 'product-per-tap';
+  const isUnit = conv.strides.every((stride) => stride === 1);
+  const isLarge = conv.group === 1 && conv.maps * conv.channels >= JOINED_WEIGHTS;
+  if (canShift(conv)) return isLarge ? 'joined-shifted-product' : 'shifted-product';
+  if (taps > MAX_TAPS || (conv.group > 1 && !isUnit)) return 'convolution';
+  if (isLarge) return 'joined-product-per-tap';
+  if (isPointwise(conv)) return 'batched-product';
+  return isUnit || taps === 1 || conv.group > 1 ? 'product-per-tap' : 'im2col';
 }

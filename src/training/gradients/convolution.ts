@@ -8,6 +8,7 @@ import {
 } from './convolution-cost.ts';
 import type { GradientBuilder } from './gradient-builder.ts';
 import type { ForwardNode, GradientRule } from './gradient-rule.ts';
+import { joinedShiftedWeightGradient, shiftedWeightGradient } from './shifted-weight-gradient.ts';
 import {
   batchedWeightGradient,
   columnWeightGradient,
@@ -92,6 +93,8 @@ export const WEIGHT_FORMULATIONS: Readonly<Record<WeightFormulation, Formulation
   'batched-product': batchedWeightGradient,
   'product-per-tap': tapWeightGradient,
   'joined-product-per-tap': joinedTapWeightGradient,
+  'shifted-product': shiftedWeightGradient,
+  'joined-shifted-product': joinedShiftedWeightGradient,
   im2col: columnWeightGradient,
   convolution: convTrickWeightGradient,
 };

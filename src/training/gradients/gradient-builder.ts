@@ -66,6 +66,14 @@ export class GradientBuilder {
     );
   }
 
+  /** A constant of zeros; one for all that need it, whatever its size. */
+  zeroBlock(dims: readonly number[], like: string): string {
+    const type = this.types.elementType(like) ?? 'float';
+    return this.#shared(`${type} zeros ${dims.join()}`, () =>
+      constantTensor(new Float32Array(elementCount(dims)), dims, type),
+    );
+  }
+
   scalar(value: number, like: string): string {
     return this.constant([value], [], like);
   }
