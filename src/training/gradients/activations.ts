@@ -7,7 +7,7 @@ function times(derivative: (node: ForwardNode, b: GradientBuilder) => string): G
 }
 
 /** Y = max(X, 0): dX = dY (Y > 0); the gradient at 0 is 0. A mask and a product take half the time of Where (measured). */
-export const reluGradient = times((node, b) => b.mask(b.greater(node.output(), 0), node.gradient()));
+export const reluGradient = times((node, b) => b.positiveMask(node.output()));
 
 /** Y = X where X > 0, else aX: dX = dY where X > 0, else a dY. */
 export const leakyReluGradient: GradientRule = (node, b) => {
@@ -30,6 +30,7 @@ export const pReluGradient: GradientRule = (node, b) => {
  */
 export const clipGradient: GradientRule = (node, b) => {
   const [x, dY] = [node.input(0), node.gradient()];
+  if (!node.needs(1) && !node.needs(2)) return [b.mul(dY, b.mask(b.op('Equal', [x, node.output()]), dY))];
   const below = node.has(1) ? b.mask(b.op('Less', [x, node.input(1)]), dY) : undefined;
   const above = node.has(2) ? b.mask(b.op('Greater', [x, node.input(2)]), dY) : undefined;
   const outside = below !== undefined && above !== undefined ? b.add(below, above) : (below ?? above);

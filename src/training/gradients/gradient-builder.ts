@@ -11,6 +11,9 @@ export type Attributes = Readonly<Record<string, AttributeInit>>;
 /** Domain of FusedMatMul, the one operator outside the standard that gradients use: ONNX Runtime's CPU provider has it. */
 export const MICROSOFT = 'com.microsoft';
 
+/** Largest constant of zeros worth its memory. */
+const MAX_ZEROS = 2 ** 22;
+
 /** Writes gradient nodes with the words of the textbook. Equal constants are written once. */
 export class GradientBuilder {
   readonly types: StaticTypes;
@@ -122,6 +125,15 @@ export class GradientBuilder {
     return this.op('Cast', [condition], { to: CAST_CODE[this.types.elementType(like) ?? 'float'] ?? 1 });
   }
 
+  /**
+   * 1 where a > 0, else 0. For floats HardSigmoid with a huge slope, one pass instead of the two of Greater and Cast (values
+   * under 1e-38 come out between).
+   */
+  positiveMask(a: string): string {
+    if (this.types.elementType(a) !== 'float') return this.mask(this.greater(a, 0), a);
+    return this.op('HardSigmoid', [a], { alpha: { float: 2 ** 127 }, beta: { float: 0 } });
+  }
+
   where(condition: string, yes: string, no: string): string {
     return this.op('Where', [condition, yes, no]);
   }
@@ -191,11 +203,23 @@ export class GradientBuilder {
     return this.op('Slice', along.steps === undefined ? inputs : [...inputs, this.ints(along.steps)]);
   }
 
-  /** Zeros before and behind each axis; negative counts crop. `a` itself when there is nothing to do. */
+  /**
+   * Zeros before and behind each axis; negative counts crop. `a` itself when there is nothing to do. Along one axis, Concat
+   * with constant zeros: ONNX Runtime runs it on all threads, and Pad on one.
+   */
   pad(a: string, before: readonly number[], behind: readonly number[]): string {
-    return [...before, ...behind].every((count) => count === 0)
-      ? a
-      : this.op('Pad', [a, this.ints([...before, ...behind])]);
+    const shape = this.shape(a);
+    const padded = shape.flatMap((_, axis) => (before[axis] !== 0 || behind[axis] !== 0 ? [axis] : []));
+    const [axis] = padded;
+    if (axis === undefined) return a;
+    const counts = [before[axis] ?? 0, behind[axis] ?? 0];
+    const plane = elementCount(shape) / (shape[axis] ?? 1);
+    const isSmall = counts.every((count) => count >= 0 && count * plane <= MAX_ZEROS);
+    if (padded.length > 1 || !isSmall) return this.op('Pad', [a, this.ints([...before, ...behind])]);
+    const [first = [], last = []] = counts.map((count) =>
+      count === 0 ? [] : [this.zeroBlock(shape.with(axis, count), a)],
+    );
+    return this.op('Concat', [...first, a, ...last], { axis });
   }
 
   /** The sum of a gradient over the axes along which an operand of `shape` was broadcast (numpy rules). */
