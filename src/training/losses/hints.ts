@@ -95,11 +95,13 @@ export interface ContrastiveTensors {
 }
 
 /**
- * Contrastive representation distillation within the batch: embedded student and teacher features of one sample agree
- * (noise-contrastive, temperature 0.07), those of samples of other classes do not. The negatives are those of the batch, where
- * the reference implementation keeps a memory bank of the whole data set; so large batches serve it better.
+ * Contrastive representation distillation within the batch: from each embedded student feature the teacher's feature of the
+ * same sample is to be told from those of samples of other classes, by a softmax over cosines at temperature 0.07, and the
+ * other way round (the bound on mutual information of van den Oord et al. 2018). The paper's own objective (eq. 18) judges
+ * each pair by itself and draws 16384 negatives from a memory bank of the whole data set; here they are those of the batch, so
+ * large batches serve it better.
  *
- * @see Tian et al., "Contrastive Representation Distillation", ICLR 2020, eq. 18
+ * @see Tian et al., "Contrastive Representation Distillation", ICLR 2020, section 3
  */
 export function contrastiveDistillation(b: GraphBuilder, tensors: ContrastiveTensors, seed: number): LossFragment {
   const adapters = new AdapterWeights(b, seed);
