@@ -199,8 +199,18 @@ async function oneStep(
       skipped: skipped.length,
     });
     for (const warning of outcome.warnings) hooks.emit({ type: 'log', level: 'warn', message: warning.slice(0, 4000) });
-    const { pass, options, warnings, details } = outcome;
-    return { index, pass, options, seconds, changed: changes, skipped: [...skipped], warnings: [...warnings], details };
+    const { pass, options, warnings, training, details } = outcome;
+    return {
+      index,
+      pass,
+      options,
+      seconds,
+      changed: changes,
+      skipped: [...skipped],
+      warnings: [...warnings],
+      ...(training === undefined ? {} : { training: [...training] }),
+      details,
+    };
   } catch (error) {
     throw StepError.of(error, step.recipeIndex);
   }

@@ -3,6 +3,7 @@ import type { TrainingOptions, TrainingSource } from '../data/training/training-
 import type { Model } from '../onnx/model.ts';
 import type { NdArray } from '../onnx/nd-array.ts';
 import type { Runtime } from '../runtime/session.ts';
+import type { TrainingRunReport } from '../schemas/training-report.ts';
 import type { ArchitectureRequest } from '../zoo/build-architecture.ts';
 import type { ObservationPoint, Observations } from './observe.ts';
 import type { KernelCostTable } from './quantize/kernel-cost-table.ts';
@@ -24,6 +25,8 @@ export interface PassResult {
   readonly changes: number;
   readonly skipped: readonly Skipped[];
   readonly warnings: readonly string[];
+  /** How the networks that the step trained got there; absent where it trains none. */
+  readonly training?: readonly TrainingRunReport[];
   /** The pass's own numbers for its step report (JSON values only). */
   readonly details: Readonly<Record<string, unknown>>;
 }

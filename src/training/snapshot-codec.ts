@@ -1,25 +1,36 @@
 import { z } from 'zod';
 import type { Position, TrainingSnapshot } from './snapshot.ts';
 
-const VERSION = 1;
+const VERSION = 2;
 /** The arrays begin at a multiple of this. */
 const ALIGNMENT = 64;
 
-const Validation = z.object({ metric: z.enum(['top1', 'rmse']), value: z.number(), samples: z.number() });
+/** JSON has no NaN and no infinity. */
+const orNaN = (value: number | null): number => value ?? Number.NaN;
+
+const Validation = z.object({
+  metric: z.enum(['top1', 'rmse']),
+  value: z.number().nullable().transform(orNaN),
+  samples: z.number(),
+});
 const Epoch = z.object({
   epoch: z.number(),
   loss: z.number(),
   learningRate: z.number(),
   imagesPerSecond: z.number(),
+  seconds: z.number(),
   parts: z.record(z.string(), z.number()).optional(),
   validation: Validation.optional(),
 });
+const place = { epoch: z.number(), step: z.number() };
 const Table = z.array(z.tuple([z.string(), z.number().int().min(0)]));
 const Header = z.object({
   version: z.literal(VERSION),
   key: z.string(),
   position: z.object({
     attempt: z.number(),
+    divergences: z.array(z.object({ ...place, learningRate: z.number(), reason: z.string() })),
+    resumedAt: z.array(z.object(place)),
     epoch: z.number(),
     step: z.number(),
     updates: z.number(),

@@ -12,14 +12,33 @@ export interface EpochRecord {
   readonly parts?: Readonly<Record<string, number>>;
   /** At the epoch's last update. */
   readonly learningRate: number;
+  /** Over the steps; validation apart. */
   readonly imagesPerSecond: number;
+  /** Steps and validation, as far as this process did them. */
+  readonly seconds: number;
   readonly validation?: ValidationResult;
+}
+
+/** A batch of a run: epoch and step from 0. */
+export interface Place {
+  readonly epoch: number;
+  readonly step: number;
+}
+
+/** An attempt that was given up. */
+export interface DivergedAttempt extends Place {
+  readonly learningRate: number;
+  readonly reason: string;
 }
 
 /** Where a run is; plain data. */
 export interface Position {
   /** 0, or 1 after a divergence. */
   readonly attempt: number;
+  /** The attempts before this one. */
+  readonly divergences: readonly DivergedAttempt[];
+  /** Where this attempt went on from a snapshot. */
+  readonly resumedAt: readonly Place[];
   epoch: number;
   /** Batches of this epoch that are done. */
   step: number;
@@ -41,9 +60,11 @@ export interface TrainingSnapshot {
   readonly best?: TrainedValues;
 }
 
-export function startPosition(attempt: number): Position {
+export function startPosition(attempt: number, divergences: readonly DivergedAttempt[]): Position {
   return {
     attempt,
+    divergences,
+    resumedAt: [],
     epoch: 0,
     step: 0,
     updates: 0,
@@ -56,5 +77,6 @@ export function startPosition(attempt: number): Position {
 }
 
 export function restorePosition({ position }: TrainingSnapshot): Position {
-  return { ...position, curve: [...position.curve] };
+  const { epoch, step, resumedAt, curve } = position;
+  return { ...position, curve: [...curve], resumedAt: [...resumedAt, { epoch, step }] };
 }

@@ -11,7 +11,15 @@ import type { OptimizerSettings } from './optimizers/optimizer.ts';
 import { optimizerScalars } from './optimizers/optimizers.ts';
 import { learningRateAt, type ScheduleSettings } from './schedules.ts';
 import { StepRunner } from './step-runner.ts';
-import { restorePosition, startPosition, type EpochRecord, type Position, type TrainingSnapshot } from './snapshot.ts';
+import {
+  restorePosition,
+  startPosition,
+  type DivergedAttempt,
+  type EpochRecord,
+  type Place,
+  type Position,
+  type TrainingSnapshot,
+} from './snapshot.ts';
 import { trainedValues, type TrainedValues } from './trained-values.ts';
 import type { TrainingGraph } from './training-graph.ts';
 import { isBetter, validate, type ValidationResult } from './validation.ts';
@@ -60,10 +68,15 @@ export interface TrainingOutcome {
   readonly curve: readonly EpochRecord[];
   /** Epoch (from 0) whose weights these are. */
   readonly epoch: number;
+  readonly keptBy: 'validation' | 'last';
   readonly validation: ValidationResult | undefined;
   readonly learningRate: number;
   readonly updates: number;
+  readonly plannedEpochs: number;
   readonly stoppedEarly: boolean;
+  readonly divergences: readonly DivergedAttempt[];
+  /** Places where the attempt that gave these values went on from a snapshot. */
+  readonly resumedAt: readonly Place[];
   /** Said in the report: a retry at a lower rate. */
   readonly warnings: readonly string[];
 }
@@ -83,12 +96,15 @@ export async function train(run: TrainingRun): Promise<TrainingOutcome> {
   const { settings, graph, runtime, threads } = run;
   const averageDecay = settings.averageDecay;
   const stepSettings = { scalars: optimizerScalars(settings.optimizer), accumulate: settings.accumulate, averageDecay };
+  const divergences = [...(run.resume?.position.divergences ?? [])];
   for (let attempt = run.resume?.position.attempt ?? 0; ; attempt += 1) {
     const runner = await StepRunner.create(graph, stepSettings, { runtime, threads });
     try {
-      const result = await new Attempt(run, runner, attempt).run();
+      const current = new Attempt(run, runner, attempt, divergences);
+      const result = await current.run();
       if (!('reason' in result)) return result;
       if (result.atStart || attempt > 0) throw divergedError(run, result, attempt);
+      divergences.push({ ...current.place, learningRate: rateOf(run, attempt), reason: result.reason });
       run.progress(0, `diverged (${result.reason}); starting again at a tenth of the learning rate`);
     } finally {
       await runner.release();
@@ -107,14 +123,16 @@ class Attempt {
   #best: { values: TrainedValues; record: EpochRecord } | undefined;
   #lastSave: number;
   #lastProgress = 0;
+  /** For the time that is left: when this process began, and with how many steps done. */
+  readonly #began: { readonly at: number; readonly done: number };
   /** For the rate of images: since when, how many. */
   #clock = { since: performance.now(), samples: 0 };
 
-  constructor(run: TrainingRun, runner: StepRunner, attempt: number) {
+  constructor(run: TrainingRun, runner: StepRunner, attempt: number, divergences: readonly DivergedAttempt[]) {
     const { settings, source } = run;
     this.#run = run;
     this.#runner = runner;
-    this.#rate = settings.learningRate * RETRY_FACTOR ** attempt;
+    this.#rate = rateOf(run, attempt);
     this.#updatesPerEpoch = Math.floor(source.info.stepsPerEpoch / settings.accumulate);
     if (this.#updatesPerEpoch === 0) {
       throw new CompressionError(
@@ -123,7 +141,7 @@ class Attempt {
       );
     }
     const resumed = run.resume?.position.attempt === attempt ? run.resume : undefined;
-    this.#position = resumed === undefined ? startPosition(attempt) : restorePosition(resumed);
+    this.#position = resumed === undefined ? startPosition(attempt, [...divergences]) : restorePosition(resumed);
     this.#watch = new DivergenceWatch(this.#position.watch);
     if (resumed !== undefined) {
       for (const [name, values] of resumed.state) runner.state.load(name, values);
@@ -131,7 +149,14 @@ class Attempt {
       if (record !== undefined) this.#best = { values: resumed.best ?? new Map<string, Float32Array>(), record };
     }
     this.#lastSave = performance.now();
+    this.#began = { at: this.#lastSave, done: this.#stepsDone };
     if (resumed !== undefined) this.#reportResumed();
+  }
+
+  /** The batch at work. */
+  get place(): Place {
+    const { epoch, step } = this.#position;
+    return { epoch, step };
   }
 
   async run(): Promise<TrainingOutcome | Divergence> {
@@ -186,7 +211,7 @@ class Attempt {
   async #finishEpoch(): Promise<void> {
     const { validation, model, runtime, threads, signal, settings, source } = this.#run;
     const position = this.#position;
-    const seconds = (performance.now() - this.#clock.since) / 1000;
+    const stepSeconds = (performance.now() - this.#clock.since) / 1000;
     const values = trainedValues(this.#runner.state);
     const run = { runtime, threads, signal, batchSize: source.info.batchSize };
     const result = validation === undefined ? undefined : await validate(model, values, validation, run);
@@ -197,7 +222,8 @@ class Attempt {
       loss: position.lossSum / position.step,
       ...partMeans(position),
       learningRate: learningRateAt(settings.schedule, last, plan),
-      imagesPerSecond: this.#clock.samples / Math.max(seconds, 1e-6),
+      imagesPerSecond: this.#clock.samples / Math.max(stepSeconds, 1e-6),
+      seconds: (performance.now() - this.#clock.since) / 1000,
       ...(result === undefined ? {} : { validation: result }),
     };
     position.curve.push(record);
@@ -215,19 +241,23 @@ class Attempt {
 
   #outcome(): TrainingOutcome {
     const { settings } = this.#run;
-    const { curve, updates, attempt } = this.#position;
+    const { curve, updates, attempt, divergences, resumedAt } = this.#position;
     const last = curve.at(-1);
     const chosen =
       settings.keep === 'best' && this.#best !== undefined
-        ? this.#best
-        : { values: trainedValues(this.#runner.state), record: last };
+        ? { ...this.#best, by: 'validation' as const }
+        : { values: trainedValues(this.#runner.state), record: last, by: 'last' as const };
     return {
       values: chosen.values,
       curve,
       epoch: chosen.record?.epoch ?? 0,
+      keptBy: chosen.by,
       validation: chosen.record?.validation,
       learningRate: this.#rate,
       updates,
+      plannedEpochs: settings.epochs,
+      divergences,
+      resumedAt,
       stoppedEarly: curve.length < settings.epochs,
       warnings:
         attempt === 0
@@ -244,20 +274,27 @@ class Attempt {
     if (now - this.#lastProgress < PROGRESS_MS && step < steps) return;
     this.#lastProgress = now;
     const { epochs } = this.#run.settings;
+    const done = this.#stepsDone;
+    const secondsLeft = ((epochs * steps - done) * (now - this.#began.at)) / (1000 * (done - this.#began.done));
     const rate = this.#clock.samples / Math.max(1e-3, (now - this.#clock.since) / 1000);
     const last = this.#position.curve.at(-1)?.validation;
     const validated = last === undefined ? '' : `, ${last.metric} ${last.value.toFixed(4)}`;
     this.#run.progress(
-      (epoch + step / steps) / epochs,
-      `epoch ${epoch + 1} of ${epochs}, step ${step} of ${steps}, loss ${loss.toFixed(4)}${validated}, ${rate.toFixed(0)} samples/s`,
+      done / (epochs * steps),
+      `epoch ${epoch + 1} of ${epochs}, step ${step} of ${steps}, loss ${loss.toFixed(4)}${validated}, ${rate.toFixed(0)} samples/s, ${durationText(secondsLeft)} left`,
     );
+  }
+
+  get #stepsDone(): number {
+    const { epoch, step } = this.#position;
+    return epoch * this.#updatesPerEpoch * this.#run.settings.accumulate + step;
   }
 
   /** Stands until the usual progress is due, so that whoever reads only now and then sees it too. */
   #reportResumed(): void {
     const { epoch, step, curve } = this.#position;
     const { epochs } = this.#run.settings;
-    const done = (epoch + step / Math.max(1, this.#updatesPerEpoch * this.#run.settings.accumulate)) / epochs;
+    const done = this.#stepsDone / (epochs * this.#updatesPerEpoch * this.#run.settings.accumulate);
     this.#lastProgress = performance.now();
     this.#run.progress(
       Math.min(1, done),
@@ -275,6 +312,12 @@ class Attempt {
   }
 }
 
+/** `45 s`, `12 min`, `3.5 h`. */
+function durationText(seconds: number): string {
+  if (seconds < 90) return `${Math.round(seconds)} s`;
+  return seconds < 5400 ? `${Math.round(seconds / 60)} min` : `${(seconds / 3600).toFixed(1)} h`;
+}
+
 function added(
   sums: Readonly<Record<string, number>>,
   parts: ReadonlyMap<string, number>,
@@ -287,17 +330,20 @@ function partMeans({ partSums, step }: Position): Pick<EpochRecord, 'parts'> {
   return means.length === 0 ? {} : { parts: Object.fromEntries(means) };
 }
 
+function rateOf({ settings }: TrainingRun, attempt: number): number {
+  return settings.learningRate * RETRY_FACTOR ** attempt;
+}
+
 /** Name of a state tensor with a value that is no finite number. */
 function brokenValue(runner: StepRunner): string | undefined {
   return runner.state.tensors.find(({ name }) => !runner.state.values(name).every(Number.isFinite))?.name;
 }
 
-function divergedError({ settings }: TrainingRun, { reason, atStart }: Divergence, attempt: number): CompressionError {
-  const rate = settings.learningRate * RETRY_FACTOR ** attempt;
+function divergedError(run: TrainingRun, { reason, atStart }: Divergence, attempt: number): CompressionError {
   return new CompressionError(
     'TRAIN_DIVERGED',
     atStart
       ? `training cannot start: ${reason}. The model itself gives no finite result on this batch; check its weights, the preprocessing and the loss`
-      : `training diverged twice, the second time at learning rate ${rate}: ${reason}; choose a lower learningRate, set clipNorm, or check labels and preprocessing`,
+      : `training diverged twice, the second time at learning rate ${rateOf(run, attempt)}: ${reason}; choose a lower learningRate, set clipNorm, or check labels and preprocessing`,
   );
 }

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { TrainingSource } from '../../src/data/training/training-source.ts';
+import type { DivergedAttempt } from '../../src/training/snapshot.ts';
 import { LABELS, taskLoss } from '../../src/training/losses/task-loss.ts';
 import { decodeSnapshot, encodeSnapshot } from '../../src/training/snapshot-codec.ts';
 import { applyTrained } from '../../src/training/trained-values.ts';
@@ -99,6 +100,7 @@ describe('train', () => {
         assert.ok(resume !== undefined);
         const resumed = await train(runOf({ settings, run: { resume } }));
         assert.deepEqual(weights(resumed), weights(undisturbed), `from snapshot ${at}`);
+        assert.deepEqual(resumed.resumedAt, [{ epoch: Math.floor(at / 6), step: (at % 6) + 1 }]);
         assert.deepEqual(
           resumed.curve.map(({ loss, validation }) => [loss, validation]),
           undisturbed.curve.map(({ loss, validation }) => [loss, validation]),
@@ -106,6 +108,15 @@ describe('train', () => {
       }
     });
   }
+
+  it('says how far it is, how fast, and how long it will take', async () => {
+    const messages: string[] = [];
+    await train(runOf({ run: { progress: (_, message) => messages.push(message) } }));
+    assert.match(
+      messages.at(-1)!,
+      /^epoch 4 of 4, step 6 of 6, loss \d\.\d{4}, top1 \d\.\d{4}, \d+ samples\/s, 0 s left$/,
+    );
+  });
 
   it('takes no snapshot of another run, nor one that is cut short', async () => {
     let bytes = new Uint8Array();
@@ -164,6 +175,10 @@ describe('train', () => {
     );
     assert.equal(recovered.learningRate, 0.1 * 0.1);
     assert.match(recovered.warnings[0]!, /diverged/);
+    assert.equal(recovered.divergences.length, 1);
+    const [{ learningRate, epoch, step, reason }] = recovered.divergences as [DivergedAttempt];
+    assert.deepEqual([learningRate, epoch, step], [0.1, 0, 3]);
+    assert.match(reason, /became/);
   });
 
   it('says that nothing can be trained when not even the first loss is a number', async () => {

@@ -51,8 +51,11 @@ describe('train.finetune as a job', () => {
     const report = Report.parse(JSON.parse((await service.artifact(first, 'report.json')).toString('utf8')));
     const step = report.steps.find(({ pass }) => pass === 'train.finetune');
     assert.ok(step !== undefined && step.changed > 30);
-    const curve = step.details['curve'] as { loss: number; validation: { value: number } }[];
-    assert.equal(curve.length, 2);
+    const [run] = step.training ?? [];
+    assert.equal(run?.epochs.length, 2);
+    assert.ok(run.epochs.every(({ seconds, imagesPerSecond }) => seconds > 0 && imagesPerSecond > 0));
+    const page = (await service.artifact(first, 'report.html')).toString('utf8');
+    assert.ok(page.includes('aria-label="Validation over epochs'));
     assert.ok((first.summary?.accuracy.after ?? 0) > 0.85);
   });
 

@@ -70,17 +70,12 @@ function wordsOn(run: TrainingRunReport, named: boolean): Content {
     keptBy === 'validation'
       ? `The weights of epoch ${keptEpoch + 1} are the result, the best by validation${value}.`
       : `The weights of the last epoch are the result${value}.`;
-  const rate = meanRate(epochs);
+  const rates = epochs.map(({ imagesPerSecond }) => imagesPerSecond).sort((a, b) => a - b);
+  const rate = rates[Math.floor(rates.length / 2)] ?? 0;
   return `${title}${named ? length : capital(length)}, ${updates} updates, learning rate from ${formatNumber(learningRate)} on, ${formatNumber(rate)} samples a second. ${choice}`;
 }
 
 const capital = (text: string): string => text.charAt(0).toUpperCase() + text.slice(1);
-
-function meanRate(epochs: readonly TrainingEpoch[]): number {
-  let seconds = 0;
-  for (const { imagesPerSecond } of epochs) seconds += 1 / Math.max(imagesPerSecond, 1e-9);
-  return epochs.length / seconds;
-}
 
 /** What did not go as planned. */
 function incidents(run: TrainingRunReport): Markup[] {

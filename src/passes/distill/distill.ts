@@ -37,9 +37,10 @@ export const distill = definePass({
   },
   async run(model, options, context) {
     // Loaded where it trains: the HTTP side lists passes, and never loads the engine.
-    const [{ teach }, { applyTrained }] = await Promise.all([
+    const [{ teach }, { applyTrained }, { runReport }] = await Promise.all([
       import('./teach.ts'),
       import('../../training/trained-values.ts'),
+      import('../../training/run-report.ts'),
     ]);
     if (options.student === 'self') separateVectors(model.graph);
     const student = await studentOf(options.student, model, context);
@@ -51,6 +52,7 @@ export const distill = definePass({
       changes,
       skipped: taught.graph.untouched.map((node) => ({ node, reason: 'the loss does not depend on it' })),
       warnings: taught.warnings,
+      training: [runReport('student', taught.outcome), ...(taught.alone === undefined ? [] : [taught.alone.run])],
       details: detailsOf(taught, options),
     };
   },
@@ -66,7 +68,7 @@ function replace(model: Model, by: Model): void {
 }
 
 function detailsOf(taught: Taught, options: DistillOptions): Record<string, unknown> {
-  const { outcome, lesson, alone, graph } = taught;
+  const { lesson, alone, graph } = taught;
   const parameters = graph.state.filter(({ kind, isModel }) => kind === 'parameter' && isModel);
   return {
     teacher: options.student === 'self' ? 'input' : 'model',
@@ -79,11 +81,6 @@ function detailsOf(taught: Taught, options: DistillOptions): Record<string, unkn
         })),
       ]),
     ),
-    curve: outcome.curve,
-    keptEpoch: outcome.epoch,
-    learningRate: outcome.learningRate,
-    updates: outcome.updates,
-    stoppedEarly: outcome.stoppedEarly,
     trainedParameters: parameters.reduce((sum, { dims }) => sum + elementCount(dims), 0),
     accuracy: {
       ...(taught.teacher === undefined ? {} : { teacher: taught.teacher }),
@@ -91,6 +88,5 @@ function detailsOf(taught: Taught, options: DistillOptions): Record<string, unkn
       ...(alone?.result === undefined ? {} : { studentAlone: alone.result }),
     },
     ...(taught.effect === undefined ? {} : { effect: taught.effect }),
-    ...(alone === undefined ? {} : { curveAlone: alone.curve }),
   };
 }

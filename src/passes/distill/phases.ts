@@ -1,11 +1,12 @@
 import { z } from 'zod';
+import { TrainingRunReport } from '../../schemas/training-report.ts';
 import type { StepCheckpoint } from '../pass.ts';
 
 const Result = z.object({ metric: z.enum(['top1', 'rmse']), value: z.number(), samples: z.number() });
 
 /** What is kept of the twin that was trained without the teacher. */
 const Alone = z.object({
-  curve: z.array(z.unknown()),
+  run: TrainingRunReport,
   warnings: z.array(z.string()),
   result: Result.optional(),
   /** Base64 of one byte a sample; see `Measured`. */
@@ -13,7 +14,7 @@ const Alone = z.object({
 });
 export type Alone = z.output<typeof Alone>;
 
-const Header = z.object({ version: z.literal(1), key: z.string(), alone: Alone.optional() });
+const Header = z.object({ version: z.literal(2), key: z.string(), alone: Alone.optional() });
 
 /**
  * The step's own state over its two runs, the twin's and the student's: a header (length as uint32, JSON) and the
@@ -50,7 +51,7 @@ export class Phases {
 
   async save(snapshot: Uint8Array): Promise<void> {
     const header: z.input<typeof Header> = {
-      version: 1,
+      version: 2,
       key: this.#key,
       ...(this.#alone === undefined ? {} : { alone: this.#alone }),
     };

@@ -13,6 +13,7 @@ import {
   validationSource,
 } from '../../training/finetune.ts';
 import { taskLoss, type LabelKind } from '../../training/losses/task-loss.ts';
+import { runReport } from '../../training/run-report.ts';
 import { decodeSnapshot, encodeSnapshot } from '../../training/snapshot-codec.ts';
 import { applyTrained } from '../../training/trained-values.ts';
 import { train, type TrainingOutcome } from '../../training/trainer.ts';
@@ -153,7 +154,7 @@ class Course {
     const outcome = await this.#train(graph, { from: 0, to: 0.5, label: 'without the teacher: ' });
     const measured = await this.#measure(trained(pupils.student, outcome));
     const alone: Alone = {
-      curve: [...outcome.curve],
+      run: runReport('student-alone', outcome),
       warnings: [...outcome.warnings],
       ...(measured === undefined ? {} : { result: measured.result }),
       ...(measured?.correct === undefined ? {} : { correct: Buffer.from(measured.correct).toString('base64') }),

@@ -30,9 +30,10 @@ export const trainFinetune = definePass({
     const { openTraining } = context;
     if (openTraining === undefined) throw new CompressionError('INTERNAL', 'the training data cannot be opened');
     // Loaded where it trains: the HTTP side lists passes, and never loads the engine.
-    const [{ finetune }, { applyTrained }] = await Promise.all([
+    const [{ finetune }, { applyTrained }, { runReport }] = await Promise.all([
       import('../../training/finetune.ts'),
       import('../../training/trained-values.ts'),
+      import('../../training/run-report.ts'),
     ]);
     separateVectors(model.graph);
     const { calibration, evaluation } = context.data;
@@ -51,13 +52,8 @@ export const trainFinetune = definePass({
       changes,
       skipped: graph.untouched.map((node) => ({ node, reason: 'the loss does not depend on it' })),
       warnings,
+      training: [runReport('model', outcome)],
       details: {
-        curve: outcome.curve,
-        keptEpoch: outcome.epoch,
-        ...(outcome.validation === undefined ? {} : { validation: outcome.validation }),
-        learningRate: outcome.learningRate,
-        updates: outcome.updates,
-        stoppedEarly: outcome.stoppedEarly,
         trainedParameters: graph.state
           .filter(({ kind }) => kind === 'parameter')
           .reduce((sum, { dims }) => sum + dims.reduce((product, size) => product * size, 1), 0),

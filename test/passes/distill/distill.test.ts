@@ -10,6 +10,7 @@ import { runStep } from '../../../src/passes/pass-manager.ts';
 import type { PassContext, PassResult, StepCheckpoint } from '../../../src/passes/pass.ts';
 import { placesOf } from '../../../src/schemas/error-places.ts';
 import { applyTrained } from '../../../src/training/trained-values.ts';
+import type { TrainingEpoch } from '../../../src/schemas/training-report.ts';
 import { RESNET8, SIDE, stripes, teacherNet, trainingContext, TRAINING } from './helpers.ts';
 
 const DATA = stripes(160);
@@ -28,6 +29,12 @@ async function run(
   return runStep(model, { pass: distill, options: distill.options.parse({ training: TRAINING, ...options }) }, context);
 }
 
+const epochsOf = ({ training }: PassResult, name: string): readonly TrainingEpoch[] => {
+  const run = training?.find((candidate) => candidate.name === name);
+  assert.ok(run !== undefined, `no run "${name}"`);
+  return run.epochs;
+};
+
 const refusal = (code: string, words: RegExp) => (error: CompressionError) => {
   assert.equal(error.code, code);
   assert.match(error.message, words);
@@ -38,7 +45,7 @@ describe('distill', () => {
   it('puts a student of the zoo in the place of its teacher, under the same names', async () => {
     const model = teacherNet(1, { width: 0.5 });
     const bytes = encodeModel(model).length;
-    const { changes, details } = await run(model, { student: RESNET8 });
+    const { changes, details, training } = await run(model, { student: RESNET8 });
     assert.ok(changes > 20);
     assert.ok(encodeModel(model).length < bytes / 2);
     assert.deepEqual(
@@ -49,16 +56,19 @@ describe('distill', () => {
       model.graph.outputs.map(({ name }) => name),
       ['logits'],
     );
-    assert.equal((details['curve'] as unknown[]).length, TRAINING.epochs);
+    assert.deepEqual(
+      training?.map(({ name, epochs }) => [name, epochs.length]),
+      [['student', TRAINING.epochs]],
+    );
     assert.equal(details['teacher'], 'model');
   });
 
   it('lowers every loss there is, all at once, on layers it finds itself', async () => {
     const training = { ...TRAINING, epochs: 3, learningRate: 0.01, keep: 'last' };
-    const { details } = await run(teacherNet(1, { width: 0.5 }), { student: RESNET8, losses: ALL_LOSSES, training });
-    const curve = details['curve'] as { loss: number; parts: Record<string, number> }[];
+    const result = await run(teacherNet(1, { width: 0.5 }), { student: RESNET8, losses: ALL_LOSSES, training });
+    const curve = epochsOf(result, 'student');
     assert.ok(curve[2]!.loss < curve[0]!.loss, JSON.stringify(curve));
-    for (const { loss, parts } of curve) {
+    for (const { loss, parts = {} } of curve) {
       assert.deepEqual(
         Object.keys(parts),
         ALL_LOSSES.map(({ name }) => name),
@@ -67,7 +77,7 @@ describe('distill', () => {
       // The sum is taken in float32, of eleven terms.
       assert.ok(Math.abs(sum - loss) < 1e-5 * loss, `${sum} is not ${loss}`);
     }
-    const layers = details['layers'] as Record<
+    const layers = result.details['layers'] as Record<
       string,
       { teacher: { shape: number[] }; student: { shape: number[] } }[]
     >;
@@ -98,7 +108,7 @@ describe('distill', () => {
     // Nothing to learn from oneself: the loss of the same network is 0 but for what the batch's statistics change.
     const training = { ...TRAINING, batchNormalization: 'frozen' };
     const same = await run(teacherNet(1), { student: 'self', losses: [{ name: 'kd' }], training }, { input });
-    const [first] = same.details['curve'] as { loss: number }[];
+    const [first] = epochsOf(same, 'student');
     assert.ok(first!.loss < 1e-3, String(first!.loss));
   });
 
@@ -128,11 +138,8 @@ describe('distill', () => {
 
   it('trains the student without the teacher as train.finetune would, and reports the difference', async () => {
     const training = { ...TRAINING, epochs: 1 };
-    const { details, warnings } = await run(teacherNet(1, { width: 0.5 }), {
-      student: RESNET8,
-      baseline: true,
-      training,
-    });
+    const taught = await run(teacherNet(1, { width: 0.5 }), { student: RESNET8, baseline: true, training });
+    const { details, warnings } = taught;
     const accuracy = details['accuracy'] as Record<string, { value: number; samples: number }>;
     const effect = details['effect'] as { difference: number; confidenceInterval: [number, number]; samples: number };
     assert.equal(effect.samples, accuracy['student']!.samples);
@@ -149,8 +156,8 @@ describe('distill', () => {
       trainFinetune.options.parse({ training }),
       trainingContext(alone, DATA),
     );
-    const losses = (curve: unknown): number[] => (curve as { loss: number }[]).map(({ loss }) => loss);
-    assert.deepEqual(losses(details['curveAlone']), losses(finetuned.details['curve']));
+    const lossesOf = (epochs: readonly { loss: number }[]): number[] => epochs.map(({ loss }) => loss);
+    assert.deepEqual(lossesOf(epochsOf(taught, 'student-alone')), lossesOf(epochsOf(finetuned, 'model')));
   });
 
   it('says so when teaching hurts', async () => {
