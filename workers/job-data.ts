@@ -1,9 +1,11 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { z } from 'zod';
 import { bindFeeds, type BoundFeeds } from '../src/data/bind-feeds.ts';
 import type { Dataset } from '../src/data/dataset.ts';
 import { generatedFeeds } from '../src/data/generated-feeds.ts';
 import { openDataset } from '../src/data/open-dataset.ts';
+import { resizedRole } from '../src/data/training/bind-columns.ts';
 import { openPrefetchedSource } from '../src/data/training/prefetch.ts';
 import { CompressionError } from '../src/errors.ts';
 import { cpuFlags } from '../src/evaluation/environment.ts';
@@ -45,12 +47,9 @@ export async function bindJobData(task: JobTask, model: Model, directory: string
       const dataset = await openDataset(join(directory, field.path));
       open.push(dataset);
       if (role === 'evaluation') classNames = dataset.info.classes;
-      feeds[role] = bindFeeds(
-        dataset,
-        { role, ...field, preprocess: field.preprocess ?? task.preprocess },
-        inputs,
-        classes === undefined ? {} : { classes },
-      );
+      const given = { role, ...field, preprocess: field.preprocess ?? task.preprocess };
+      const bound = role === 'training' && cutsToSize(task) ? resizedRole(given, inputs) : given;
+      feeds[role] = bindFeeds(dataset, bound, inputs, classes === undefined ? {} : { classes });
     }
     const standIn = feeds.calibration ?? generated(inputs, task.seed);
     const openTraining = trainingOpener(task, inputs, directory);
@@ -59,6 +58,15 @@ export async function bindJobData(task: JobTask, model: Model, directory: string
     await close();
     throw error;
   }
+}
+
+const Named = z.union([z.string(), z.object({ name: z.string() }).transform(({ name }) => name)]);
+const Trains = z.object({ training: z.object({ augment: z.array(Named) }) });
+
+/** True when every step that trains cuts images of the model's size out of those of the data set. */
+function cutsToSize({ recipe }: JobTask): boolean {
+  const trains = recipe.steps.flatMap((step) => Trains.safeParse(step).data?.training ?? []);
+  return trains.length > 0 && trains.every(({ augment }) => augment.includes('random-resized-crop'));
 }
 
 /** Training data is opened by the step that trains, with its batch size and augmentation, in a thread of its own. */

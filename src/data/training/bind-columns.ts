@@ -83,8 +83,12 @@ function withFreeBatch(input: ValueInfo): ValueInfo {
   return { ...input, type: { ...input.type, shape: [null, ...input.type.shape.slice(1)] } };
 }
 
-/** The role as validation sees it: the images resized to what the model takes. */
-function resizedRole(role: BindRole, inputs: readonly ValueInfo[]): BindRole {
+/**
+ * The role as validation sees it: the images resized to what the model takes.
+ *
+ * @throws CompressionError DATASET_SHAPE for a model with several inputs, or one whose size neither it nor the role says
+ */
+export function resizedRole(role: BindRole, inputs: readonly ValueInfo[]): BindRole {
   const preprocess = role.preprocess ?? IDENTITY;
   const [input] = inputs;
   const shape = input?.type?.kind === 'tensor' ? (input.type.shape ?? []) : [];
