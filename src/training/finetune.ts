@@ -54,8 +54,26 @@ export async function finetune(
   training: TrainingField,
   context: FinetuneContext,
 ): Promise<FinetuneResult> {
+  const source = await openSource(model, training, context);
+  try {
+    return await runOn(source, model, training, context);
+  } finally {
+    await source.close();
+  }
+}
+
+/**
+ * The training data as the settings ask for it. Who opens it closes it.
+ *
+ * @throws CompressionError DATASET_* for data that cannot be trained on
+ */
+export function openSource(
+  model: Model,
+  training: TrainingField,
+  context: Pick<FinetuneContext, 'openTraining' | 'seed'>,
+): Promise<TrainingSource> {
   const classes = training.loss === 'cross-entropy' ? classesOf(model) : undefined;
-  const source = await context.openTraining({
+  return context.openTraining({
     batchSize: training.batchSize,
     seed: context.seed,
     augment: training.augment,
@@ -63,11 +81,6 @@ export async function finetune(
     labels: training.loss === 'cross-entropy' ? 'class' : 'any',
     ...(classes === undefined ? {} : { classes }),
   });
-  try {
-    return await runOn(source, model, training, context);
-  } finally {
-    await source.close();
-  }
 }
 
 async function runOn(

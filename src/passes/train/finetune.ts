@@ -2,11 +2,23 @@ import { z } from 'zod';
 import { CompressionError } from '../../errors.ts';
 import { TrainingField } from '../../schemas/training.ts';
 import { parametersOf, separateVectors } from '../../training/parameters.ts';
-import { definePass } from '../pass.ts';
+import type { TrainingBatch } from '../../data/training/training-batch.ts';
+import type { TrainingSource } from '../../data/training/training-source.ts';
+import type { Model } from '../../onnx/model.ts';
+import { definePass, type PassContext } from '../pass.ts';
 
 const Options = z.strictObject({
   training: TrainingField.prefault({}).describe('Epochs, batch size, optimizer, learning rate, loss, augmentation'),
+  restoreBatchNormalization: z
+    .boolean()
+    .default(false)
+    .describe(
+      'Puts BatchNormalization back behind convolutions with a bias, from statistics measured on the training data: the function stays the same, a model whose normalization was folded trains as before that',
+    ),
 });
+
+/** Samples that statistics are measured on, where there are as many. */
+const STATISTICS_SAMPLES = 4096;
 
 /** Trains the model's weights on labelled data, from the ONNX graph alone. */
 export const trainFinetune = definePass({
@@ -26,7 +38,7 @@ export const trainFinetune = definePass({
     if (parametersOf(model).length > 0) return undefined;
     return 'the model has no float weights to train; train before quantizing';
   },
-  async run(model, { training }, context) {
+  async run(model, { training, restoreBatchNormalization }, context) {
     const { openTraining } = context;
     if (openTraining === undefined) throw new CompressionError('INTERNAL', 'the training data cannot be opened');
     // Loaded where it trains: the HTTP side lists passes, and never loads the engine.
@@ -36,6 +48,9 @@ export const trainFinetune = definePass({
       import('../../training/run-report.ts'),
     ]);
     separateVectors(model.graph);
+    const restored = restoreBatchNormalization
+      ? await restore(model, training, { ...context, openTraining })
+      : undefined;
     const { calibration, evaluation } = context.data;
     const { outcome, graph, warnings } = await finetune(model, training, {
       runtime: context.runtime,
@@ -49,11 +64,12 @@ export const trainFinetune = definePass({
     });
     const changes = applyTrained(model, outcome.values);
     return {
-      changes,
+      changes: changes + (restored ?? 0),
       skipped: graph.untouched.map((node) => ({ node, reason: 'the loss does not depend on it' })),
       warnings,
       training: [runReport('model', outcome)],
       details: {
+        ...(restored === undefined ? {} : { restoredBatchNormalizations: restored }),
         trainedParameters: graph.state
           .filter(({ kind }) => kind === 'parameter')
           .reduce((sum, { dims }) => sum + dims.reduce((product, size) => product * size, 1), 0),
@@ -62,3 +78,32 @@ export const trainFinetune = definePass({
   },
   ensures: () => undefined,
 });
+
+/** @returns how many were put in */
+async function restore(
+  model: Model,
+  training: TrainingField,
+  context: PassContext & Required<Pick<PassContext, 'openTraining'>>,
+): Promise<number> {
+  const [{ openSource }, { restoreBatchNormalization }] = await Promise.all([
+    import('../../training/finetune.ts'),
+    import('../../training/restore-batch-normalization.ts'),
+  ]);
+  const { runtime, threads, signal } = context;
+  context.progress(0, 'measuring statistics of the convolutions');
+  const source = await openSource(model, training, context);
+  try {
+    return await restoreBatchNormalization(model, { runtime, threads, signal, batches: firstSamples(source) });
+  } finally {
+    await source.close();
+  }
+}
+
+async function* firstSamples(source: TrainingSource): AsyncGenerator<TrainingBatch> {
+  let samples = 0;
+  for await (const batch of source.epoch(0)) {
+    yield batch;
+    samples += batch.count;
+    if (samples >= STATISTICS_SAMPLES) return;
+  }
+}
