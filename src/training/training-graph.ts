@@ -14,6 +14,7 @@ import { totalLoss, type StaticTensor, type WeightedLoss } from './losses/loss.t
 import { StateIo, writeUpdates, type UpdatedParameter, type UpdateSettings } from './optimizers/update.ts';
 import { parametersOf, selectParameters, type Parameter, type ParameterFilter } from './parameters.ts';
 import { pruneGraph } from './prune-graph.ts';
+import { releaseBatch } from './release-batch.ts';
 import { StaticTypes } from './static-types.ts';
 import type { StateStep, StateTensor } from './training-state.ts';
 
@@ -128,6 +129,7 @@ class TrainingGraphBuilder {
     sortTopologically(graph);
     const inputs = graph.inputs.filter(({ name }) => !graph.initializers.has(name));
     this.#dataInputs = inputs.map((input) => batchInput(input, options));
+    releaseBatch(this.#model, Object.fromEntries(this.#dataInputs.map(({ name, shape }) => [name, shape])));
     // Defaults that a caller could override are constants here; declared inner types were made for other batch sizes.
     graph.inputs = this.#dataInputs.map(({ name, type, shape }) => tensorValue(name, type, shape));
     graph.valueInfos.clear();

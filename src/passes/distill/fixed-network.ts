@@ -1,7 +1,9 @@
+import type { Graph } from '../../onnx/graph.ts';
 import type { Model } from '../../onnx/model.ts';
 import { tensorValue, type ValueInfo } from '../../onnx/value-type.ts';
 import { sortTopologically } from '../../onnx/verify/topological-order.ts';
 import { copyModel } from '../../training/copy-model.ts';
+import { releaseBatch } from '../../training/release-batch.ts';
 import { StaticTypes } from '../../training/static-types.ts';
 import { scoresOf } from '../../training/training-graph.ts';
 
@@ -16,12 +18,13 @@ export interface FixedNetwork {
 
 /**
  * @param shapes - of a batch's arrays, by input name
- * @throws CompressionError MODEL_INVALID for a network without outputs
+ * @throws CompressionError MODEL_INVALID for a network without outputs; MODEL_UNSUPPORTED for one that takes no such batch
  */
 export function fixNetwork(model: Model, shapes: Readonly<Record<string, readonly number[]>>): FixedNetwork {
   const fixed = copyModel(model);
   const { graph } = fixed;
   sortTopologically(graph);
+  releaseBatch(fixed, shapesOfInputs(graph, shapes));
   graph.inputs = graph.inputs.filter(({ name }) => !graph.initializers.has(name)).map((input) => sized(input, shapes));
   // Declared shapes of inner values and outputs were made for other batch sizes.
   graph.valueInfos.clear();
@@ -29,6 +32,18 @@ export function fixNetwork(model: Model, shapes: Readonly<Record<string, readonl
     type?.kind === 'tensor' ? tensorValue(name, type.elementType) : { name },
   );
   return { model: fixed, types: new StaticTypes(fixed), scores: scoresOf(graph) };
+}
+
+function shapesOfInputs(
+  { inputs, initializers }: Graph,
+  shapes: Readonly<Record<string, readonly number[]>>,
+): Record<string, readonly number[]> {
+  return Object.fromEntries(
+    inputs.flatMap(({ name }) => {
+      const shape = initializers.has(name) ? undefined : shapes[name];
+      return shape === undefined ? [] : [[name, shape]];
+    }),
+  );
 }
 
 function sized(input: ValueInfo, shapes: Readonly<Record<string, readonly number[]>>): ValueInfo {
