@@ -6,6 +6,7 @@ import { Tensor } from '../onnx/tensor.ts';
 
 /** Kept share of the old running statistics where a node does not say (ONNX's default; PyTorch's momentum 0.1). */
 const DEFAULT_MOMENTUM = 0.9;
+const DEFAULT_EPSILON = 1e-5;
 
 export interface TrainingNormalization {
   /** The node in training form. With momentum 0 its outputs 1 and 2 are the batch's mean and (biased) variance exactly. */
@@ -29,7 +30,7 @@ export function inTrainingMode(b: GraphBuilder, node: Node, channels: number, in
   const label = node.name === '' ? output : node.name;
   const batchMean = b.fresh(`${label}_batch_mean`);
   const batchVariance = b.fresh(`${label}_batch_variance`);
-  const epsilon = node.float('epsilon', 1e-5);
+  const epsilon = node.float('epsilon', DEFAULT_EPSILON);
   const overwritten = [1, 2].map((offset) => {
     const values = new Float32Array(channels).fill(2 * index + offset);
     return b.initializer(Tensor.float(`${label}_overwritten`, values));
@@ -47,6 +48,44 @@ export function inTrainingMode(b: GraphBuilder, node: Node, channels: number, in
     batchMean,
     batchVariance,
   };
+}
+
+/**
+ * Writes a BatchNormalization in inference mode into the convolution before it: conv(X, W s) + (B - mean s), s = S / sqrt(var + eps),
+ * with s a part of the graph, so that W, S and B are trained as before. Saves a pass over the activations in either
+ * direction, and a rounding: folded, ResNet-20's activations are nearer to those of float64.
+ *
+ * The convolution stays for whoever else reads it. Nodes that make the weights are appended to `b`.
+ *
+ * @returns the convolution in the place of `node`; undefined where none is before it, or weights are no initializers
+ */
+export function foldedIntoConvolution(
+  b: GraphBuilder,
+  node: Node,
+  producers: ReadonlyMap<string, Node>,
+): Node | undefined {
+  const [input = '', scale = '', bias = '', mean = '', variance = ''] = node.inputs;
+  const convolution = producers.get(input);
+  if (convolution?.opType !== 'Conv' || convolution.domain !== '') return undefined;
+  const [x = '', weight = '', offset = ''] = convolution.inputs;
+  const { initializers } = b.graph;
+  if (![weight, scale, bias, mean, variance].every((name) => initializers.get(name)?.dataType === 'float'))
+    return undefined;
+  const channels = initializers.get(weight)?.dims ?? [];
+  const deviation = b.op('Sqrt', [b.op('Add', [variance, b.float('epsilon', node.float('epsilon', DEFAULT_EPSILON))])]);
+  const slope = b.op('Div', [scale, deviation]);
+  const perFilter = b.op('Reshape', [
+    slope,
+    b.ints(
+      'per_filter',
+      channels.map((size, axis) => (axis === 0 ? size : 1)),
+    ),
+  ]);
+  const centre = offset === '' ? mean : b.op('Sub', [mean, offset]);
+  const inputs = [x, b.op('Mul', [weight, perFilter]), b.op('Sub', [bias, b.op('Mul', [centre, slope])])];
+  const folded = makeNode('Conv', inputs, [node.outputs[0] ?? ''], { name: b.fresh(`${convolution.name}_folded`) });
+  for (const [name, attribute] of convolution.attributes) folded.attributes.set(name, attribute);
+  return folded;
 }
 
 /**

@@ -7,14 +7,18 @@ import type { Node } from '../onnx/node.ts';
 import { upgradeOpset } from '../onnx/upgrade/upgrade-opset.ts';
 import { tensorValue, type Shape } from '../onnx/value-type.ts';
 import { sortTopologically } from '../onnx/verify/topological-order.ts';
-import { inTrainingMode, runningStatistics, type TrainingNormalization } from './batch-normalization.ts';
+import {
+  foldedIntoConvolution,
+  inTrainingMode,
+  runningStatistics,
+  type TrainingNormalization,
+} from './batch-normalization.ts';
 import { copyModel } from './copy-model.ts';
 import { differentiate } from './differentiate.ts';
 import { totalLoss, type StaticTensor, type WeightedLoss } from './losses/loss.ts';
 import { StateIo, writeUpdates, type UpdatedParameter, type UpdateSettings } from './optimizers/update.ts';
 import { parametersOf, selectParameters, type Parameter, type ParameterFilter } from './parameters.ts';
 import { pruneGraph } from './prune-graph.ts';
-import { releaseBatch } from './release-batch.ts';
 import { StaticTypes } from './static-types.ts';
 import type { StateStep, StateTensor } from './training-state.ts';
 
@@ -129,7 +133,6 @@ class TrainingGraphBuilder {
     sortTopologically(graph);
     const inputs = graph.inputs.filter(({ name }) => !graph.initializers.has(name));
     this.#dataInputs = inputs.map((input) => batchInput(input, options));
-    releaseBatch(this.#model, Object.fromEntries(this.#dataInputs.map(({ name, shape }) => [name, shape])));
     // Defaults that a caller could override are constants here; declared inner types were made for other batch sizes.
     graph.inputs = this.#dataInputs.map(({ name, type, shape }) => tensorValue(name, type, shape));
     graph.valueInfos.clear();
@@ -145,6 +148,7 @@ class TrainingGraphBuilder {
     const outputs = graph.outputs;
     graph.outputs = [];
     const normalizations = this.#trainNormalizations(selectedNames);
+    this.#foldFrozenNormalizations();
     const types = new StaticTypes(this.#model);
     const total = totalLoss(this.#b, this.#options.loss(this.#lossContext(types, scoresValue)));
     const ownNames = new Set(total.parameters);
@@ -233,6 +237,17 @@ class TrainingGraphBuilder {
       return training.node;
     });
     return found;
+  }
+
+  #foldFrozenNormalizations(): void {
+    const { graph } = this.#model;
+    const producers = producersOf(graph);
+    for (const node of [...graph.nodes]) {
+      if (node.opType !== 'BatchNormalization' || node.domain !== '' || node.int('training_mode', 0) !== 0) continue;
+      const folded = foldedIntoConvolution(this.#b, node, producers);
+      if (folded !== undefined) graph.nodes = graph.nodes.map((one) => (one === node ? folded : one));
+    }
+    sortTopologically(graph);
   }
 
   #runningStatistics(
