@@ -1,5 +1,7 @@
 import type { NdArray } from '../onnx/nd-array.ts';
 import type { Runtime, Session } from '../runtime/session.ts';
+import { blockConvolutions, convolutionBlock } from './blocked-convolutions.ts';
+import { copyModel } from './copy-model.ts';
 import { AVERAGE_RATE } from './optimizers/update.ts';
 import type { OptimizerScalars } from './optimizers/optimizer.ts';
 import type { StepGraph, TrainingGraph } from './training-graph.ts';
@@ -44,7 +46,9 @@ export class StepRunner {
     settings: StepSettings,
     { runtime, threads }: { readonly runtime: Runtime; readonly threads: number },
   ): Promise<StepRunner> {
-    const step = await runtime.createSession(graph.step.model, { threads });
+    const lowered = copyModel(graph.step.model);
+    blockConvolutions(lowered, await convolutionBlock(runtime));
+    const step = await runtime.createSession(lowered, { threads });
     if (graph.update === undefined) return new StepRunner(graph, settings, { step });
     const update = await runtime.createSession(graph.update.model, { threads });
     return new StepRunner(graph, settings, { step, update });
