@@ -11,7 +11,7 @@ import { countParameters, measureFile } from '../../src/evaluation/sizes.ts';
 import { constantRoles, countWeight, dequantized, storedValues } from '../../src/evaluation/stored-weights.ts';
 import { makeNode, model, withContext } from './helpers.ts';
 
-const example = 'examples/fashion-mnist/fashion-resnet8.onnx';
+const example = 'test/fixtures/onnx/pytorch-resnet8.onnx';
 
 const int8 = (name: string, values: readonly number[], dims: readonly number[]): Tensor =>
   Tensor.fromArray(name, { type: 'int8', dims, data: Int8Array.from(values) });

@@ -34,7 +34,7 @@ RUNS = {
 
 class Network:
     def __init__(self):
-        self.graph = onnx.load(EXAMPLE / "fashion-resnet8.onnx").graph
+        self.graph = onnx.load(HERE.parents[1] / "fixtures" / "onnx" / "pytorch-resnet8.onnx").graph
         self.values = {t.name: torch.tensor(numpy_helper.to_array(t)).double() for t in self.graph.initializer}
         for node in self.graph.node:
             if node.op_type == "Identity":

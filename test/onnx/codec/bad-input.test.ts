@@ -11,7 +11,7 @@ import { decodeModel } from '../../../src/onnx/codec/decode.ts';
 import { encodeModel } from '../../../src/onnx/codec/encode.ts';
 import { everything, modelBytes } from './protos.ts';
 
-const example = new Uint8Array(readFileSync('examples/fashion-mnist/fashion-resnet8.onnx'));
+const example = new Uint8Array(readFileSync('test/fixtures/onnx/pytorch-resnet8.onnx'));
 const text = (value: string): Uint8Array => new TextEncoder().encode(value);
 
 function refuses(bytes: Uint8Array, code: ErrorCode, message: RegExp, limits = {}): void {

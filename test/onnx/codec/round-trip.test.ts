@@ -14,7 +14,7 @@ import { Tensor } from '../../../src/onnx/tensor.ts';
 import type { Dimension, ValueInfo } from '../../../src/onnx/value-type.ts';
 import { everything, modelBytes } from './protos.ts';
 
-const bytes = new Uint8Array(readFileSync('examples/fashion-mnist/fashion-resnet8.onnx'));
+const bytes = new Uint8Array(readFileSync('test/fixtures/onnx/pytorch-resnet8.onnx'));
 
 describe('decodeModel and encodeModel', () => {
   it('keep the example model: same message by the ONNX schema, every byte of every tensor', () => {

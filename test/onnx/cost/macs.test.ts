@@ -95,7 +95,7 @@ describe('macsOf counts by the textbook formula', () => {
   });
 
   it('the example net: 9,345,920 MACs as onnx.shape_inference and the same formula give', () => {
-    const file = new URL('../../../examples/fashion-mnist/fashion-resnet8.onnx', import.meta.url);
+    const file = new URL('../../fixtures/onnx/pytorch-resnet8.onnx', import.meta.url);
     const { total, unknown } = macsOf(decodeModel(readFileSync(file)));
     assert.deepEqual([total, unknown], [9_345_920, []]);
   });

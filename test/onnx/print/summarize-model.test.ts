@@ -12,7 +12,7 @@ import { tensorValue } from '../../../src/onnx/value-type.ts';
 describe('summarizeModel', () => {
   it('gives the facts of the example model', () => {
     const summary = summarizeModel(
-      decodeModel(new Uint8Array(readFileSync('examples/fashion-mnist/fashion-resnet8.onnx'))),
+      decodeModel(new Uint8Array(readFileSync('test/fixtures/onnx/pytorch-resnet8.onnx'))),
     );
     // Read with the Python onnx package: onnx.load, Counter of op_type, sum of np.prod(dims) over the initializers.
     assert.deepEqual(summary, {
