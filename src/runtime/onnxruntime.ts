@@ -82,6 +82,7 @@ async function load(source: string | Uint8Array, options: SessionOptions): Promi
     interOpNumThreads: 1,
     graphOptimizationLevel: options.optimization ?? 'all',
     logSeverityLevel: 3,
+    enableMemPattern: options.memoryPattern ?? true,
     extra: { session: { intra_op: { allow_spinning: options.spinning === true ? '1' : '0' } } },
     ...(options.freeDimensions === undefined ? {} : { freeDimensionOverrides: options.freeDimensions }),
     ...(options.optimizedModelPath === undefined ? {} : { optimizedModelFilePath: options.optimizedModelPath }),

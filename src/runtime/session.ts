@@ -13,6 +13,11 @@ export interface SessionOptions {
   readonly optimization?: 'disabled' | 'basic' | 'extended' | 'all';
   /** Whether idle pool threads spin. Off by default: two live pools on shared cores distort each other 2-3x. */
   readonly spinning?: boolean;
+  /**
+   * Whether memory is laid out ahead from the sizes of the first run. Default true. Off, a step of training takes 25 to 45 %
+   * less memory (the first run's stays allocated beside the planned one) in the same time.
+   */
+  readonly memoryPattern?: boolean;
   /** Sizes for symbolic dimensions, by name. */
   readonly freeDimensions?: Readonly<Record<string, number>>;
   /** Where ONNX Runtime writes the optimized model, for fusion checks. */

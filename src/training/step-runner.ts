@@ -4,6 +4,7 @@ import { blockConvolutions, convolutionBlock } from './blocked-convolutions.ts';
 import { copyModel } from './copy-model.ts';
 import { AVERAGE_RATE } from './optimizers/update.ts';
 import type { OptimizerScalars } from './optimizers/optimizer.ts';
+import { DropoutFeeds } from './dropout.ts';
 import type { StepGraph, TrainingGraph } from './training-graph.ts';
 import { TrainingState } from './training-state.ts';
 
@@ -31,12 +32,14 @@ export class StepRunner {
   readonly #settings: StepSettings;
   readonly #step: Session;
   readonly #update: Session | undefined;
+  readonly #dropout: DropoutFeeds;
 
   private constructor(graph: TrainingGraph, settings: StepSettings, sessions: { step: Session; update?: Session }) {
     this.#graph = graph;
     this.#settings = settings;
     this.#step = sessions.step;
     this.#update = sessions.update;
+    this.#dropout = new DropoutFeeds(graph.dropout.masks, graph.dropout.seed);
     this.state = new TrainingState(graph.state);
   }
 
@@ -48,7 +51,7 @@ export class StepRunner {
   ): Promise<StepRunner> {
     const lowered = copyModel(graph.step.model);
     blockConvolutions(lowered, await convolutionBlock(runtime));
-    const step = await runtime.createSession(lowered, { threads });
+    const step = await runtime.createSession(lowered, { threads, memoryPattern: false });
     if (graph.update === undefined) return new StepRunner(graph, settings, { step });
     const update = await runtime.createSession(graph.update.model, { threads });
     return new StepRunner(graph, settings, { step, update });
@@ -66,8 +69,9 @@ export class StepRunner {
   ): Promise<StepResult> {
     const { step, update, loss, parts, gradientNorm } = this.#graph;
     const scalars = this.#scalarsAt(at.updates + 1, at.learningRate);
+    const masks = this.#dropout.of(at.updates * this.#settings.accumulate + at.batchInGroup);
     const norm = update === undefined && gradientNorm !== undefined ? [gradientNorm] : [];
-    const result = await this.#runGraph(this.#step, step, { ...batch, ...pick(scalars, step.scalars) }, [
+    const result = await this.#runGraph(this.#step, step, { ...batch, ...masks, ...pick(scalars, step.scalars) }, [
       loss,
       ...parts.values(),
       ...norm,
