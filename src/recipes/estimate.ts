@@ -5,13 +5,20 @@ import type { PlannedModel } from './planned-model.ts';
 import { withImplicitSteps } from '../passes/implicit-steps.ts';
 import type { DataRole, Pass } from '../passes/pass.ts';
 import type { PlannedStep } from './resolve.ts';
+import { trainingCost, type TrainingCost } from './training-cost.ts';
 
 /** Multiply-accumulates a thread does in a second on float32, a middling figure for today's CPUs. An assumption, and said to be. */
 const MACS_PER_THREAD_SECOND = 4e9;
+/** The same while training, where batches keep the threads busy: 3e9 (depthwise layers) to 2e10 (wide convolutions). */
+const TRAINING_MACS_PER_THREAD_SECOND = 8e9;
+/** Between the assumed rate and what a CPU and a network really do. */
+const RANGE_FACTOR = 3;
 /** Start of the child, loading and checking of the model: measured on small models. */
 const START_SECONDS = 1;
 /** Runs of each model that the latency measurement makes. */
 const LATENCY_RUNS = 200;
+/** Training data that is kept in memory; larger sets are streamed. */
+const TRAINING_DATA_BYTES = 512 * 1024 ** 2;
 /** Node with ONNX Runtime loaded. */
 const PROCESS_BYTES = 200 * 1024 ** 2;
 /** Input, working copy and result, and the session's own packed weights. */
@@ -57,13 +64,22 @@ export function estimateOf({ body, model, result, datasets, steps, threads }: Es
     return Math.min(field.samples ?? Number.POSITIVE_INFINITY, Math.max(0, Math.min(to, dataset.samples) - from));
   };
   const calibrations = steps.filter(({ needs }) => needs.includes('calibration')).length;
-  const samples = runs('calibration') * calibrations + 2 * runs('evaluation') + 2 * LATENCY_RUNS;
+  const measured = runs('evaluation') + LATENCY_RUNS;
+  const samples = runs('calibration') * calibrations + 2 * measured;
+  const training = trainingCost(steps, runs, { model, named: result });
   const seconds =
-    model.macs === null ? null : START_SECONDS + (samples * model.macs) / (MACS_PER_THREAD_SECOND * threads);
+    model.macs === null || result.macs === null || training.macs === null
+      ? null
+      : START_SECONDS +
+        (measured * model.macs + (samples - measured) * result.macs) / (MACS_PER_THREAD_SECOND * threads) +
+        training.macs / (TRAINING_MACS_PER_THREAD_SECOND * threads);
+  const rounded = (value: number): number => Math.round(value * 10) / 10;
+  const dataBytes = training.samples === 0 ? 0 : Math.min(datasets.get('training')?.bytes ?? 0, TRAINING_DATA_BYTES);
   return {
     outputBytes: Math.round(result.bytes - weightBytes * (1 - share)),
-    memoryBytes: PROCESS_BYTES + MODEL_COPIES * model.bytes,
-    seconds: seconds === null ? null : Math.round(seconds * 10) / 10,
+    memoryBytes: Math.round(PROCESS_BYTES + MODEL_COPIES * model.bytes + training.bytes + dataBytes),
+    seconds: seconds === null ? null : rounded(seconds),
+    secondsRange: seconds === null ? null : [rounded(seconds / RANGE_FACTOR), rounded(seconds * RANGE_FACTOR)],
     basis: {
       outputBytes:
         quantizing === undefined
@@ -71,11 +87,21 @@ export function estimateOf({ body, model, result, datasets, steps, threads }: Es
             ? 'no step changes the size of a weight'
             : `${result.parameters} float32 parameters of the network that replaces the model`
           : `${result.parameters} float32 parameters take ${share} of their bytes after ${quantizing.pass.name}; the rest of the file stays`,
-      memoryBytes: `${PROCESS_BYTES} bytes for the process and ${MODEL_COPIES} times the ${model.bytes} bytes of the model; activations not counted`,
+      memoryBytes: `${PROCESS_BYTES} bytes for the process and ${MODEL_COPIES} times the ${model.bytes} bytes of the model${memoryOfTraining(training, dataBytes)}`,
       seconds:
         model.macs === null
           ? 'not estimated: the shapes of the model do not tell its multiply-accumulates'
-          : `${START_SECONDS} s to start, then ${samples} samples (calibration, evaluation before and after, ${LATENCY_RUNS} latency runs each) of ${model.macs} multiply-accumulates, at an assumed ${MACS_PER_THREAD_SECOND} a second on each of ${threads} threads`,
+          : `${START_SECONDS} s to start, then ${samples} samples (calibration, evaluation before and after, ${LATENCY_RUNS} latency runs each) of ${model.macs}${result === model ? '' : ` (${String(result.macs)} of the network that replaces the model)`} multiply-accumulates, at an assumed ${MACS_PER_THREAD_SECOND} a second on each of ${threads} threads${timeOfTraining(training)}; the range is ${RANGE_FACTOR} times less to ${RANGE_FACTOR} times more`,
     },
   };
+}
+
+function memoryOfTraining({ samples, bytes, knowsActivations }: TrainingCost, dataBytes: number): string {
+  if (samples === 0) return '; activations not counted';
+  return `, ${Math.round(bytes)} for parameters, gradients${knowsActivations ? ', moments and the activations of a batch' : ' and moments (activations of a batch are not counted: of a stored model they are not known)'} while training, and ${dataBytes} of training data`;
+}
+
+function timeOfTraining({ samples, macs }: TrainingCost): string {
+  if (samples === 0 || macs === null) return '';
+  return `; training takes ${samples} samples through forward and backward (over all epochs, a baseline included), validation after each epoch, and a teacher forward where there is one: ${macs} multiply-accumulates at an assumed ${TRAINING_MACS_PER_THREAD_SECOND}`;
 }

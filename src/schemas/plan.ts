@@ -13,6 +13,10 @@ export const Estimate = z.object({
   outputBytes: z.number().int(),
   memoryBytes: z.number().int(),
   seconds: z.number().nullable(),
+  secondsRange: z
+    .tuple([z.number(), z.number()])
+    .nullable()
+    .describe('What the time may well be on another CPU or another kind of network: [low, high]'),
   basis: z.object({ outputBytes: z.string(), memoryBytes: z.string(), seconds: z.string() }),
 });
 export type Estimate = z.infer<typeof Estimate>;
