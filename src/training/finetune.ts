@@ -10,7 +10,7 @@ import type { TrainingField } from '../schemas/training.ts';
 import { LABELS, taskLoss, type LabelKind } from './losses/task-loss.ts';
 import { decodeSnapshot, encodeSnapshot } from './snapshot-codec.ts';
 import { train, type TrainerSettings, type TrainingOutcome } from './trainer.ts';
-import { buildTrainingGraph, type LossBuilder, type TrainingGraph } from './training-graph.ts';
+import { buildTrainingGraph, type TrainingGraph, type TrainingGraphOptions } from './training-graph.ts';
 
 /** What a training run on a job's data takes besides the model and the settings. */
 export interface FinetuneContext {
@@ -98,6 +98,7 @@ async function runOn(
   const graph = trainingGraph(model, training, {
     inputShapes: Object.fromEntries(Object.entries(first.feeds).map(([name, { dims }]) => [name, dims])),
     loss: taskLoss({ ...training, name: training.loss }, kind),
+    seed: context.seed,
   });
   const validation = validationSource(source, model, training, context);
   if (validation === undefined && training.keep === 'best') {
@@ -127,7 +128,7 @@ async function runOn(
 export function trainingGraph(
   model: Model,
   training: TrainingField,
-  given: { readonly loss: LossBuilder; readonly inputShapes?: Readonly<Record<string, readonly number[]>> },
+  given: Pick<TrainingGraphOptions, 'loss' | 'inputShapes' | 'seed'>,
 ): TrainingGraph {
   return buildTrainingGraph(model, {
     ...given,

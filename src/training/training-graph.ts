@@ -14,11 +14,13 @@ import {
   type TrainingNormalization,
 } from './batch-normalization.ts';
 import { copyModel } from './copy-model.ts';
+import { feedDropout, type DropoutMask } from './dropout.ts';
 import { differentiate } from './differentiate.ts';
 import { totalLoss, type StaticTensor, type WeightedLoss } from './losses/loss.ts';
 import { StateIo, writeUpdates, type UpdatedParameter, type UpdateSettings } from './optimizers/update.ts';
 import { parametersOf, selectParameters, type Parameter, type ParameterFilter } from './parameters.ts';
 import { pruneGraph } from './prune-graph.ts';
+import { releaseBatch } from './release-batch.ts';
 import { StaticTypes } from './static-types.ts';
 import type { StateStep, StateTensor } from './training-state.ts';
 
@@ -46,6 +48,8 @@ export interface TrainingGraphOptions extends ParameterFilter, UpdateSettings {
   readonly batchNormalization: 'train' | 'frozen';
   /** Roles that weight decay leaves alone. */
   readonly decayExempt: readonly Parameter['role'][];
+  /** What dropout masks are drawn from; default 0. */
+  readonly seed?: number;
   /** Batches whose gradients are averaged for one update; 1: the update is part of the step graph. */
   readonly accumulate: number;
 }
@@ -72,6 +76,8 @@ export interface TrainingGraph {
   readonly dataInputs: readonly BatchInput[];
   /** What the loss declared. */
   readonly lossInputs: readonly BatchInput[];
+  /** Inputs of `step` that are drawn for each batch, with the seed they are drawn from. */
+  readonly dropout: { readonly masks: readonly DropoutMask[]; readonly seed: number };
   /** Name of the loss among the outputs of `step`. */
   readonly loss: string;
   /** Names of the outputs of `step` that are parts of the loss, by what the loss calls them. */
@@ -133,6 +139,7 @@ class TrainingGraphBuilder {
     sortTopologically(graph);
     const inputs = graph.inputs.filter(({ name }) => !graph.initializers.has(name));
     this.#dataInputs = inputs.map((input) => batchInput(input, options));
+    releaseBatch(this.#model, Object.fromEntries(this.#dataInputs.map(({ name, shape }) => [name, shape])));
     // Defaults that a caller could override are constants here; declared inner types were made for other batch sizes.
     graph.inputs = this.#dataInputs.map(({ name, type, shape }) => tensorValue(name, type, shape));
     graph.valueInfos.clear();
@@ -149,6 +156,8 @@ class TrainingGraphBuilder {
     graph.outputs = [];
     const normalizations = this.#trainNormalizations(selectedNames);
     this.#foldFrozenNormalizations();
+    const hasDropout = graph.nodes.some(({ opType }) => opType === 'Dropout');
+    const masks = hasDropout ? feedDropout(this.#b, new StaticTypes(this.#model)) : [];
     const types = new StaticTypes(this.#model);
     const total = totalLoss(this.#b, this.#options.loss(this.#lossContext(types, scoresValue)));
     const ownNames = new Set(total.parameters);
@@ -192,6 +201,7 @@ class TrainingGraphBuilder {
       state: this.#allState(),
       dataInputs: this.#dataInputs,
       lossInputs: this.#lossInputs,
+      dropout: { masks, seed: this.#options.seed ?? 0 },
       loss: total.value,
       parts: total.parts,
       gradientNorm,

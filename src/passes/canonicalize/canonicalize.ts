@@ -28,7 +28,7 @@ const OptionsSchema = z.strictObject({
     .union([z.boolean(), z.literal('auto')])
     .default('auto')
     .describe(
-      'Fold BatchNormalization into the Conv, ConvTranspose, Gemm or MatMul beside it. "auto": yes, unless a later step of the recipe trains it; then it is folded after that step.',
+      'Fold BatchNormalization into the Conv, ConvTranspose, Gemm or MatMul beside it. "auto": yes, unless a later step of the recipe trains it; then it is folded after that step. Where it is not folded, Dropout stays too.',
     ),
   constantFoldBytes: z
     .int()
@@ -132,8 +132,9 @@ async function oneRound(
   for (const scope of scopesOf(model)) count('constantsLifted', liftConstants(scope, skipped));
   const workspace = workspaceOf(model);
   const limits = { valueBytes: options.constantFoldBytes };
+  const keepDropout = options.foldBatchNormalization === false;
   for (const scope of scopesOf(model)) {
-    count('identitiesRemoved', removeIdentities(scope, workspace, skipped));
+    count('identitiesRemoved', removeIdentities(scope, workspace, skipped, { keepDropout }));
     count('constantsFolded', await foldConstants(scope, workspace, context, { limits, skipped }));
     if (options.foldBatchNormalization !== false) {
       const reasons: Skipped[] = [];

@@ -7,8 +7,15 @@ import { Names, Reads, type Scope, type Workspace } from './scope.ts';
  * Removes nodes that give back one of their inputs bit for bit. The value behind such a node keeps its name, except when
  * the node's output is a graph output: then the producer takes the output's name over. Where neither works (a graph
  * input or a value of an outer graph goes straight to a graph output) the node stays.
+ *
+ * @param options.keepDropout - Dropout, which acts in training only, is left to a step that trains
  */
-export function removeIdentities(scope: Scope, workspace: Workspace, skipped: Skipped[]): number {
+export function removeIdentities(
+  scope: Scope,
+  workspace: Workspace,
+  skipped: Skipped[],
+  { keepDropout }: { readonly keepDropout: boolean },
+): number {
   const { graph } = scope;
   const names = new Names(scope, workspace.overridable);
   const outputs = new Set(graph.outputs.map((output) => output.name));
@@ -23,7 +30,7 @@ export function removeIdentities(scope: Scope, workspace: Workspace, skipped: Sk
       typeOf: (name) => workspace.typeOf(scope, name),
       producer: (name) => producers.get(name),
     });
-    if (through === undefined) continue;
+    if (through === undefined || (keepDropout && node.opType === 'Dropout')) continue;
     const [output, ...others] = node.outputs;
     const source = through.from;
     if (output === undefined || source === '') continue;

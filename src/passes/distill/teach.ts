@@ -110,6 +110,7 @@ class Course {
     const graph = trainingGraph(pupils.student, options.training, {
       inputShapes: this.#shapes,
       loss: (lossContext) => lesson.write(lossContext),
+      seed: context.seed,
     });
     const alone = options.baseline ? (this.#phases.alone ?? (await this.#trainAlone())) : undefined;
     const teacher = await Teacher.create(sides.teacher.network, lesson.taps, context);
@@ -150,6 +151,7 @@ class Course {
     const graph = trainingGraph(pupils.student, training, {
       inputShapes: this.#shapes,
       loss: taskLoss({ ...training, name: training.loss }, this.#kind),
+      seed: this.#plan.context.seed,
     });
     const outcome = await this.#train(graph, { from: 0, to: 0.5, label: 'without the teacher: ' });
     const measured = await this.#measure(trained(pupils.student, outcome));

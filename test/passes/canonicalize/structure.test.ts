@@ -155,6 +155,17 @@ describe('canonicalize: identities', () => {
     assert.equal((await canonicalized(model)).changes, 0);
   });
 
+  it('keeps a Dropout for the step that trains, where normalization is not folded either', async () => {
+    const model = (): ReturnType<typeof modelOf> =>
+      modelOf({
+        nodes: [makeNode('Dropout', ['x'], ['h']), makeNode('Relu', ['h'], ['y'])],
+        inputs: [x],
+        outputs: [y],
+      });
+    assert.equal((await canonicalized(model(), { foldBatchNormalization: false })).changes, 0);
+    assert.equal((await canonicalized(model(), { foldBatchNormalization: true })).changes, 1);
+  });
+
   it('redirects reads from inside subgraphs', async () => {
     const branch = (name: string): Graph =>
       graphOf({
