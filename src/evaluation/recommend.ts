@@ -78,7 +78,25 @@ function onAccuracy({ evaluation, steps }: RecommendFacts): Recommendation[] {
   }
   const baseline = evaluation.baseline.accuracy;
   const classes = baseline?.perClass?.length ?? 0;
-  if (baseline?.metric === 'top1' && classes >= 2 && baseline.confidenceInterval[1] < 1.5 / classes) {
+  const guessing = (interval: readonly [number, number]): boolean => interval[1] < 1.5 / classes;
+  const trains = steps.some(({ training = [] }) => training.length > 0);
+  if (baseline?.metric === 'top1' && classes >= 2 && guessing(baseline.confidenceInterval) && trains) {
+    const trained = evaluation.result.accuracy;
+    const learned = trained === undefined || !guessing(trained.confidenceInterval);
+    found.push(
+      learned
+        ? {
+            code: 'started-from-guessing',
+            level: 'info',
+            message: `The input model guesses (${formatShare(baseline.value)} over ${classes} classes), as a network does before it is trained. Judge the result by its own accuracy, not by the difference.`,
+          }
+        : {
+            code: 'result-is-guessing',
+            level: 'warning',
+            message: `Training taught the model nothing: the result is hardly better than guessing (${formatShare(trained.value)} over ${classes} classes). Train for more epochs, try another learningRate (the curves show whether the loss falls), and check labels and preprocessing.`,
+          },
+    );
+  } else if (baseline?.metric === 'top1' && classes >= 2 && guessing(baseline.confidenceInterval)) {
     found.push({
       code: 'baseline-is-guessing',
       level: 'warning',

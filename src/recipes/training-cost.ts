@@ -79,7 +79,7 @@ function stepCost(
   const macs =
     own === null || taught === null
       ? null
-      : epochs * (runs * own * (PASSES_OF_A_STEP * trained + held) + taught * trained);
+      : Math.round(epochs * (runs * own * (PASSES_OF_A_STEP * trained + held) + taught * trained));
   const activations = batchSize * (network.activations ?? 0) * ACTIVATION_COPIES;
   return {
     macs,
