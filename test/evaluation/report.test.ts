@@ -7,6 +7,7 @@ import type { Evaluation } from '../../src/evaluation/evaluate.ts';
 import { CompressionError } from '../../src/errors.ts';
 import type { Constraints } from '../../src/schemas/job.ts';
 import { Report } from '../../src/schemas/report.ts';
+import type { TrainingRunReport } from '../../src/schemas/training-report.ts';
 import { evaluation, facts } from './report-fixture.ts';
 
 describe('judgeConstraints', () => {
@@ -64,6 +65,19 @@ describe('judgeConstraints', () => {
     assert.equal(judged.verdict, 'missed');
   });
 });
+
+const run: TrainingRunReport = {
+  name: 'model',
+  plannedEpochs: 1,
+  epochs: [{ epoch: 0, loss: 1, learningRate: 0.1, imagesPerSecond: 100, seconds: 1 }],
+  keptEpoch: 0,
+  keptBy: 'last',
+  stoppedEarly: false,
+  learningRate: 0.1,
+  updates: 1,
+  divergences: [],
+  resumedAt: [],
+};
 
 describe('recommendations', () => {
   const codes = (fields: Partial<ReportFacts>): string[] =>
@@ -133,6 +147,24 @@ describe('recommendations', () => {
       },
     ];
     assert.equal(codes({ evaluation: evaluation({ comparison: { outputs } }) })[0], 'non-finite-outputs');
+  });
+
+  it('take a guessing input for wrong data, but not where the recipe trains it', () => {
+    const guess = { value: 0.5, confidenceInterval: [0.45, 0.55] as [number, number] };
+    const of = (result: Evaluation['result']): Evaluation => {
+      const whole = evaluation();
+      const { accuracy } = whole.baseline;
+      assert.ok(accuracy !== undefined);
+      return { ...whole, baseline: { ...whole.baseline, accuracy: { ...accuracy, ...guess } }, result };
+    };
+    const { result } = evaluation();
+    assert.ok(result.accuracy !== undefined);
+    const guessing = { ...result, accuracy: { ...result.accuracy, ...guess } };
+    const steps = facts().steps.map((step) => ({ ...step, training: [run] }));
+    assert.ok(codes({ evaluation: of(result) }).includes('baseline-is-guessing'));
+    const learned = codes({ evaluation: of(result), steps });
+    assert.ok(learned.includes('started-from-guessing') && !learned.includes('baseline-is-guessing'));
+    assert.ok(codes({ evaluation: of(guessing), steps }).includes('result-is-guessing'));
   });
 
   it('ask for more calibration samples, and notice when nothing changed', () => {
