@@ -1,13 +1,16 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { createInterface } from 'node:readline';
-import { join } from 'node:path';
+import { extname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { TersorClient } from '../../src/client/client.ts';
 import type { Job } from '../../src/schemas/job.ts';
 
+/** Of the tree this file lies in: the built one, or the sources where a loader runs them. */
+const SERVER = fileURLToPath(new URL(`../../src/server${extname(import.meta.url)}`, import.meta.url));
 const START_TIMEOUT_MS = 30_000;
 
-/** The built service on its embedded default, as `npm start` runs it, on a folder of its own. */
+/** The service on its embedded default, as `npm start` runs it, on a folder of its own. */
 export class EmbeddedService {
   readonly client: TersorClient;
   readonly #process: ChildProcess;
@@ -16,7 +19,7 @@ export class EmbeddedService {
   static async start(folder: string, env: Readonly<Record<string, string>> = {}): Promise<EmbeddedService> {
     await rm(folder, { recursive: true, force: true });
     await mkdir(folder, { recursive: true });
-    const child = spawn(process.execPath, ['dist/src/server.js'], {
+    const child = spawn(process.execPath, [...process.execArgv, SERVER], {
       stdio: ['ignore', 'pipe', 'inherit'],
       env: {
         ...process.env,

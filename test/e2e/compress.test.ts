@@ -65,9 +65,9 @@ describe('a model compressed through the API', () => {
       report.steps.map(({ pass }) => pass),
       ['canonicalize', 'quantize.static'],
     );
-    // 1,862 of these 2,000 images are right in float (examples/fashion-mnist/README.md).
-    assert.equal(report.baseline.accuracy?.value, 0.931);
-    assert.ok((report.result.accuracy?.value ?? 0) > 0.92);
+    // 1,859 of these 2,000 images are right in float (examples/fashion-mnist/README.md).
+    assert.equal(report.baseline.accuracy?.value, 0.9295);
+    assert.ok((report.result.accuracy?.value ?? 0) > 0.915);
   });
 
   it('gives the artifact whole and in ranges, under its hash', async () => {

@@ -57,8 +57,8 @@ describe('/v1/models', () => {
     const model = first.json<ModelResource>();
     assert.equal(model.sha256, hash(bytes));
     assert.equal(model.bytes, bytes.byteLength);
-    assert.equal(model.opset, 17);
-    assert.deepEqual(model.inputs, [{ name: 'image', type: 'float', shape: ['batch', 1, 28, 28] }]);
+    assert.equal(model.opset, 21);
+    assert.deepEqual(model.inputs, [{ name: 'input', type: 'float', shape: ['batch', 1, 28, 28] }]);
     assert.deepEqual(model.outputs, [{ name: 'logits', type: 'float', shape: ['batch', 10] }]);
     assert.equal(model.operators['Conv'], 9);
     assert.equal(first.headers.location, `/v1/models/${model.id}`);

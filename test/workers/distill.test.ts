@@ -20,7 +20,7 @@ describe('distill as a job', () => {
   before(async () => {
     service = await WorkerService.start();
     folder = await mkdtemp(join(tmpdir(), 'tersor-distill-'));
-    model = await service.uploadModel(`${EXAMPLE}/fashion-resnet8.onnx`);
+    model = await service.uploadModel('test/fixtures/onnx/pytorch-resnet8.onnx');
     training = await service.uploadDataset(`${EXAMPLE}/calibration.npz`);
   });
   after(async () => {
