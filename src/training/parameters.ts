@@ -30,6 +30,9 @@ const WEIGHT_INPUTS: Readonly<Record<string, Readonly<Record<number, ParameterRo
   GroupNormalization: { 1: 'normalization', 2: 'normalization' },
   RMSNormalization: { 1: 'normalization' },
   PRelu: { 1: 'normalization' },
+  RNN: { 1: 'weight', 2: 'weight', 3: 'bias' },
+  GRU: { 1: 'weight', 2: 'weight', 3: 'bias' },
+  LSTM: { 1: 'weight', 2: 'weight', 3: 'bias' },
   Gather: { 0: 'weight' },
   Einsum: { 0: 'weight', 1: 'weight' },
 };

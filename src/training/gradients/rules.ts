@@ -8,6 +8,7 @@ import * as linear from './linear.ts';
 import * as normalization from './normalization.ts';
 import * as pooling from './pooling.ts';
 import * as quantization from './quantization.ts';
+import * as recurrent from './recurrent.ts';
 import * as reduction from './reductions.ts';
 import * as shape from './shape-operators.ts';
 import * as softmax from './softmax.ts';
@@ -47,6 +48,7 @@ const DEFAULT_RULES: Readonly<Record<string, GradientRule>> = {
   GatherND: indexing.gatherNdGradient,
   Gelu: activation.geluGradient,
   Gemm: linear.gemmGradient,
+  GRU: recurrent.gruGradient,
   GlobalAveragePool: pooling.globalAveragePoolGradient,
   GlobalMaxPool: pooling.globalMaxPoolGradient,
   GroupNormalization: normalization.groupNormalizationGradient,
@@ -54,6 +56,7 @@ const DEFAULT_RULES: Readonly<Record<string, GradientRule>> = {
   HardSwish: activation.hardSwishGradient,
   Identity: activation.identityGradient,
   InstanceNormalization: normalization.instanceNormalizationGradient,
+  LSTM: recurrent.lstmGradient,
   LayerNormalization: normalization.layerNormalizationGradient,
   LeakyRelu: activation.leakyReluGradient,
   Log: activation.logGradient,
@@ -74,6 +77,7 @@ const DEFAULT_RULES: Readonly<Record<string, GradientRule>> = {
   Pow: arithmetic.powGradient,
   QuantizeLinear: quantization.quantizeLinearGradient,
   RMSNormalization: normalization.rmsNormalizationGradient,
+  RNN: recurrent.rnnGradient,
   Reciprocal: activation.reciprocalGradient,
   ReduceL1: reduction.reduceL1Gradient,
   ReduceL2: reduction.reduceL2Gradient,

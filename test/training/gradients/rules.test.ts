@@ -3,9 +3,10 @@ import { describe, it } from 'node:test';
 import { GRADIENT_RULES } from '../../../src/training/gradients/rules.ts';
 import { checkGradient } from './check-gradient.ts';
 import { ELEMENTWISE_CASES } from './elementwise-cases.ts';
+import { RECURRENT_CASES } from './recurrent-cases.ts';
 import { STRUCTURE_CASES } from './structure-cases.ts';
 
-const CASES = [...ELEMENTWISE_CASES, ...STRUCTURE_CASES];
+const CASES = [...ELEMENTWISE_CASES, ...STRUCTURE_CASES, ...RECURRENT_CASES];
 
 /**
  * Float32, step 1e-2 on inputs of order 1: rounding is about 1e-7 / 1e-2 = 1e-5 of |Y|, truncation step^2 f'''/6 = 2e-5
