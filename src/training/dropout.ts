@@ -1,4 +1,4 @@
-import { keyedRandom, STREAM } from '../data/training/keyed-random.ts';
+import { hashKey, STREAM } from '../data/training/keyed-random.ts';
 import type { GraphBuilder } from '../onnx/graph-builder.ts';
 import { elementCount, type NdArray } from '../onnx/nd-array.ts';
 import { makeNode } from '../onnx/node.ts';
@@ -57,7 +57,7 @@ export class DropoutFeeds {
   }
 
   /**
-   * The masks of one batch, by input name: views, valid until the next call. About 8 ns an element.
+   * The masks of one batch, by input name: views, valid until the next call.
    *
    * @param batch - batches before this one, over all epochs
    */
@@ -65,12 +65,25 @@ export class DropoutFeeds {
     return Object.fromEntries(
       this.#masks.map(({ name, shape, ratio }, index): [string, NdArray] => {
         const data = this.#arrays[index] ?? new Float32Array(0);
-        const random = keyedRandom(this.#seed, STREAM.dropout, batch, index);
-        const kept = 1 / (1 - ratio);
-        const bound = ratio * 2 ** 32;
-        for (let i = 0; i < data.length; i += 1) data[i] = random.uint32() < bound ? 0 : kept;
+        const key = hashKey(this.#seed, STREAM.dropout, batch, index);
+        fill(data, { key, ratio });
         return [name, { type: 'float', dims: shape, data }];
       }),
     );
+  }
+}
+
+/** Element i is kept or not by a hash of i and the key: an order of magnitude quicker than a generator with a state. */
+function fill(data: Float32Array, { key, ratio }: { readonly key: number; readonly ratio: number }): void {
+  const low = key >>> 0;
+  const high = Math.floor(key / 2 ** 32);
+  const kept = 1 / (1 - ratio);
+  const bound = ratio * 2 ** 32;
+  for (let i = 0; i < data.length; i += 1) {
+    // splitmix32, its two rounds keyed by the two halves.
+    let mixed = (Math.imul(i, 0x9e3779b9) + low) | 0;
+    mixed = Math.imul(mixed ^ (mixed >>> 16), 0x21f0aaad) ^ high;
+    mixed = Math.imul(mixed ^ (mixed >>> 15), 0x735a2d97);
+    data[i] = (mixed ^ (mixed >>> 15)) >>> 0 < bound ? 0 : kept;
   }
 }
