@@ -45,18 +45,20 @@ export function chooseUnits(
   search.removeSlowNodes(costs.slowNodes(everything));
   search.removeSlowRegions();
   search.removeAllUnlessWorthwhile();
-  const skipped = [...search.left].map((node) => {
-    const estimate = costs.of(node);
-    const detail =
-      estimate === undefined
-        ? ''
-        : ` (estimated ${micros(estimate.int8Ns)} in int8, ${micros(estimate.floatNs)} in float)`;
-    return {
-      node: nodeLabel(node),
-      reason: `int8 would not be faster here${detail}, by kernel cost table ${costTable.hash.slice(0, 12)}`,
-    };
-  });
+  const skipped = [...search.left].map((node) => ({
+    node: nodeLabel(node),
+    reason: `int8 would not be faster here${detailOf(costs.of(node))}, by kernel cost table ${costTable.hash.slice(0, 12)}`,
+  }));
   return { plan: search.plan, skipped, estimate: { floatNs: costs.floatNs, int8Ns: search.cost } };
+}
+
+/** A node may be quicker in int8 and yet not pay for entering and leaving int8 around it and its neighbours. */
+function detailOf(estimate: Estimate | undefined): string {
+  if (estimate === undefined) return '';
+  const times = `${micros(estimate.int8Ns)} in int8, ${micros(estimate.floatNs)} in float`;
+  return estimate.int8Ns < estimate.floatNs
+    ? ` with the quantizers that int8 needs around its region (estimated for the node alone ${times})`
+    : ` (estimated ${times})`;
 }
 
 function micros(ns: number): string {

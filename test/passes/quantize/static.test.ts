@@ -280,20 +280,25 @@ describe('choices', () => {
   });
 
   it('leave in float what the kernel cost table finds slower, and say so', async () => {
-    const table = (conv: number) => {
+    const table = (conv: number, boundary = 50) => {
       const entries: KernelCost[] = [
         { kernel: 'stem-conv', shape: [4, 36, 64], work: 9216, floatNs: 1000, int8Ns: conv },
         { kernel: 'add', shape: [256], work: 256, floatNs: 100, int8Ns: 100 },
         { kernel: 'matmul', shape: [5, 64, 1], work: 320, floatNs: 100, int8Ns: 100 },
         { kernel: 'max-pool', shape: [64], work: 64, floatNs: 100, int8Ns: 100 },
-        { kernel: 'boundary', shape: [256], work: 256, floatNs: 0, int8Ns: 50 },
-        { kernel: 'conv-boundary', shape: [256], work: 256, floatNs: 0, int8Ns: 50 },
+        { kernel: 'boundary', shape: [256], work: 256, floatNs: 0, int8Ns: boundary },
+        { kernel: 'conv-boundary', shape: [256], work: 256, floatNs: 0, int8Ns: boundary },
       ];
       return makeCostTable({ cpuKind: 'test', runtimeVersion: 'test', threads: 1, entries });
     };
     const slow = await apply(quantizeStatic, residualNet(), {}, { ...context, costTable: table(3000) });
     assert.equal(slow.changes, 0);
-    assert.match(slow.skipped[0]!.reason, /would not be faster.*kernel cost table/);
+    const reasonOf = (skipped: typeof slow.skipped) => skipped.find(({ node }) => node.includes('conv'))?.reason ?? '';
+    assert.match(reasonOf(slow.skipped), /would not be faster here \(estimated \d.*kernel cost table/);
+    // A node that is quicker alone is not said to be slower.
+    const cutOff = await apply(quantizeStatic, residualNet(), {}, { ...context, costTable: table(300, 5000) });
+    assert.equal(cutOff.changes, 0);
+    assert.match(reasonOf(cutOff.skipped), /with the quantizers .* around its region \(estimated for the node alone/);
     const fast = await apply(quantizeStatic, residualNet(), {}, { ...context, costTable: table(300) });
     assert.equal(fast.changes, 4);
     // An accelerator without floating point has no choice.
