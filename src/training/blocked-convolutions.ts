@@ -63,7 +63,8 @@ export function blockConvolutions(model: Model, block: number): number {
   let lowered = 0;
   for (const node of nodes) {
     const [input = '', weights = ''] = node.inputs;
-    const shape = isCandidate(node) && !graph.initializers.has(weights) ? types.knownShape(weights) : undefined;
+    const isFree = isCandidate(node) && !graph.initializers.has(weights) && types.elementType(weights) === 'float';
+    const shape = isFree ? types.knownShape(weights) : undefined;
     if (shape === undefined || !fits(shape, block)) {
       graph.nodes.push(node);
       continue;

@@ -101,6 +101,14 @@ describe('convolutions on blocked kernels', () => {
     });
   }
 
+  it('leaves double precision alone, for which there is no such kernel', () => {
+    const b = new GraphBuilder('layer');
+    const x = b.input('x', 'double', [1, 16, 5, 5]);
+    const w = b.input('w', 'double', [16, 16, 3, 3]);
+    b.graph.outputs.push({ name: b.op('Conv', [x, w]), type: undefined });
+    assert.equal(blockConvolutions(b.model(21), 16), 0);
+  });
+
   it('reorders an input once for all its readers', () => {
     const { model } = modelOf({ channels: 16, maps: 16, kernel: 3 });
     assert.equal(blockConvolutions(model, 8), 2);

@@ -5,7 +5,7 @@ import { at, padsOf, windowOf, type Window } from './window.ts';
 
 /**
  * Y = max over a window: dX is dY where the maximum was taken (the first of equals, as in the forward pass). The node
- * gives its Indices; where windows do not overlap MaxUnpool puts dY back, else ScatterElements adds.
+ * gives its Indices; ScatterElements puts dY back there, and adds where windows overlap.
  */
 export const maxPoolGradient: GradientRule = (node, b) => {
   if (node.hasGradient(1)) throw node.unsupported('its indices are read');
