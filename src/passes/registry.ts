@@ -1,9 +1,20 @@
 import { canonicalize } from './canonicalize/canonicalize.ts';
 import { distill } from './distill/distill.ts';
 import type { Pass } from './pass.ts';
+import { pruneLayers } from './prune/layers/layers.ts';
+import { prunePattern } from './prune/pattern/pattern.ts';
+import { pruneUnstructured } from './prune/unstructured/unstructured.ts';
 import { quantizeDynamic } from './quantize/dynamic.ts';
 import { quantizeStatic } from './quantize/static.ts';
 import { trainFinetune } from './train/finetune.ts';
 
 /** Every pass there is, in the order /v1/passes lists them. */
-export const PASSES: readonly Pass[] = [canonicalize, trainFinetune, distill, quantizeStatic, quantizeDynamic];
+export const PASSES: readonly Pass[] = [
+  canonicalize,
+  pruneUnstructured,
+  prunePattern,
+  trainFinetune,
+  distill,
+  quantizeStatic,
+  quantizeDynamic,
+];
