@@ -13,6 +13,7 @@ export const PASSES: readonly Pass[] = [
   canonicalize,
   pruneUnstructured,
   prunePattern,
+  pruneLayers,
   trainFinetune,
   distill,
   quantizeStatic,

@@ -1,0 +1,155 @@
+import { CompressionError, defined } from '../../../errors.ts';
+import type { Model } from '../../../onnx/model.ts';
+import type { NdArray } from '../../../onnx/nd-array.ts';
+import { copyModel } from '../../../training/copy-model.ts';
+import type { FeedSource } from '../../pass.ts';
+import type { Branch } from './branches.ts';
+import type { ScoringContext } from './cosine.ts';
+import { removeBranch } from './remove-branch.ts';
+
+/** What the original answered is kept to compare with: for that much memory at most, then fewer samples serve. */
+const REFERENCE_BYTES = 256 * 2 ** 20;
+
+/** How far a model without a branch is from the original. Compared by `accuracyDrop` first, then by `distance`. */
+export interface MetricScore {
+  /** Share of the samples classified right, lost; 0 where the data have no class labels or the output no classes. */
+  readonly accuracyDrop: number;
+  /** Mean of 1 - cos over the samples' outputs, against those of the model as the step was given it. */
+  readonly distance: number;
+}
+
+interface Reference {
+  readonly output: string;
+  /** One array a batch. */
+  readonly answers: readonly Float32Array[];
+  readonly accuracy: number | undefined;
+}
+
+/** Scores branches by what the model answers without them: one run over the samples each. */
+export class MetricScorer {
+  readonly #feeds: FeedSource;
+  readonly #context: ScoringContext;
+  readonly #reference: Reference;
+
+  private constructor(feeds: FeedSource, context: ScoringContext, reference: Reference) {
+    this.#feeds = feeds;
+    this.#context = context;
+    this.#reference = reference;
+  }
+
+  /** @throws CompressionError MODEL_RUN, DATASET_EMPTY; PASS_PRECONDITION for a model without a float output */
+  static async create(model: Model, feeds: FeedSource, context: ScoringContext): Promise<MetricScorer> {
+    const session = await context.runtime.createSession(model, { threads: context.threads });
+    try {
+      const output = session.outputs.find(({ type }) => type === 'float')?.name;
+      if (output === undefined) {
+        throw new CompressionError('PASS_PRECONDITION', 'score "metric" needs a float output; use score "cosine"');
+      }
+      const answers: Float32Array[] = [];
+      const tally = new Tally();
+      let bytes = 0;
+      for await (const batch of feeds.batches()) {
+        context.signal.throwIfAborted();
+        const array = defined((await session.run(batch.feeds, [output])).get(output), output);
+        const values = floatsOf(array);
+        bytes += values.byteLength;
+        if (answers.length > 0 && bytes > REFERENCE_BYTES) break;
+        answers.push(values);
+        tally.add(array, batch.labels, batch.count);
+      }
+      if (answers.length === 0) {
+        throw new CompressionError('DATASET_EMPTY', 'the calibration data set gave no sample; name one with samples');
+      }
+      return new MetricScorer(feeds, context, { output, answers, accuracy: tally.accuracy() });
+    } finally {
+      await session.release();
+    }
+  }
+
+  /** Whether accuracy is measured: the data have class labels and the output scores for them. */
+  get hasAccuracy(): boolean {
+    return this.#reference.accuracy !== undefined;
+  }
+
+  /** @param model - not changed */
+  async score(model: Model, branch: Branch): Promise<MetricScore> {
+    const { output, answers, accuracy } = this.#reference;
+    const without = copyModel(model);
+    const at = model.graph.nodes.indexOf(branch.sum);
+    removeBranch(without, { ...branch, sum: defined(without.graph.nodes[at], 'the sum of the branch') });
+    const session = await this.#context.runtime.createSession(without, { threads: this.#context.threads });
+    try {
+      const tally = new Tally();
+      let distance = 0;
+      let samples = 0;
+      let step = 0;
+      for await (const batch of this.#feeds.batches()) {
+        this.#context.signal.throwIfAborted();
+        const expected = answers[step];
+        if (expected === undefined) break;
+        step += 1;
+        const array = defined((await session.run(batch.feeds, [output])).get(output), output);
+        tally.add(array, batch.labels, batch.count);
+        distance += distances(expected, floatsOf(array), batch.count);
+        samples += batch.count;
+      }
+      const own = tally.accuracy();
+      return {
+        accuracyDrop: accuracy === undefined || own === undefined ? 0 : accuracy - own,
+        distance: distance / Math.max(samples, 1),
+      };
+    } finally {
+      await session.release();
+    }
+  }
+}
+
+/** Counts right answers of class scores [samples, classes] against integer labels. */
+class Tally {
+  #right = 0;
+  #samples = 0;
+  #isUsable = true;
+
+  add({ dims, data }: NdArray, labels: NdArray | undefined, count: number): void {
+    const [rows = 0, classes = 0] = dims;
+    if (dims.length !== 2 || rows < count || classes < 2 || labels?.data.length !== count) this.#isUsable = false;
+    if (!this.#isUsable || labels === undefined || !/^u?int/.test(labels.type)) {
+      this.#isUsable = false;
+      return;
+    }
+    for (let sample = 0; sample < count; sample += 1) {
+      let best = 0;
+      for (let label = 1; label < classes; label += 1) {
+        if (Number(data[sample * classes + label]) > Number(data[sample * classes + best])) best = label;
+      }
+      if (best === Number(labels.data[sample])) this.#right += 1;
+    }
+    this.#samples += count;
+  }
+
+  accuracy(): number | undefined {
+    return this.#isUsable && this.#samples > 0 ? this.#right / this.#samples : undefined;
+  }
+}
+
+function floatsOf({ data }: NdArray): Float32Array {
+  return data instanceof Float32Array ? data : Float32Array.from(data, Number);
+}
+
+/** Sum over the samples of 1 - cos. A sample of zeros on both sides is at 0, on one side at 1; what is not finite at 2. */
+function distances(expected: Float32Array, actual: Float32Array, count: number): number {
+  const each = Math.floor(expected.length / Math.max(count, 1));
+  let sum = 0;
+  for (let sample = 0; sample < count; sample += 1) {
+    let [xy, xx, yy] = [0, 0, 0];
+    for (let i = sample * each; i < (sample + 1) * each; i += 1) {
+      const [x, y] = [expected[i] ?? 0, actual[i] ?? 0];
+      xy += x * y;
+      xx += x * x;
+      yy += y * y;
+    }
+    const norm = Math.sqrt(xx * yy);
+    sum += !Number.isFinite(norm) ? 2 : xx === 0 && yy === 0 ? 0 : norm === 0 ? 1 : 1 - xy / norm;
+  }
+  return sum;
+}

@@ -1,0 +1,103 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { encodeModel } from '../../../../src/onnx/codec/encode.ts';
+import { macsOf } from '../../../../src/onnx/cost/macs.ts';
+import { makeNode } from '../../../../src/onnx/node.ts';
+import type { Model } from '../../../../src/onnx/model.ts';
+import { countWeightElements } from '../../../../src/onnx/print/summarize-model.ts';
+import { Tensor } from '../../../../src/onnx/tensor.ts';
+import { verifyModel } from '../../../../src/onnx/verify/verify-model.ts';
+import type { FeedSource, PassContext } from '../../../../src/passes/pass.ts';
+import { findBranches } from '../../../../src/passes/prune/layers/branches.ts';
+import { pruneLayers } from '../../../../src/passes/prune/layers/layers.ts';
+import { runStep } from '../../../../src/passes/pass-manager.ts';
+import { copyModel } from '../../../../src/training/copy-model.ts';
+import { buildArchitecture } from '../../../../src/zoo/build-architecture.ts';
+import { contextOf, net, noise, outputOf, weight } from '../../quantize/helpers.ts';
+
+const SMALL = { classes: 5, inputSize: 16, inputChannels: 3 };
+const IMAGE = [1, 3, 16, 16];
+
+/** Seven samples of noise, three at a time; labels are what `teacher` answers, where there is one. */
+function images(labels?: readonly number[]): FeedSource {
+  return {
+    samples: 7,
+    async *batches(size = 3) {
+      for (let at = 0; at < 7; at += size) {
+        const count = Math.min(size, 7 - at);
+        const data = noise(7 * 768, 77).slice(at * 768, (at + count) * 768);
+        const feeds = { input: { type: 'float' as const, dims: [count, 3, 16, 16], data } };
+        const part = labels?.slice(at, at + count);
+        yield await Promise.resolve({
+          feeds,
+          count,
+          ...(part && { labels: { type: 'int64' as const, dims: [count], data: BigInt64Array.from(part, BigInt) } }),
+        });
+      }
+    },
+  };
+}
+
+const run = (model: Model, options: object, context: PassContext = contextOf(images())) =>
+  runStep(model, { pass: pruneLayers, options: pruneLayers.options.parse(options) }, context);
+
+const feed = (model: Model) =>
+  outputOf(model, { input: { type: 'float', dims: [2, 3, 16, 16], data: noise(2 * 768, 5) } });
+
+/** Zeroes what the branch adds, by the weights of the last layer (and its bias, and a normalization behind it). */
+function silence(model: Model, sumName: string): void {
+  const { graph } = model;
+  const branch = findBranches(model).branches.find(({ sum }) => sum.name === sumName);
+  assert.ok(branch, sumName);
+  let value = branch.residual;
+  for (;;) {
+    const node = graph.nodes.find(({ outputs }) => outputs.includes(value));
+    assert.ok(node);
+    for (const name of node.inputs.slice(node.opType === 'BatchNormalization' ? 1 : 0)) {
+      const tensor = graph.initializers.get(name);
+      if (tensor === undefined || (node.opType === 'BatchNormalization' && node.inputs.indexOf(name) > 2)) continue;
+      const zeros = `${name}_zero`;
+      graph.initializers.set(zeros, Tensor.float(zeros, new Float32Array(tensor.elementCount), tensor.dims));
+      node.inputs[node.inputs.indexOf(name)] = zeros;
+    }
+    if (['Conv', 'MatMul', 'Gemm', 'BatchNormalization'].includes(node.opType)) return;
+    value = node.inputs.find((name) => !graph.initializers.has(name) && !name.endsWith('_zero')) ?? '';
+  }
+}
+
+function assertClose(actual: Float32Array, expected: Float32Array): void {
+  assert.equal(actual.length, expected.length);
+  const size = expected.reduce((most, value) => Math.max(most, Math.abs(value)), 1e-6);
+  // Two orders of the same sums in float32: 1e-5 of the largest value is ten times what was seen.
+  actual.forEach((value, i) => assert.ok(Math.abs(value - (expected[i] ?? NaN)) <= 1e-5 * size, `[${i}] ${value}`));
+}
+
+const NETS = {
+  'a ResNet': { architecture: 'resnet', depth: 14, width: 0.5, ...SMALL },
+  'a MobileNetV2': { architecture: 'mobilenet-v2', width: 0.25, ...SMALL },
+  'a Wide ResNet (pre-activation)': { architecture: 'wide-resnet', depth: 16, width: 1, ...SMALL },
+  'a ViT': { architecture: 'vit', patchSize: 4, width: 24, depth: 3, heads: 3, ...SMALL },
+};
+
+describe('prune.layers', () => {
+  for (const [name, request] of Object.entries(NETS)) {
+    it(`${name}: what is left answers as the network whose branches add nothing`, async () => {
+      const model = buildArchitecture(request, 3);
+      const original = copyModel(model);
+      const { changes, details } = await run(model, { count: 2 });
+      assert.equal(changes, 2);
+      const removed = details['removed'] as { node: string; macs: number; parameters: number }[];
+      for (const { node } of removed) silence(original, node.replace(/^.*"(.*)"$/, '$1'));
+      assertClose(await feed(model), await feed(original));
+      verifyModel(model);
+      const after = { macs: macsOf(model).total, parameters: countWeightElements(model) };
+      assert.deepEqual(details['after'], after);
+      assert.deepEqual(details['before'], {
+        macs: macsOf(original).total,
+        parameters: (details['before'] as typeof after).parameters,
+      });
+      const saved = removed.reduce((sum, { macs }) => sum + macs, 0);
+      assert.equal(saved, macsOf(original).total - after.macs);
+    });
+  }
+});
