@@ -1,0 +1,122 @@
+import { setImmediate } from 'node:timers/promises';
+import type { Model } from '../../onnx/model.ts';
+import type { PassContext, PassResult } from '../pass.ts';
+import { filterNodes } from '../quantize/node-filter.ts';
+import { chooseRanks, type Candidate } from './choose-ranks.ts';
+import { inputMoments, MAX_FAN_IN, type InputMoments } from './input-covariance.ts';
+import { fanIn, findDenseLayers, layerMacs, type DenseLayer } from './layers.ts';
+import { rankRuleOf } from './options.ts';
+import { canTakeBias, LayerReplacer } from './replace-layer.ts';
+import { kernelText, relativeError, type Variant } from './svd-variant.ts';
+
+export interface FactorizeOptions {
+  readonly rank?: number | undefined;
+  readonly energy?: number | undefined;
+  readonly macsRatio?: number | undefined;
+  readonly dataAware: 'auto' | boolean;
+  readonly include?: readonly string[] | undefined;
+  readonly exclude: readonly string[];
+}
+
+/** The ways to write a layer; none when it is no matter for this pass, in words. */
+export type VariantsOf = (layer: DenseLayer, moments: InputMoments | undefined) => readonly Variant[] | string;
+
+/** Finds the layers, weighs the ranks, and writes the chains. What `factorize.svd` and `factorize.tucker` share. */
+export async function factorizeModel(
+  model: Model,
+  options: FactorizeOptions,
+  context: PassContext,
+  variantsOf: VariantsOf,
+): Promise<PassResult> {
+  const rule = rankRuleOf(options);
+  const kept = filterNodes(model.graph.nodes, { include: options.include, exclude: options.exclude });
+  const { layers, skipped: unfit, totalMacs } = findDenseLayers(model, kept);
+  const skipped = [...unfit];
+  const warnings: string[] = [];
+  const feeds = options.dataAware === false ? undefined : context.data.calibration;
+  const moments = new Map<DenseLayer, InputMoments>();
+  if (feeds !== undefined && layers.length > 0) {
+    const measured = await inputMoments(model, layers, feeds, {
+      ...context,
+      progress: (fraction, message) => context.progress(fraction * MEASURING_SHARE, message),
+    });
+    for (const [layer, found] of measured) moments.set(layer, canTakeBias(model, layer) ? found : uncentred(found));
+    const large = layers.filter((layer) => fanIn(layer) > MAX_FAN_IN).map(({ label }) => label);
+    if (large.length > 0) {
+      warnings.push(
+        `${large.join(', ')}: more than ${MAX_FAN_IN} inputs an output, too many for their covariance; factored by the weights alone`,
+      );
+    }
+  }
+  const candidates: Candidate[] = [];
+  for (const [index, layer] of layers.entries()) {
+    // Between layers the event loop runs, so that a cancel arrives.
+    await setImmediate();
+    context.signal.throwIfAborted();
+    context.progress(MEASURING_SHARE + ((1 - MEASURING_SHARE) * index) / layers.length, `decomposing ${layer.label}`);
+    const variants = layer.weight.every((value) => value === 0)
+      ? 'its weight is all zeros'
+      : variantsOf(layer, moments.get(layer));
+    if (typeof variants === 'string') skipped.push({ node: layer.label, reason: variants });
+    else candidates.push({ layer, variants });
+  }
+  if (candidates.length === 0 && layers.length === 0 && unfit.length === 0) {
+    return { changes: 0, skipped, warnings, details: {} };
+  }
+  const chosen = chooseRanks(candidates, rule, totalMacs);
+  skipped.push(...chosen.skipped);
+  const replacer = new LayerReplacer(model);
+  const described = chosen.decisions.map(({ layer, variant, rank }) => {
+    const own = moments.get(layer);
+    const { chain, product } = variant.build(rank);
+    const shiftsBias = own !== undefined && canTakeBias(model, layer);
+    replacer.replace(layer, chain, shiftsBias ? biasChange(layer, product, own.mean) : undefined);
+    return {
+      node: layer.label,
+      form: variant.kind,
+      ...(layer.kernel.length > 0 ? { kernel: kernelText(layer) } : {}),
+      ...(variant.ranks === undefined ? { rank, fullRank: variant.fullRank } : { rank: variant.ranks(rank) }),
+      error: relativeError(layer, product, own),
+      errorOf: own === undefined ? 'weights' : 'outputs',
+      parameters: { before: layer.weight.length, after: variant.parameters(rank) },
+      ...(layer.positions === undefined ? {} : { macs: { before: layerMacs(layer), after: variant.macs(rank) } }),
+    };
+  });
+  const saved = described.reduce((sum, { macs }) => sum + (macs === undefined ? 0 : macs.before - macs.after), 0);
+  context.progress(1);
+  return {
+    changes: described.length,
+    skipped,
+    warnings,
+    details: {
+      macs: { before: totalMacs, after: totalMacs - saved },
+      usedCalibration: moments.size > 0,
+      layers: described,
+    },
+  };
+}
+
+const MEASURING_SHARE = 0.5;
+
+/** E[x x^T] in place of the covariance: for layers whose bias cannot take up a change of the mean. */
+function uncentred({ mean, covariance }: InputMoments): InputMoments {
+  const size = mean.length;
+  for (let i = 0; i < size; i += 1) {
+    for (let j = 0; j < size; j += 1) {
+      covariance[i * size + j] = (covariance[i * size + j] ?? 0) + (mean[i] ?? 0) * (mean[j] ?? 0);
+    }
+  }
+  return { mean, covariance };
+}
+
+/** (W - product) mean: the outputs keep their mean on the calibration data. */
+function biasChange(layer: DenseLayer, product: Float64Array, mean: Float64Array): Float64Array {
+  const inner = fanIn(layer);
+  return Float64Array.from({ length: layer.outputs }, (_, i) => {
+    let sum = 0;
+    for (let j = 0; j < inner; j += 1) {
+      sum += ((layer.weight[i * inner + j] ?? 0) - (product[i * inner + j] ?? 0)) * (mean[j] ?? 0);
+    }
+    return sum;
+  });
+}
