@@ -1,0 +1,97 @@
+import type { ChannelGroup } from '../groups/channel-groups.ts';
+
+export const SCOPES = ['local', 'global', 'isomorphic'] as const;
+export type Scope = (typeof SCOPES)[number];
+
+export interface ChoiceOptions {
+  readonly scope: Scope;
+  /** Kept channels of a group are a multiple of this, where it has as many. */
+  readonly roundTo: number;
+  /** Largest share of a group's channels that may go, 0..1. */
+  readonly maxRatio: number;
+}
+
+/** Channels with their scores; undefined scores: the group stays whole. */
+export interface ScoredGroup {
+  readonly group: ChannelGroup;
+  readonly scores: Float64Array | undefined;
+}
+
+/**
+ * Chooses channels to remove at one ratio: nested choices, so a larger ratio removes what a smaller one does and more.
+ * Ties go by group and index. Ranks are made once, a choice is O(channels).
+ */
+export class ChannelChooser {
+  readonly #groups: readonly ScoredGroup[];
+  readonly #options: ChoiceOptions;
+  /** Channels of each group, least important first. */
+  readonly #orders: readonly (readonly number[])[];
+  /** Groups that are ranked with each other, and their channels, least important first. */
+  readonly #pools: readonly { readonly groups: readonly number[]; readonly order: readonly number[] }[];
+
+  constructor(groups: readonly ScoredGroup[], options: ChoiceOptions) {
+    this.#groups = groups;
+    this.#options = options;
+    this.#orders = groups.map(({ group, scores }) =>
+      [...group.roots.keys()].sort((a, b) => (scores?.[a] ?? 0) - (scores?.[b] ?? 0) || a - b),
+    );
+    this.#pools = this.#makePools();
+  }
+
+  #makePools() {
+    const pools = new Map<string, number[]>();
+    for (const [index, { group, scores }] of this.#groups.entries()) {
+      if (scores === undefined) continue;
+      const { scope } = this.#options;
+      const key = scope === 'global' ? '' : scope === 'isomorphic' ? group.signature : String(index);
+      const pool = pools.get(key);
+      if (pool === undefined) pools.set(key, [index]);
+      else pool.push(index);
+    }
+    return [...pools.values()].map((groups) => {
+      const channels = groups.flatMap((index) =>
+        (this.#orders[index] ?? []).map((channel) => ({ index, score: this.#groups[index]?.scores?.[channel] ?? 0 })),
+      );
+      channels.sort((a, b) => a.score - b.score || a.index - b.index);
+      return { groups, order: channels.map(({ index }) => index) };
+    });
+  }
+
+  /** How many channels of each group stay when `ratio` of all go, as far as limits and rounding allow. */
+  keptCounts(ratio: number): number[] {
+    const kept = this.#groups.map(({ group }) => group.roots.length);
+    for (const { groups, order } of this.#pools) {
+      let left = Math.floor(order.length * ratio + 1e-9);
+      for (const index of order) {
+        if (left === 0) break;
+        if ((kept[index] ?? 0) <= this.#leastKept(index)) continue;
+        kept[index] = (kept[index] ?? 0) - 1;
+        left -= 1;
+      }
+      for (const index of groups) kept[index] = this.#rounded(index, kept[index] ?? 0);
+    }
+    return kept;
+  }
+
+  /** Indices of the channels that go, by group, ascending. */
+  removed(ratio: number): number[][] {
+    return this.keptCounts(ratio).map((kept, index) => {
+      const order = this.#orders[index] ?? [];
+      return order.slice(0, order.length - kept).sort((a, b) => a - b);
+    });
+  }
+
+  #leastKept(index: number): number {
+    const size = this.#groups[index]?.group.roots.length ?? 1;
+    return Math.max(1, size - Math.floor(size * this.#options.maxRatio + 1e-9));
+  }
+
+  /** Down to a multiple; up where that would keep too few. */
+  #rounded(index: number, kept: number): number {
+    const size = this.#groups[index]?.group.roots.length ?? 1;
+    const { roundTo } = this.#options;
+    if (kept === size) return size;
+    const down = kept - (kept % roundTo);
+    return down >= this.#leastKept(index) ? down : Math.min(size, down + roundTo);
+  }
+}

@@ -1,0 +1,56 @@
+import { z } from 'zod';
+import { IMPORTANCES } from '../importance/channel-scores.ts';
+import { SCOPES } from './choose-channels.ts';
+
+/** Targets of which at most one may be given. */
+const TARGETS = ['ratio', 'macsRatio', 'parametersRatio'] as const;
+const globs = z.array(z.string().min(1)).max(1000);
+const share = z.number().gt(0).lt(1);
+
+/** Half of the work, where no target is named. */
+const DEFAULT_MACS_RATIO = 0.5;
+
+export const ChannelOptions = z
+  .strictObject({
+    importance: z
+      .enum(IMPORTANCES)
+      .default('l2')
+      .describe(
+        'Score of a channel over all weights that go with it: l1, l2 (sum of squares), bn-scale (|gamma| of BatchNormalization), fpgm (distance to the other filters), lamp (l2 over the larger ones), random',
+      ),
+    ratio: share.optional().describe('Share of the channels that is removed; at most one of the three targets'),
+    macsRatio: share
+      .optional()
+      .describe('Share of the multiply-accumulates that is kept, at most; default 0.5 where no target is given'),
+    parametersRatio: share.optional().describe('Share of the parameters that is kept, at most'),
+    scope: z
+      .enum(SCOPES)
+      .default('local')
+      .describe(
+        'What channels are ranked with: local (the same share of every group), global (all, by normalized scores), isomorphic (those of groups of the same kind)',
+      ),
+    roundTo: z.int().min(1).max(1024).default(1).describe('Kept channels of a group are a multiple of this number'),
+    maxRatio: share.default(0.9).describe('Largest share of one group that may be removed; one channel always stays'),
+    include: globs
+      .optional()
+      .describe('Globs of node names or operator types: only these layers lose output channels. Default: all'),
+    exclude: globs.default([]).describe('Globs of node names or operator types: these layers keep all output channels'),
+  })
+  .superRefine((options, context) => {
+    const given = TARGETS.filter((name) => options[name] !== undefined);
+    if (given.length < 2) return;
+    for (const name of given) {
+      context.addIssue({ code: 'custom', path: [name], message: `give one target only, got ${given.join(' and ')}` });
+    }
+  });
+export type ChannelOptions = z.output<typeof ChannelOptions>;
+
+export type Target =
+  | { readonly kind: 'ratio'; readonly removed: number }
+  | { readonly kind: 'macs' | 'parameters'; readonly option: string; readonly kept: number };
+
+export function targetOf({ ratio, parametersRatio, macsRatio }: ChannelOptions): Target {
+  if (ratio !== undefined) return { kind: 'ratio', removed: ratio };
+  if (parametersRatio !== undefined) return { kind: 'parameters', option: 'parametersRatio', kept: parametersRatio };
+  return { kind: 'macs', option: 'macsRatio', kept: macsRatio ?? DEFAULT_MACS_RATIO };
+}

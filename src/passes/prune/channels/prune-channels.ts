@@ -1,0 +1,66 @@
+import { macsOf } from '../../../onnx/cost/macs.ts';
+import { describeNode } from '../../../onnx/node.ts';
+import { countWeightElements } from '../../../onnx/print/summarize-model.ts';
+import { definePass } from '../../pass.ts';
+import { analyzeChannels } from '../groups/analyze-channels.ts';
+import { channelGroups } from '../groups/channel-groups.ts';
+import { nodesThatStay } from './layer-filter.ts';
+import { ChannelOptions } from './options.ts';
+import { planRemoval } from './plan-removal.ts';
+import { costDetails, removalDetails } from './removal-report.ts';
+import { removeChannels } from './remove-channels.ts';
+
+/** Takes the least important channels out of the graph, with everything that hangs on them. */
+export const pruneChannels = definePass({
+  name: 'prune.channels',
+  stage: 'prune',
+  description:
+    'Removes channels (filters, hidden features, attention heads) from the graph: smaller file, fewer operations, standard operators. Structured pruning',
+  papers: [
+    {
+      title: 'Fang et al., DepGraph: Towards Any Structural Pruning, CVPR 2023',
+      url: 'https://arxiv.org/abs/2301.12900',
+    },
+    { title: 'Li et al., Pruning Filters for Efficient ConvNets (l1), ICLR 2017', url: 'https://arxiv.org/abs/1608.08710' },
+    {
+      title: 'Liu et al., Learning Efficient Convolutional Networks through Network Slimming (bn-scale), ICCV 2017',
+      url: 'https://arxiv.org/abs/1708.06519',
+    },
+    { title: 'He et al., Filter Pruning via Geometric Median (fpgm), CVPR 2019', url: 'https://arxiv.org/abs/1811.00250' },
+    {
+      title: 'Lee et al., Layer-adaptive Sparsity for the Magnitude-based Pruning (lamp), ICLR 2021',
+      url: 'https://arxiv.org/abs/2010.07611',
+    },
+    { title: 'Fang et al., Isomorphic Pruning for Vision Models, ECCV 2024', url: 'https://arxiv.org/abs/2407.04616' },
+  ],
+  options: ChannelOptions,
+  example: { macsRatio: 0.5, importance: 'l2' },
+  needs: () => [],
+  requires: () => undefined,
+  run(model, options, context) {
+    const analysis = analyzeChannels(model, nodesThatStay(model, options));
+    const groups = channelGroups(analysis);
+    const plan = planRemoval(analysis, groups, { ...options, seed: context.seed });
+    context.progress(0.5);
+    context.signal.throwIfAborted();
+    const details = removalDetails(analysis, groups, plan);
+    const changes = plan.removed.reduce((sum, channels) => sum + channels.length, 0);
+    if (changes > 0) removeChannels(analysis, plan.removedRoots);
+    const after = { macs: macsOf(model).total, parameters: countWeightElements(model) };
+    return Promise.resolve({
+      changes,
+      skipped: [
+        ...groups.frozen.map(({ node, reason }) => ({ node: describeNode(node), reason })),
+        ...plan.groups
+          .filter(({ scores }) => scores === undefined)
+          .map(({ group }) => ({
+            node: group.members.map(({ node }) => describeNode(node))[0] ?? '',
+            reason: `importance ${options.importance} says nothing about its channels`,
+          })),
+      ],
+      warnings: changes > 0 ? [] : ['no channel was removed: no group of channels can lose one at these options'],
+      details: { ...costDetails(plan.before, after), ...details },
+    });
+  },
+  ensures: () => undefined,
+});
