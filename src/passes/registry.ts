@@ -1,6 +1,7 @@
 import { canonicalize } from './canonicalize/canonicalize.ts';
 import { distill } from './distill/distill.ts';
 import type { Pass } from './pass.ts';
+import { pruneChannels } from './prune/channels/prune-channels.ts';
 import { pruneLayers } from './prune/layers/layers.ts';
 import { prunePattern } from './prune/pattern/pattern.ts';
 import { pruneUnstructured } from './prune/unstructured/unstructured.ts';
@@ -13,6 +14,7 @@ export const PASSES: readonly Pass[] = [
   canonicalize,
   pruneUnstructured,
   prunePattern,
+  pruneChannels,
   pruneLayers,
   trainFinetune,
   distill,

@@ -103,6 +103,9 @@ const FITTING: Readonly<Record<string, object>> = {
   distill: { student: 'self', training: { epochs: 1, batchSize: 16 } },
 };
 
+/** Passes that take a share of what there is: a second run takes its share of what is left. */
+const TAKES_A_SHARE: ReadonlySet<string> = new Set(['prune.channels']);
+
 function step(pass: Pass): StepOf {
   return { pass, options: pass.options.parse({ ...(pass.example as object), ...FITTING[pass.name] }) };
 }
@@ -165,7 +168,7 @@ for (const pass of PASSES) {
       await runStep(b, step(pass), context);
       const bytes = encodeModel(a);
       assert.deepEqual(encodeModel(b), bytes);
-      if (trains) return;
+      if (trains || TAKES_A_SHARE.has(pass.name)) return;
       assert.equal((await runStep(a, step(pass), context)).changes, 0);
       assert.deepEqual(encodeModel(a), bytes);
     });

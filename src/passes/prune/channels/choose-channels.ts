@@ -73,12 +73,18 @@ export class ChannelChooser {
     return kept;
   }
 
-  /** Indices of the channels that go, by group, ascending. */
-  removed(ratio: number): number[][] {
-    return this.keptCounts(ratio).map((kept, index) => {
+  /** Indices of the channels that go when so many of each group stay, by group, ascending. */
+  removed(kept: readonly number[]): number[][] {
+    return this.#orders.map((order, index) => order.slice(0, order.length - (kept[index] ?? 0)).sort((a, b) => a - b));
+  }
+
+  /** Groups by the score of the next channel that they would get back, the most important first. */
+  byMarginalScore(kept: readonly number[]): number[] {
+    const marginal = this.#groups.map(({ scores }, index) => {
       const order = this.#orders[index] ?? [];
-      return order.slice(0, order.length - kept).sort((a, b) => a - b);
+      return scores?.[order[order.length - (kept[index] ?? 0) - 1] ?? -1] ?? 0;
     });
+    return [...marginal.keys()].sort((a, b) => (marginal[b] ?? 0) - (marginal[a] ?? 0) || a - b);
   }
 
   #leastKept(index: number): number {

@@ -12,8 +12,6 @@ export interface RemovalPlan {
   readonly removed: readonly (readonly number[])[];
   /** By root atom: 1 where the channel goes. */
   readonly removedRoots: Uint8Array;
-  /** Share of the ranked channels that the choice asked for. */
-  readonly ratio: number;
   readonly before: Costs;
   readonly expected: Costs;
 }
@@ -42,43 +40,57 @@ export function planRemoval(
   }
   const chooser = new ChannelChooser(scored, options);
   const costs = new ChannelCosts(analysis);
-  const rootsOf = (ratio: number): Uint8Array => {
+  const rootsOf = (kept: readonly number[]): Uint8Array => {
     const roots = new Uint8Array(analysis.atoms.count);
-    chooser.removed(ratio).forEach((channels, index) => {
+    chooser.removed(kept).forEach((channels, index) => {
       for (const channel of channels) roots[groups[index]?.roots[channel] ?? 0] = 1;
     });
     return roots;
   };
   const target = targetOf(options);
-  let ratio = target.kind === 'ratio' ? target.removed : 1;
+  let kept = chooser.keptCounts(target.kind === 'ratio' ? target.removed : 1);
   if (target.kind !== 'ratio' && groups.length > 0) {
     const limit = target.kept * costs.before[target.kind];
-    const meets = (candidate: number): boolean => costs.without(rootsOf(candidate))[target.kind] <= limit;
-    if (!meets(1)) {
-      const reachable = costs.without(rootsOf(1))[target.kind] / costs.before[target.kind];
-      const [first] = frozen;
-      throw new CompressionError(
-        'PASS_PRECONDITION',
-        `prune.channels: ${target.option} ${target.kept} cannot be reached; the smallest share is ${reachable.toFixed(4)} with maxRatio ${options.maxRatio}, ` +
-          `roundTo ${options.roundTo}, and ${groups.length} groups of channels that can be removed (${groups.slice(0, 3).map(groupName).join(', ')}, …)` +
-          (first === undefined ? '' : `; ${frozen.length} layers keep all channels (${first.reason})`) +
-          `. Take a larger ${target.option} or maxRatio, or exclude less`,
-      );
+    const meets = (counts: readonly number[]): boolean => costs.without(rootsOf(counts))[target.kind] <= limit;
+    if (!meets(kept)) {
+      const reachable = costs.without(rootsOf(kept))[target.kind] / costs.before[target.kind];
+      throw unreachable({ groups, frozen }, options, { option: target.option, kept: target.kept, reachable });
     }
-    let low = 0;
-    for (let round = 0; round < BISECTIONS; round += 1) {
-      const middle = (low + ratio) / 2;
-      if (meets(middle)) ratio = middle;
-      else low = middle;
-    }
+    kept = keptWithin(chooser, meets);
   }
-  const removedRoots = rootsOf(ratio);
-  return {
-    groups: scored,
-    removed: chooser.removed(ratio),
-    removedRoots,
-    ratio,
-    before: costs.before,
-    expected: costs.without(removedRoots),
-  };
+  const removedRoots = rootsOf(kept);
+  return { groups: scored, removed: chooser.removed(kept), removedRoots, before: costs.before, expected: costs.without(removedRoots) };
+}
+
+/** Bisects for the smallest ratio that meets the target, then gives channels back one group at a time where it still does. */
+function keptWithin(chooser: ChannelChooser, meets: (kept: readonly number[]) => boolean): readonly number[] {
+  let [low, high] = [0, 1];
+  for (let round = 0; round < BISECTIONS; round += 1) {
+    const middle = (low + high) / 2;
+    if (meets(chooser.keptCounts(middle))) high = middle;
+    else low = middle;
+  }
+  // Groups of equal size lose their next channel at the same ratio, which can be far more than the target asks.
+  let kept = chooser.keptCounts(high);
+  const more = chooser.keptCounts(low);
+  for (const index of chooser.byMarginalScore(kept)) {
+    const given = kept.with(index, more[index] ?? 0);
+    if (given[index] !== kept[index] && meets(given)) kept = given;
+  }
+  return kept;
+}
+
+function unreachable(
+  { groups, frozen }: ChannelGroups,
+  { maxRatio, roundTo }: ChannelOptions,
+  target: { readonly option: string; readonly kept: number; readonly reachable: number },
+): CompressionError {
+  const [first] = frozen;
+  return new CompressionError(
+    'PASS_PRECONDITION',
+    `prune.channels: ${target.option} ${target.kept} cannot be reached; the smallest share is ${target.reachable.toFixed(4)} with maxRatio ${maxRatio}, ` +
+      `roundTo ${roundTo}, and ${groups.length} groups of channels that can be removed (${groups.slice(0, 3).map(groupName).join(', ')}, …)` +
+      (first === undefined ? '' : `; ${frozen.length} layers keep all channels (${first.reason})`) +
+      `. Take a larger ${target.option} or maxRatio, or exclude less`,
+  );
 }

@@ -20,7 +20,6 @@ export function removalDetails(
   plan: RemovalPlan,
 ): Readonly<Record<string, unknown>> {
   return {
-    ratio: plan.ratio,
     channels: {
       before: plan.groups.reduce((sum, { group }) => sum + group.roots.length, 0),
       removed: plan.removed.reduce((sum, channels) => sum + channels.length, 0),
