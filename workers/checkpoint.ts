@@ -5,7 +5,7 @@ import { CompressionError } from '../src/errors.ts';
 import { loadModel } from '../src/onnx/codec/load.ts';
 import { writeModel } from '../src/onnx/codec/write.ts';
 import type { Model } from '../src/onnx/model.ts';
-import type { StepCheckpoint } from '../src/passes/pass.ts';
+import type { PassArtifact, StepCheckpoint } from '../src/passes/pass.ts';
 import { StepReport } from '../src/schemas/report.ts';
 import type { ChildMessage } from './protocol.ts';
 
@@ -15,12 +15,20 @@ const MODEL_FILE = 'model.onnx';
 const STEP_FILE = 'step.bin';
 
 /** What a later attempt needs besides the model: the steps so far and the baseline's measurements. */
-const State = z.object({ version: z.literal(1), steps: z.array(StepReport), baseline: z.unknown() });
+const State = z.object({
+  version: z.literal(1),
+  steps: z.array(StepReport),
+  baseline: z.unknown(),
+  /** Files that the steps handed out; each stands beside under `sidecar-<index>`. */
+  sidecars: z.array(z.object({ name: z.string(), contentType: z.string() })).default([]),
+});
 
 export interface CheckpointState {
   readonly steps: readonly StepReport[];
   /** What the evaluation made of the input model, as plain JSON. */
   readonly baseline: unknown;
+  /** Files that the steps handed out beside the model. */
+  readonly sidecars?: readonly PassArtifact[];
 }
 
 /**
@@ -58,8 +66,15 @@ export class Checkpoints {
   async afterStep(model: Model, state: CheckpointState): Promise<Model> {
     const { path, folder } = await this.#newFolder();
     const written = await writeModel(model, join(folder, MODEL_FILE));
-    await writeFile(join(folder, STATE_FILE), JSON.stringify({ version: 1, ...state }));
-    const files = [STATE_FILE, ...written.files.map((file) => basename(file.path))];
+    const { sidecars = [], ...rest } = state;
+    const listed = sidecars.map(({ name, contentType }) => ({ name, contentType }));
+    await writeFile(join(folder, STATE_FILE), JSON.stringify({ version: 1, ...rest, sidecars: listed }));
+    for (const [index, { bytes }] of sidecars.entries()) await writeFile(join(folder, sidecarFile(index)), bytes);
+    const files = [
+      STATE_FILE,
+      ...written.files.map((file) => basename(file.path)),
+      ...sidecars.map((_, index) => sidecarFile(index)),
+    ];
     this.#latest = { folder, files, steps: state.steps.length };
     this.#stepState = undefined;
     const sequence = this.#sequence;
@@ -103,5 +118,13 @@ async function read(folder: string): Promise<{ model: Model; state: CheckpointSt
       `the checkpoint was written by another version of the service: ${parsed.error.message}`,
     );
   }
-  return { model: await loadModel(join(folder, MODEL_FILE)), state: parsed.data };
+  const sidecars: PassArtifact[] = [];
+  for (const [index, sidecar] of parsed.data.sidecars.entries()) {
+    sidecars.push({ ...sidecar, bytes: await readFile(join(folder, sidecarFile(index))) });
+  }
+  return { model: await loadModel(join(folder, MODEL_FILE)), state: { ...parsed.data, sidecars } };
+}
+
+function sidecarFile(index: number): string {
+  return `sidecar-${index}`;
 }

@@ -15,7 +15,7 @@ import { repairModel } from '../src/onnx/verify/repair-model.ts';
 import { verifyModel } from '../src/onnx/verify/verify-model.ts';
 import type { ScheduledStep } from '../src/passes/implicit-steps.ts';
 import { runStep, scheduleRecipe } from '../src/passes/pass-manager.ts';
-import type { PassContext } from '../src/passes/pass.ts';
+import type { PassArtifact, PassContext } from '../src/passes/pass.ts';
 import { KernelCostTableSchema, type KernelCostTable } from '../src/passes/quantize/kernel-cost-table.ts';
 import type { Runtime } from '../src/runtime/session.ts';
 import { VERSION } from '../src/version.ts';
@@ -63,8 +63,11 @@ export async function runJob(task: JobTask, hooks: JobHooks): Promise<JobResult>
     for (const [index, step] of steps.entries()) {
       if (index < state.done.length) continue;
       const job = { task, hooks, data, costTable, checkpoints, input };
-      state.done.push(await oneStep(job, state.model, { index, step, of: steps.length }));
-      const saved = { steps: state.done, baseline: baselineToJson(state.baseline) };
+      const { report, artifacts } = await oneStep(job, state.model, { index, step, of: steps.length });
+      state.done.push(report);
+      for (const artifact of artifacts) state.sidecars.set(artifact.name, artifact);
+      const sidecars = [...state.sidecars.values()];
+      const saved = { steps: state.done, baseline: baselineToJson(state.baseline), sidecars };
       state.model = await checkpoints.afterStep(state.model, saved);
     }
     return await finish({ task, hooks, data, costTable, input, inputPath, context, ...state });
@@ -78,6 +81,8 @@ interface State {
   model: Model;
   readonly done: StepReport[];
   readonly baseline: BaselineEvaluation;
+  /** Files that the steps handed out, by name. */
+  readonly sidecars: Map<string, PassArtifact>;
 }
 
 /** The uploaded model's file, or that of a fresh network: the same seed gives the same one in every attempt. */
@@ -140,12 +145,13 @@ async function startingState(
     const message = `resuming after ${state.steps.length} steps`;
     hooks.emit({ type: 'log', level: 'info', message });
     hooks.emit({ type: 'progress', step: null, progress: BASELINE_SHARE, message });
-    return { model, done: [...state.steps], baseline: baselineFromJson(state.baseline) };
+    const sidecars = new Map((state.sidecars ?? []).map((sidecar) => [sidecar.name, sidecar]));
+    return { model, done: [...state.steps], baseline: baselineFromJson(state.baseline), sidecars };
   }
   hooks.emit({ type: 'progress', step: null, progress: 0, message: 'measuring the input model' });
   const baseline = await evaluateBaseline(context, { model: input, path: inputPath });
   // Its own copy: passes change the model they are given, the input is needed for the report.
-  return { model: await loadInput(inputPath), done: [], baseline };
+  return { model: await loadInput(inputPath), done: [], baseline, sidecars: new Map() };
 }
 
 async function oneStep(
@@ -159,7 +165,7 @@ async function oneStep(
   },
   model: Model,
   place: { index: number; step: ScheduledStep; of: number },
-): Promise<StepReport> {
+): Promise<{ report: StepReport; artifacts: readonly PassArtifact[] }> {
   const { task, hooks, data, costTable } = job;
   const { index, step } = place;
   const started = performance.now();
@@ -199,8 +205,8 @@ async function oneStep(
       skipped: skipped.length,
     });
     for (const warning of outcome.warnings) hooks.emit({ type: 'log', level: 'warn', message: warning.slice(0, 4000) });
-    const { pass, options, warnings, training, details } = outcome;
-    return {
+    const { pass, options, warnings, training, details, artifacts = [] } = outcome;
+    const report: StepReport = {
       index,
       pass,
       options,
@@ -211,6 +217,7 @@ async function oneStep(
       ...(training === undefined ? {} : { training: [...training] }),
       details,
     };
+    return { report, artifacts };
   } catch (error) {
     throw StepError.of(error, step.recipeIndex);
   }
@@ -243,6 +250,10 @@ async function finish(
       path: join(OUTPUT_FOLDER, name),
     };
   });
+  const sidecars: (ArtifactEntry & { path: string })[] = [];
+  for (const { name, contentType, bytes } of job.sidecars.values()) {
+    sidecars.push(await writeArtifact(hooks.directory, { name, kind: 'sidecar', contentType, bytes }));
+  }
   const result = await loadModel(join(hooks.directory, modelPath));
   const evaluation = await evaluate(
     job.context,
@@ -267,31 +278,30 @@ async function finish(
     evaluation,
     steps: job.done,
     data: describeRoles(task, data),
-    artifacts: models.map(({ path: _path, ...entry }) => entry),
+    artifacts: [...models, ...sidecars].map(({ path: _path, ...entry }) => entry),
   });
   const json = await writeArtifact(hooks.directory, {
     name: 'report.json',
     kind: 'report-json',
     contentType: 'application/json',
-    text: JSON.stringify(report),
+    bytes: Buffer.from(JSON.stringify(report), 'utf8'),
   });
   const html = await writeArtifact(hooks.directory, {
     name: 'report.html',
     kind: 'report-html',
     contentType: 'text/html; charset=utf-8',
-    text: renderHtml(report),
+    bytes: Buffer.from(renderHtml(report), 'utf8'),
   });
-  return { artifacts: [...models, json, html], summary: summaryOf(report), verdict: report.verdict };
+  return { artifacts: [...models, ...sidecars, json, html], summary: summaryOf(report), verdict: report.verdict };
 }
 
 async function writeArtifact(
   directory: string,
-  file: { name: string; kind: ArtifactEntry['kind']; contentType: string; text: string },
+  file: { name: string; kind: ArtifactEntry['kind']; contentType: string; bytes: Uint8Array },
 ): Promise<ArtifactEntry & { path: string }> {
   const path = join(OUTPUT_FOLDER, file.name);
-  const bytes = Buffer.from(file.text, 'utf8');
-  await writeFile(join(directory, path), bytes);
+  await writeFile(join(directory, path), file.bytes);
   const { size } = await stat(join(directory, path));
-  const sha256 = createHash('sha256').update(bytes).digest('hex');
+  const sha256 = createHash('sha256').update(file.bytes).digest('hex');
   return { name: file.name, kind: file.kind, bytes: size, sha256, contentType: file.contentType, path };
 }

@@ -20,6 +20,14 @@ export interface Skipped {
   readonly reason: string;
 }
 
+/** A file of its own that a pass hands out beside the model. */
+export interface PassArtifact {
+  /** Letters, digits, dots, dashes. */
+  readonly name: string;
+  readonly contentType: string;
+  readonly bytes: Uint8Array;
+}
+
 export interface PassResult {
   /** How many things were changed; 0 means the serialized model is byte-identical. */
   readonly changes: number;
@@ -27,6 +35,8 @@ export interface PassResult {
   readonly warnings: readonly string[];
   /** How the networks that the step trained got there; absent where it trains none. */
   readonly training?: readonly TrainingRunReport[];
+  /** Files for the job's artifacts, kind `sidecar`. A later step's file of the same name takes an earlier one's place. */
+  readonly artifacts?: readonly PassArtifact[];
   /** The pass's own numbers for its step report (JSON values only). */
   readonly details: Readonly<Record<string, unknown>>;
 }

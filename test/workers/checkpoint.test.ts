@@ -37,7 +37,8 @@ describe('Checkpoints', () => {
 
   it('resumes in the middle of a step: model, reports and what the step saved last', async () => {
     const first = new Checkpoints(folder, emit);
-    await first.afterStep(model(), { steps: [report], baseline: { accuracy: 0.5 } });
+    const sidecar = { name: 'weights.bin', contentType: 'application/octet-stream', bytes: Uint8Array.of(4, 5, 6) };
+    await first.afterStep(model(), { steps: [report], baseline: { accuracy: 0.5 }, sidecars: [sidecar] });
     await first.ofStep().save(Uint8Array.of(1));
     await first.ofStep().save(Uint8Array.of(2, 3));
     assert.deepEqual(
@@ -57,6 +58,7 @@ describe('Checkpoints', () => {
     const resumed = await second.resume('resume');
     assert.deepEqual(encodeModel(resumed.model), encodeModel(model()));
     assert.deepEqual(resumed.state.steps, [report]);
+    assert.deepEqual(resumed.state.sidecars, [{ ...sidecar, bytes: Buffer.from([4, 5, 6]) }]);
     assert.deepEqual(await second.ofStep().load(), Buffer.from([2, 3]));
 
     await second.afterStep(resumed.model, { steps: [report, report], baseline: null });
