@@ -6,7 +6,8 @@ import { at } from './window.ts';
 const ONE_HOT_ROWS = 512;
 
 /**
- * Y = rows of X along an axis: dX = sum of dY over the places that read a row. Small tables: onehotᵀ dY; else
+ * Y = rows of X along an axis: dX = sum of dY over the places that read a row. Small tables of long rows: onehotᵀ dY; else
+ * (rows of one number as well: a codebook's matrix of indices would be hundreds of times as large as the weight)
  * ScatterElements with reduction "add" (ScatterND is no choice: ONNX Runtime runs its duplicates in parallel).
  */
 export const gatherGradient: GradientRule = (node, b) => {
@@ -20,7 +21,7 @@ export const gatherGradient: GradientRule = (node, b) => {
   const dY = b.reshape(node.gradient(), [before, count, behind]);
   const indices = b.op('Reshape', [node.input(1), b.ints([count])]);
   let gradient: string;
-  if (rows <= ONE_HOT_ROWS) {
+  if (rows <= ONE_HOT_ROWS && behind > 1) {
     const oneHot = b.op('OneHot', [indices, b.ints([rows]), b.constant([0, 1], [2], dY)], { axis: 0 });
     gradient = b.op('MatMul', [oneHot, dY]);
   } else {
