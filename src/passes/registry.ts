@@ -1,5 +1,8 @@
 import { canonicalize } from './canonicalize/canonicalize.ts';
+import { clusterWeights } from './cluster/weights.ts';
 import { distill } from './distill/distill.ts';
+import { factorizeSvd } from './factorize/svd.ts';
+import { factorizeTucker } from './factorize/tucker.ts';
 import type { Pass } from './pass.ts';
 import { pruneChannels } from './prune/channels/prune-channels.ts';
 import { pruneLayers } from './prune/layers/layers.ts';
@@ -16,8 +19,11 @@ export const PASSES: readonly Pass[] = [
   prunePattern,
   pruneChannels,
   pruneLayers,
+  factorizeSvd,
+  factorizeTucker,
   trainFinetune,
   distill,
   quantizeStatic,
   quantizeDynamic,
+  clusterWeights,
 ];

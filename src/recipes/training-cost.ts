@@ -49,7 +49,8 @@ export function trainingCost(
   let total: TrainingCost = { macs: 0, samples: 0, bytes: 0, knowsActivations: true };
   for (const { pass, options } of steps) {
     const parsed = Options.safeParse(options).data;
-    if (parsed === undefined) continue;
+    // Options for training stand there whether the step trains or not.
+    if (parsed === undefined || !pass.needs(options).includes('training')) continue;
     const teacher = pass.name === 'distill' ? current : undefined;
     const network = pass.network?.(options);
     if (network !== undefined) current = plannedNetwork(network.request);
