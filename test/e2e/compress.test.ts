@@ -65,8 +65,8 @@ describe('a model compressed through the API', () => {
       report.steps.map(({ pass }) => pass),
       ['canonicalize', 'quantize.static'],
     );
-    // 1,859 of these 2,000 images are right in float (examples/fashion-mnist/README.md).
-    assert.equal(report.baseline.accuracy?.value, 0.9295);
+    // 1,860 of these 2,000 images are right in float (examples/fashion-mnist/README.md).
+    assert.equal(report.baseline.accuracy?.value, 0.93);
     assert.ok((report.result.accuracy?.value ?? 0) > 0.915);
   });
 
