@@ -4,6 +4,7 @@ import { countWeightElements } from '../../../onnx/print/summarize-model.ts';
 import { definePass } from '../../pass.ts';
 import { analyzeChannels } from '../groups/analyze-channels.ts';
 import { channelGroups } from '../groups/channel-groups.ts';
+import { separateVectors } from '../groups/separate-vectors.ts';
 import { nodesThatStay } from './layer-filter.ts';
 import { ChannelOptions } from './options.ts';
 import { planRemoval } from './plan-removal.ts';
@@ -38,7 +39,9 @@ export const pruneChannels = definePass({
   needs: () => [],
   requires: () => undefined,
   run(model, options, context) {
-    const analysis = analyzeChannels(model, nodesThatStay(model, options));
+    const staying = nodesThatStay(model, options);
+    const rejoinVectors = separateVectors(model.graph);
+    const analysis = analyzeChannels(model, staying);
     const groups = channelGroups(analysis);
     const plan = planRemoval(analysis, groups, { ...options, seed: context.seed });
     context.progress(0.5);
@@ -46,6 +49,7 @@ export const pruneChannels = definePass({
     const details = removalDetails(analysis, groups, plan);
     const changes = plan.removed.reduce((sum, channels) => sum + channels.length, 0);
     if (changes > 0) removeChannels(analysis, plan.removedRoots);
+    else rejoinVectors();
     const after = { macs: macsOf(model).total, parameters: countWeightElements(model) };
     return Promise.resolve({
       changes,

@@ -2,7 +2,7 @@ import type { Use } from '../../../onnx/graph.ts';
 import type { Model } from '../../../onnx/model.ts';
 import { describeNode, type Node } from '../../../onnx/node.ts';
 import type { Dimension, Shape } from '../../../onnx/value-type.ts';
-import { coupleAxes, fixedAxis, freezeAxis, type Axes, type Axis } from './axis.ts';
+import { coupleAxes, fixedAxis, freezeAxis, pick, type Axes, type Axis } from './axis.ts';
 import type { ChannelAtoms } from './channel-atoms.ts';
 import type { Surgery } from './surgery.ts';
 
@@ -84,6 +84,15 @@ export class RuleContext {
   freeze(axes: Axis | Axes | undefined, reason: string): void {
     const text = `${this.name} ${reason}`;
     for (const axis of axes === undefined ? [] : [axes].flat()) freezeAxis(axis, text, this.around.atoms);
+  }
+
+  /** Positions of an axis as an axis of an output. One position alone is not followed further, so it has to stay. */
+  take(axis: Axis, range: { readonly from: number; readonly count: number; readonly step?: number }): Axis {
+    const taken = pick(axis, range);
+    if (axis.kind === 'channels' && taken.kind === 'fixed' && range.count === 1) {
+      this.around.atoms.freeze(axis.atoms[range.from] ?? 0, `${this.name} takes it alone`);
+    }
+    return taken;
   }
 
   /** An axis of an output that stays as it is. */

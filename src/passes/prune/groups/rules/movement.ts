@@ -1,4 +1,4 @@
-import { channelsAxis, positionsOf, pick, SINGLE, type Axis } from '../axis.ts';
+import { channelsAxis, positionsOf, SINGLE, type Axis } from '../axis.ts';
 import { fixedSize, type ChannelRule, type RuleContext } from '../rule.ts';
 
 export const transpose: ChannelRule = (of) => {
@@ -84,7 +84,7 @@ export const split: ChannelRule = (of) => {
   }
   let from = 0;
   const parts = sizes.map((count, index) => {
-    const part = pick(axis, { from, count });
+    const part = of.take(axis, { from, count });
     from += count;
     of.output(index, x.with(at, part));
     return part;

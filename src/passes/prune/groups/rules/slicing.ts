@@ -1,4 +1,4 @@
-import { fixedAxis, pick, type Axis } from '../axis.ts';
+import { fixedAxis, type Axis } from '../axis.ts';
 import type { ChannelRule, RuleContext } from '../rule.ts';
 import { fixedSize } from '../rule.ts';
 
@@ -26,7 +26,7 @@ export const slice: ChannelRule = (of) => {
       of.freeze(axis, 'cuts this axis in a way that cannot be rewritten');
       return of.fixed('cuts this axis in a way that cannot be rewritten');
     }
-    return pick(axis, { from: cut.start, count: cut.count, step: cut.step });
+    return of.take(axis, { from: cut.start, count: cut.count, step: cut.step });
   });
   of.output(0, outputs);
   rewriteSlice(of, x, { slices, axes: bounds.axes });
