@@ -75,7 +75,10 @@ function initial(sorted: Float32Array, { clusters, init, seed }: KMeansOptions):
     case 'linear':
       return Array.from({ length: clusters }, (_, k) => min + ((max - min) * (k + 0.5)) / clusters);
     case 'density':
-      return Array.from({ length: clusters }, (_, k) => sorted[Math.floor(((k + 0.5) / clusters) * sorted.length)] ?? 0);
+      return Array.from(
+        { length: clusters },
+        (_, k) => sorted[Math.floor(((k + 0.5) / clusters) * sorted.length)] ?? 0,
+      );
     case 'random': {
       const random = new SeededRandom(seed);
       const chosen = new Set<number>();

@@ -34,7 +34,10 @@ describe('kMeans', () => {
   it('is exact where there are no more values than centroids', () => {
     const values = Float32Array.of(3, -1, 3, 0.5);
     const { centroids, indices } = kMeans(values, options);
-    assert.deepEqual([...indices].map((index) => centroids[index]), [...values]);
+    assert.deepEqual(
+      [...indices].map((index) => centroids[index]),
+      [...values],
+    );
   });
 
   it('keeps zeros at zero and nothing else there', () => {

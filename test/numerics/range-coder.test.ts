@@ -7,7 +7,10 @@ import { noise } from '../passes/quantize/helpers.ts';
 describe('range coder', () => {
   it('gives back what went in, for any alphabet', () => {
     const message = fc.integer({ min: 1, max: 256 }).chain((alphabet) =>
-      fc.tuple(fc.constant(alphabet), fc.uint8Array({ maxLength: 3000 }).map((bytes) => bytes.map((byte) => byte % alphabet))),
+      fc.tuple(
+        fc.constant(alphabet),
+        fc.uint8Array({ maxLength: 3000 }).map((bytes) => bytes.map((byte) => byte % alphabet)),
+      ),
     );
     fc.assert(
       fc.property(message, ([alphabet, symbols]) => {
@@ -18,7 +21,9 @@ describe('range coder', () => {
 
   it('comes within 2 % of the entropy on long skewed messages, and survives them', () => {
     // Mostly one symbol, as indices of pruned weights are; long enough for counts to be halved many times.
-    const symbols = Uint8Array.from(noise(60_000, 4), (value) => (Math.abs(value) < 0.9 ? 0 : Math.floor(Math.abs(value) * 160)));
+    const symbols = Uint8Array.from(noise(60_000, 4), (value) =>
+      Math.abs(value) < 0.9 ? 0 : Math.floor(Math.abs(value) * 160),
+    );
     const code = encodeSymbols(symbols, 160);
     assert.deepEqual(decodeSymbols(code, symbols.length, 160), symbols);
     const entropyBytes = (entropyOf(symbols) * symbols.length) / 8;

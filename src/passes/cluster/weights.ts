@@ -69,8 +69,11 @@ export const clusterWeights = definePass({
     const { weights, skipped: unfit } = findWeights(model, kept);
     const skipped: Skipped[] = [...unfit];
     const writer = new CodebookWriter(model, opsetOf(model));
-    const written: { readonly weight: ClusterableWeight; readonly clusters: Clusters; readonly book: WrittenCodebook }[] =
-      [];
+    const written: {
+      readonly weight: ClusterableWeight;
+      readonly clusters: Clusters;
+      readonly book: WrittenCodebook;
+    }[] = [];
     for (const [index, weight] of weights.entries()) {
       // Between tensors the event loop runs, so that a cancel arrives.
       await setImmediate();

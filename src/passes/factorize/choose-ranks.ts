@@ -82,7 +82,10 @@ function withinMacs(
   const skipped: Skipped[] = [];
   const counted = candidates.filter(({ layer }) => {
     if (layer.positions !== undefined) return true;
-    skipped.push({ node: layer.label, reason: 'its multiply-accumulates cannot be counted: a size of its input is open' });
+    skipped.push({
+      node: layer.label,
+      reason: 'its multiply-accumulates cannot be counted: a size of its input is open',
+    });
     return false;
   });
   if (counted.length === 0) {
@@ -101,7 +104,11 @@ function withinMacs(
   for (const [index, { layer }] of counted.entries()) {
     const point = chosen.get(index);
     if (point !== undefined) decisions.push(point.choice);
-    else skipped.push({ node: layer.label, reason: 'other layers give the wanted multiply-accumulates at a smaller loss' });
+    else
+      skipped.push({
+        node: layer.label,
+        reason: 'other layers give the wanted multiply-accumulates at a smaller loss',
+      });
   }
   return { decisions, skipped };
 }

@@ -17,7 +17,9 @@ export const SHARED_OPTIONS = {
     .gt(0)
     .lte(1)
     .optional()
-    .describe('Smallest rank that keeps this share of the squared singular values; 0.9 where nothing else is asked for'),
+    .describe(
+      'Smallest rank that keeps this share of the squared singular values; 0.9 where nothing else is asked for',
+    ),
   macsRatio: z
     .number()
     .gt(0)

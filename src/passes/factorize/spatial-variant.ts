@@ -30,10 +30,13 @@ export function spatialVariant(
   if (kernel.length !== 2 || kh < 2 || kw < 2) return 'a spatial form needs a window with two axes longer than 1';
   const rows = inputs * kh;
   const cols = kw * outputs;
-  if (moments !== undefined && mode === 'auto' && cols > MAX_AUTO_SIZE) return 'too large to try out beside the channel form';
+  if (moments !== undefined && mode === 'auto' && cols > MAX_AUTO_SIZE)
+    return 'too large to try out beside the channel form';
   const matrix = columnMatrix(layer);
   const { energies, basis } =
-    moments === undefined ? byWeight(matrix, rows, cols) : byColumns(matrix, columnCovariance(layer, moments), { rows, cols });
+    moments === undefined
+      ? byWeight(matrix, rows, cols)
+      : byColumns(matrix, columnCovariance(layer, moments), { rows, cols });
   const fullRank = Math.min(rows, cols);
   const build = (rank: number): BuiltChain => buildChain(layer, moments, { ...basis(rank), rank });
   const loss = lossOf(energies).slice(0, fullRank + 1);

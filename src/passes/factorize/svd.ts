@@ -35,7 +35,8 @@ export const factorizeSvd = definePass({
       url: 'https://arxiv.org/abs/1405.3866',
     },
     {
-      title: 'Denton et al., Exploiting Linear Structure Within Convolutional Networks for Efficient Evaluation, NIPS 2014',
+      title:
+        'Denton et al., Exploiting Linear Structure Within Convolutional Networks for Efficient Evaluation, NIPS 2014',
       url: 'https://arxiv.org/abs/1404.0736',
     },
   ],
@@ -47,8 +48,7 @@ export const factorizeSvd = definePass({
     factorizeModel(model, options, context, (layer, moments) => {
       const spatial = options.conv === 'channel' ? undefined : spatialVariant(layer, moments, options.conv);
       if (options.conv === 'spatial' && layer.kind === 'Conv' && typeof spatial === 'string') return spatial;
-      const channel =
-        options.conv === 'spatial' && layer.kind === 'Conv' ? [] : [channelVariant(layer, moments)];
+      const channel = options.conv === 'spatial' && layer.kind === 'Conv' ? [] : [channelVariant(layer, moments)];
       return typeof spatial === 'object' ? [...channel, spatial] : channel;
     }),
   ensures: () => undefined,

@@ -41,7 +41,8 @@ export class TuckerDecomposition {
     this.#layer = layer;
     this.#window = elementCount(layer.kernel);
     const whitening = moments === undefined ? undefined : whiteningOf(channelMoments(layer, moments), layer.inputs);
-    this.#weighted = whitening === undefined ? layer.weight : this.#onInputs(layer.weight, whitening.root, layer.inputs);
+    this.#weighted =
+      whitening === undefined ? layer.weight : this.#onInputs(layer.weight, whitening.root, layer.inputs);
     this.#unweight = whitening?.inverse;
     this.#outputBasis = basisOf(this.#byOutput(this.#weighted, layer.inputs), layer.outputs);
     this.#inputBasis = basisOf(this.#byInput(this.#weighted, layer.outputs, layer.inputs), layer.inputs);
@@ -173,7 +174,10 @@ function channelMoments(layer: DenseLayer, { covariance }: InputMoments): Float6
 }
 
 /** Symmetric square root and its inverse. */
-function whiteningOf(moments: Float64Array, n: number): { readonly root: Float64Array; readonly inverse: Float64Array } {
+function whiteningOf(
+  moments: Float64Array,
+  n: number,
+): { readonly root: Float64Array; readonly inverse: Float64Array } {
   const { values, vectors } = symmetricEigen(moments, n);
   const ridge = (RIDGE * values.reduce((sum, value) => sum + Math.max(value, 0), 0)) / n;
   const scaled = (power: number): Float64Array => {

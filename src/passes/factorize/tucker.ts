@@ -13,7 +13,8 @@ const Options = z.strictObject(SHARED_OPTIONS).superRefine((options, check) => {
 export const factorizeTucker = definePass({
   name: 'factorize.tucker',
   stage: 'prune',
-  description: 'Replaces convolutions by three: 1x1 to fewer channels, the window between fewer channels, 1x1 back (Tucker-2)',
+  description:
+    'Replaces convolutions by three: 1x1 to fewer channels, the window between fewer channels, 1x1 back (Tucker-2)',
   papers: [
     {
       title:

@@ -131,7 +131,10 @@ describe('cluster.weights', () => {
     const { changes, skipped } = await run(model, { bits: 8 });
     assert.equal(changes, 0);
     assert.deepEqual(encodeModel(model), bytes);
-    assert.match(skipped.find(({ node }) => node === 'small')?.reason ?? '', /would take \d+ bytes, the weight takes 864/);
+    assert.match(
+      skipped.find(({ node }) => node === 'small')?.reason ?? '',
+      /would take \d+ bytes, the weight takes 864/,
+    );
     assert.match(skipped.find(({ node }) => node === 'read')?.reason ?? '', /shared/);
   });
 
@@ -152,7 +155,10 @@ describe('cluster.weights', () => {
     assert.equal(sidecar.bytes, artifact.bytes.length);
     assert.equal(sidecar.modelBytes, file.length);
     // 32 counts to learn in each of three tensors.
-    assert.ok(sidecar.codedIndexBytes < (entropyBits / 8) * 1.05 + 150, `${sidecar.codedIndexBytes}, ${entropyBits / 8}`);
+    assert.ok(
+      sidecar.codedIndexBytes < (entropyBits / 8) * 1.05 + 150,
+      `${sidecar.codedIndexBytes}, ${entropyBits / 8}`,
+    );
     assert.ok(artifact.bytes.length < file.length);
   });
 
@@ -182,7 +188,9 @@ describe('cluster.weights', () => {
     await assert.rejects(run(network(), { finetune: true }), { code: 'PASS_PRECONDITION' });
     const controller = new AbortController();
     controller.abort();
-    await assert.rejects(run(network(), {}, contextOf(undefined, { signal: controller.signal })), { name: 'AbortError' });
+    await assert.rejects(run(network(), {}, contextOf(undefined, { signal: controller.signal })), {
+      name: 'AbortError',
+    });
   });
 
   it('trains the centroids and nothing else: indices, zeros and other weights stay, the loss falls', async () => {
@@ -251,5 +259,9 @@ function trainingContext(): PassContext {
     validation: () => undefined,
     close: () => Promise.resolve(),
   };
-  return { ...plain, data: { training: { samples: 64, batches: () => source.epoch(0) } }, openTraining: () => Promise.resolve(source) };
+  return {
+    ...plain,
+    data: { training: { samples: 64, batches: () => source.epoch(0) } },
+    openTraining: () => Promise.resolve(source),
+  };
 }

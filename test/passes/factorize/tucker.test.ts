@@ -25,7 +25,8 @@ function tuckerWeight(): Tensor {
       for (let k = 0; k < 9; k += 1) {
         let sum = 0;
         for (let o = 0; o < 4; o += 1) {
-          for (let i = 0; i < 3; i += 1) sum += (core[(o * 3 + i) * 9 + k] ?? 0) * (u[m * 4 + o] ?? 0) * (v[c * 3 + i] ?? 0);
+          for (let i = 0; i < 3; i += 1)
+            sum += (core[(o * 3 + i) * 9 + k] ?? 0) * (u[m * 4 + o] ?? 0) * (v[c * 3 + i] ?? 0);
         }
         values[(m * 10 + c) * 9 + k] = sum;
       }

@@ -189,6 +189,7 @@ export const STRUCTURE_CASES: readonly RuleCase[] = [
   one('Gather', [float([5, 3]), integers([2, 2], [1, 4, 1, -1])]),
   one('Gather', [float([2, 5, 3]), integers([3], [0, 0, 4])], { name: 'inner axis', attributes: { axis: 1 } }),
   one('Gather', [float([2, 600, 3]), integers([3], [0, 599, 599])], { name: 'large table', attributes: { axis: 1 } }),
+  one('Gather', [float([4]), integers([2, 3, 2], [0, 1, 1, 3, 2, 0, 0, 1, 3, 3, 3, 1])], { name: 'codebook' }),
   one('GatherElements', [float([3, 4]), integers([3, 2], [0, 3, 1, 1, 2, -4])], { attributes: { axis: 1 } }),
   one('GatherND', [float([3, 4, 2]), integers([3, 2], [0, 3, 2, -4, 0, 3])]),
   ...['none', 'add'].flatMap((reduction): RuleCase[] => [
