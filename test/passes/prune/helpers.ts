@@ -52,7 +52,13 @@ function maskFactors(axes: Axes, isKept: (atom: number) => boolean): Tensor[] {
   return axes.flatMap((axis, at) => {
     if (axis.kind === 'fixed' || axis.atoms.every(isKept)) return [];
     const dims = axes.map((_, other) => (other === at ? axis.atoms.length : 1));
-    return [Tensor.float('mask', Array.from(axis.atoms, (atom) => (isKept(atom) ? 1 : 0)), dims)];
+    return [
+      Tensor.float(
+        'mask',
+        Array.from(axis.atoms, (atom) => (isKept(atom) ? 1 : 0)),
+        dims,
+      ),
+    ];
   });
 }
 
@@ -91,7 +97,11 @@ export function noiseFeeds(model: Model, seed: number, batch = 1): Record<string
   for (const { name, type } of model.graph.inputs) {
     if (model.graph.initializers.has(name) || type?.kind !== 'tensor') continue;
     const dims = (type.shape ?? []).map((size) => (typeof size === 'number' ? size : batch));
-    feeds[name] = { type: 'float', dims, data: Float32Array.from({ length: elementCount(dims) }, () => random.normal()) };
+    feeds[name] = {
+      type: 'float',
+      dims,
+      data: Float32Array.from({ length: elementCount(dims) }, () => random.normal()),
+    };
   }
   return feeds;
 }

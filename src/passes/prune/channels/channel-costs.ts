@@ -63,7 +63,8 @@ export class ChannelCosts {
       const own = axes.get(name);
       if (own === undefined || !/^(float|double|float16|bfloat16|u?int8)$/.test(tensor.dataType)) continue;
       let after = 1;
-      for (const [at, axis] of own.entries()) after *= axis.kind === 'channels' ? kept(axis.atoms) : (tensor.dims[at] ?? 1);
+      for (const [at, axis] of own.entries())
+        after *= axis.kind === 'channels' ? kept(axis.atoms) : (tensor.dims[at] ?? 1);
       parameters += after - tensor.elementCount;
     }
     return { macs, parameters };

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { IMPORTANCES } from '../importance/channel-scores.ts';
+import { RECOVERIES } from '../recovery/recover.ts';
 import { SCOPES } from './choose-channels.ts';
 
 /** Targets of which at most one may be given. */
@@ -31,6 +32,12 @@ export const ChannelOptions = z
       ),
     roundTo: z.int().min(1).max(1024).default(1).describe('Kept channels of a group are a multiple of this number'),
     maxRatio: share.default(0.9).describe('Largest share of one group that may be removed; one channel always stays'),
+    recover: z
+      .enum(RECOVERIES)
+      .default('none')
+      .describe(
+        'Recovery without training, on calibration data: bn-statistics (statistics of BatchNormalization measured anew; without any, outputs of layers matched to the original by channel), least-squares (the weights behind a cut fitted to the outputs of the original), none',
+      ),
     include: globs
       .optional()
       .describe('Globs of node names or operator types: only these layers lose output channels. Default: all'),

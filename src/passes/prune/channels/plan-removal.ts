@@ -48,7 +48,7 @@ export function planRemoval(
     return roots;
   };
   const target = targetOf(options);
-  let kept = chooser.keptCounts(target.kind === 'ratio' ? target.removed : 1);
+  let kept: readonly number[] = chooser.keptCounts(target.kind === 'ratio' ? target.removed : 1);
   if (target.kind !== 'ratio' && groups.length > 0) {
     const limit = target.kept * costs.before[target.kind];
     const meets = (counts: readonly number[]): boolean => costs.without(rootsOf(counts))[target.kind] <= limit;
@@ -59,7 +59,13 @@ export function planRemoval(
     kept = keptWithin(chooser, meets);
   }
   const removedRoots = rootsOf(kept);
-  return { groups: scored, removed: chooser.removed(kept), removedRoots, before: costs.before, expected: costs.without(removedRoots) };
+  return {
+    groups: scored,
+    removed: chooser.removed(kept),
+    removedRoots,
+    before: costs.before,
+    expected: costs.without(removedRoots),
+  };
 }
 
 /** Bisects for the smallest ratio that meets the target, then gives channels back one group at a time where it still does. */
@@ -71,7 +77,7 @@ function keptWithin(chooser: ChannelChooser, meets: (kept: readonly number[]) =>
     else low = middle;
   }
   // Groups of equal size lose their next channel at the same ratio, which can be far more than the target asks.
-  let kept = chooser.keptCounts(high);
+  let kept: readonly number[] = chooser.keptCounts(high);
   const more = chooser.keptCounts(low);
   for (const index of chooser.byMarginalScore(kept)) {
     const given = kept.with(index, more[index] ?? 0);

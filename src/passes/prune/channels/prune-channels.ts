@@ -1,15 +1,22 @@
 import { macsOf } from '../../../onnx/cost/macs.ts';
 import { describeNode } from '../../../onnx/node.ts';
 import { countWeightElements } from '../../../onnx/print/summarize-model.ts';
-import { definePass } from '../../pass.ts';
+import { copyModel } from '../../../training/copy-model.ts';
+import { definePass, type PassContext } from '../../pass.ts';
 import { analyzeChannels } from '../groups/analyze-channels.ts';
 import { channelGroups } from '../groups/channel-groups.ts';
 import { separateVectors } from '../groups/separate-vectors.ts';
+import { keptPositions } from '../recovery/kept-positions.ts';
+import { recover } from '../recovery/recover.ts';
+import type { RecoveryContext } from '../recovery/reconstruct-layers.ts';
 import { nodesThatStay } from './layer-filter.ts';
 import { ChannelOptions } from './options.ts';
 import { planRemoval } from './plan-removal.ts';
 import { costDetails, removalDetails } from './removal-report.ts';
 import { removeChannels } from './remove-channels.ts';
+
+/** Choosing channels is quick beside running the model on data. */
+const RECOVERY_FROM = 0.1;
 
 /** Takes the least important channels out of the graph, with everything that hangs on them. */
 export const pruneChannels = definePass({
@@ -22,12 +29,18 @@ export const pruneChannels = definePass({
       title: 'Fang et al., DepGraph: Towards Any Structural Pruning, CVPR 2023',
       url: 'https://arxiv.org/abs/2301.12900',
     },
-    { title: 'Li et al., Pruning Filters for Efficient ConvNets (l1), ICLR 2017', url: 'https://arxiv.org/abs/1608.08710' },
+    {
+      title: 'Li et al., Pruning Filters for Efficient ConvNets (l1), ICLR 2017',
+      url: 'https://arxiv.org/abs/1608.08710',
+    },
     {
       title: 'Liu et al., Learning Efficient Convolutional Networks through Network Slimming (bn-scale), ICCV 2017',
       url: 'https://arxiv.org/abs/1708.06519',
     },
-    { title: 'He et al., Filter Pruning via Geometric Median (fpgm), CVPR 2019', url: 'https://arxiv.org/abs/1811.00250' },
+    {
+      title: 'He et al., Filter Pruning via Geometric Median (fpgm), CVPR 2019',
+      url: 'https://arxiv.org/abs/1811.00250',
+    },
     {
       title: 'Lee et al., Layer-adaptive Sparsity for the Magnitude-based Pruning (lamp), ICLR 2021',
       url: 'https://arxiv.org/abs/2010.07611',
@@ -36,22 +49,32 @@ export const pruneChannels = definePass({
   ],
   options: ChannelOptions,
   example: { macsRatio: 0.5, importance: 'l2' },
-  needs: () => [],
+  needs: ({ recover }) => (recover === 'none' ? [] : ['calibration']),
   requires: () => undefined,
-  run(model, options, context) {
+  async run(model, options, context) {
     const staying = nodesThatStay(model, options);
     const rejoinVectors = separateVectors(model.graph);
+    const original = options.recover === 'none' ? undefined : copyModel(model);
     const analysis = analyzeChannels(model, staying);
     const groups = channelGroups(analysis);
     const plan = planRemoval(analysis, groups, { ...options, seed: context.seed });
-    context.progress(0.5);
+    context.progress(RECOVERY_FROM);
     context.signal.throwIfAborted();
     const details = removalDetails(analysis, groups, plan);
     const changes = plan.removed.reduce((sum, channels) => sum + channels.length, 0);
     if (changes > 0) removeChannels(analysis, plan.removedRoots);
     else rejoinVectors();
+    const recovered =
+      options.recover === 'none' || original === undefined || changes === 0
+        ? undefined
+        : await recover(
+            options.recover,
+            model,
+            { original, kept: keptPositions(analysis, plan.removedRoots) },
+            { feeds: context.data.calibration, context: recoveryContext(context) },
+          );
     const after = { macs: macsOf(model).total, parameters: countWeightElements(model) };
-    return Promise.resolve({
+    return {
       changes,
       skipped: [
         ...groups.frozen.map(({ node, reason }) => ({ node: describeNode(node), reason })),
@@ -61,10 +84,22 @@ export const pruneChannels = definePass({
             node: group.members.map(({ node }) => describeNode(node))[0] ?? '',
             reason: `importance ${options.importance} says nothing about its channels`,
           })),
+        ...(recovered?.skipped ?? []).map(({ node, reason }) => ({ node, reason: `not recovered: ${reason}` })),
       ],
       warnings: changes > 0 ? [] : ['no channel was removed: no group of channels can lose one at these options'],
-      details: { ...costDetails(plan.before, after), ...details },
-    });
+      details: {
+        ...costDetails(plan.before, after),
+        ...details,
+        ...(recovered === undefined ? {} : { recovery: recovered.details }),
+      },
+    };
   },
   ensures: () => undefined,
 });
+
+function recoveryContext(context: PassContext): RecoveryContext {
+  const { runtime, threads, signal, seed } = context;
+  const progress = (done: number, message?: string): void =>
+    context.progress(RECOVERY_FROM + (1 - RECOVERY_FROM) * done, message);
+  return { runtime, threads, signal, seed, progress };
+}

@@ -31,7 +31,12 @@ export function removalDetails(
         of,
         kept: of - (plan.removed[index]?.length ?? 0),
         ...(scores === undefined ? { unranked: true } : {}),
-        members: group.members.map(({ value, axis, node, role }) => ({ weight: value, axis, node: labelOf(node), role })),
+        members: group.members.map(({ value, axis, node, role }) => ({
+          weight: value,
+          axis,
+          node: labelOf(node),
+          role,
+        })),
       };
     }),
     layers: layersOf(analysis, plan),

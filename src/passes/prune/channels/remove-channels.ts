@@ -48,7 +48,7 @@ export function takePositions(tensor: Tensor, kept: readonly (readonly number[] 
     let to = 0;
     for (let o = 0; o < outer; o += 1) {
       // Runs of neighbours are copied at once.
-      for (let p = 0; p < positions.length; ) {
+      for (let p = 0; p < positions.length;) {
         const from = positions[p] ?? 0;
         let run = 1;
         while (positions[p + run] === from + run) run += 1;

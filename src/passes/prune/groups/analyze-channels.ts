@@ -103,9 +103,7 @@ class Analysis implements RuleSurroundings {
     if (NOT_FOLLOWED.test(tensor.dataType)) {
       return tensor.dims.map(() => fixedAxis(`"${tensor.name}" is ${tensor.dataType}`));
     }
-    return tensor.dims.map((size) =>
-      size === 1 ? SINGLE : { kind: 'channels', atoms: this.atoms.fresh(size) },
-    );
+    return tensor.dims.map((size) => (size === 1 ? SINGLE : { kind: 'channels', atoms: this.atoms.fresh(size) }));
   }
 
   shapeOf(value: string): Shape | undefined {
@@ -153,7 +151,11 @@ class Analysis implements RuleSurroundings {
     if (value === '') return;
     const shape = this.shapeOf(value);
     const axis: Axis = fixedAxis(reason);
-    if (shape !== undefined) this.#axes.set(value, shape.map((size) => (size === 1 ? SINGLE : axis)));
+    if (shape !== undefined)
+      this.#axes.set(
+        value,
+        shape.map((size) => (size === 1 ? SINGLE : axis)),
+      );
   }
 
   #freezeValue(value: string, reason: string): void {

@@ -5,8 +5,7 @@ import type { ChannelAtoms } from './channel-atoms.ts';
  * followed. Values that have the same channels share the same `atoms` array.
  */
 export type Axis =
-  | { readonly kind: 'channels'; readonly atoms: Int32Array }
-  | { readonly kind: 'fixed'; readonly reason: string };
+  { readonly kind: 'channels'; readonly atoms: Int32Array } | { readonly kind: 'fixed'; readonly reason: string };
 
 export type Axes = readonly Axis[];
 

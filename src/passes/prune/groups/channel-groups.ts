@@ -67,7 +67,8 @@ export function channelGroups(analysis: ChannelAnalysis): ChannelGroups {
     }
   }
   // `push` gives the new length: one more than the index.
-  for (let i = 0; i < indexOfRoot.length; i += 1) if ((indexOfRoot[i] ?? -1) > 0) indexOfRoot[i] = (indexOfRoot[i] ?? 0) - 1;
+  for (let i = 0; i < indexOfRoot.length; i += 1)
+    if ((indexOfRoot[i] ?? -1) > 0) indexOfRoot[i] = (indexOfRoot[i] ?? 0) - 1;
 
   const members: GroupMember[][] = roots.map(() => []);
   const frozen = new Map<Node, FrozenLayer>();
@@ -112,7 +113,10 @@ export function channelGroups(analysis: ChannelAnalysis): ChannelGroups {
 
 function note(frozen: Map<Node, FrozenLayer>, node: Node, channels: number, reason: string): void {
   const known = frozen.get(node);
-  frozen.set(node, known === undefined ? { node, channels, reason } : { ...known, channels: known.channels + channels });
+  frozen.set(
+    node,
+    known === undefined ? { node, channels, reason } : { ...known, channels: known.channels + channels },
+  );
 }
 
 /** The position arrays of all axes, each once, in order of first use. */
@@ -158,7 +162,8 @@ function* weightAxes({ model, axes }: ChannelAnalysis): Generator<WeightAxis> {
       const own = axes.get(value);
       if (own === undefined) continue;
       done.add(value);
-      for (const [at, axis] of own.entries()) yield { value, axis, at, node, role: roleOf(node, index, { at, rank: own.length }) };
+      for (const [at, axis] of own.entries())
+        yield { value, axis, at, node, role: roleOf(node, index, { at, rank: own.length }) };
     }
   }
 }

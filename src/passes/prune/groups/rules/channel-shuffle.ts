@@ -84,7 +84,10 @@ function rewriteShuffle(of: RuleContext, surgery: Surgery, ends: ShuffleEnds): v
     return defined(rank.get(a * inGroup + j), 'a kept channel of a shuffle');
   });
   const kept = order.length / groups;
-  if (order.every((source, position) => source === (position % groups) * kept + Math.floor(position / groups))) {
+  const isShuffle = order.every(
+    (source, position) => source === (position % groups) * kept + Math.floor(position / groups),
+  );
+  if (Number.isInteger(kept) && isShuffle) {
     const sizes = (of.shape(0) ?? []).map((size, at) => (at === axis ? order.length : (fixedSize(size) ?? 0)));
     for (const node of [of.node, merge]) node.attributes.delete('allowzero');
     surgery.setInts(of.node, 1, sizes.toSpliced(axis, 1, groups, kept), 'shape');

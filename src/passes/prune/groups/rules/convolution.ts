@@ -12,7 +12,13 @@ export const conv: ChannelRule = (of) => {
   const [rows, columns] = [of.size(1, 0), of.size(1, 1)];
   if (x === undefined || w === undefined) return 'has an input of unknown rank';
   const [channels, [row, column]] = [x[1], w];
-  if (row === undefined || column === undefined || rows === undefined || columns === undefined || channels === undefined)
+  if (
+    row === undefined ||
+    column === undefined ||
+    rows === undefined ||
+    columns === undefined ||
+    channels === undefined
+  )
     return 'has a weight of unknown size';
   const groups = of.node.int('group', 1);
   of.freeze([...x.slice(2), ...w.slice(2)], SPATIAL);
@@ -37,7 +43,13 @@ export const convTranspose: ChannelRule = (of) => {
   const [rows, columns] = [of.size(1, 0), of.size(1, 1)];
   if (x === undefined || w === undefined) return 'has an input of unknown rank';
   const [channels, [row, column]] = [x[1], w];
-  if (row === undefined || column === undefined || rows === undefined || columns === undefined || channels === undefined)
+  if (
+    row === undefined ||
+    column === undefined ||
+    rows === undefined ||
+    columns === undefined ||
+    channels === undefined
+  )
     return 'has a weight of unknown size';
   const groups = of.node.int('group', 1);
   of.freeze([...x.slice(2), ...w.slice(2)], SPATIAL);

@@ -42,7 +42,7 @@ export const einsum: ChannelRule = (of) => {
     const axes = of.input(index);
     if (axes?.length !== term.length) return 'has an input of unknown rank';
     if (new Set(term).size !== term.length) return 'takes a diagonal';
-    for (const [at, label] of [...term].entries()) {
+    for (const [at, label] of Array.from(term).entries()) {
       // Numpy broadcasts a labelled axis of size 1.
       if (of.size(index, at) === 1) continue;
       labels.set(label, of.couple(axes[at], labels.get(label)));
@@ -50,7 +50,7 @@ export const einsum: ChannelRule = (of) => {
   }
   of.output(
     0,
-    [...right].map((label) => labels.get(label) ?? of.fixed('has one position')),
+    Array.from(right).map((label) => labels.get(label) ?? of.fixed('has one position')),
   );
   return undefined;
 };

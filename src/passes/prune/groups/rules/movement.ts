@@ -48,9 +48,9 @@ export const concat: ChannelRule = (of) => {
   const at = first === undefined ? undefined : of.axis(of.node.int('axis', 1), first.length);
   if (first === undefined || at === undefined) return 'has an input of unknown rank';
   const sizes = inputs.map((_, index) => of.size(index, at));
-  const axes = first.map((_, axis): Axis => {
-    if (axis !== at) return inputs.map((input) => input?.[axis]).reduce<Axis>((a, b) => of.couple(a, b), first[axis] ?? SINGLE);
-    if (inputs.length === 1) return first[axis] ?? SINGLE;
+  const axes = first.map((own, axis): Axis => {
+    if (axis !== at) return inputs.reduce<Axis>((result, input) => of.couple(result, input?.[axis]), own);
+    if (inputs.length === 1) return own;
     const parts = inputs.map((input) => input?.[axis]);
     const isKnown = sizes.every((size) => size !== undefined) && parts.every((part) => part !== undefined);
     if (!isKnown || parts.every((part) => part?.kind === 'fixed')) {

@@ -59,7 +59,8 @@ export const softmax: ChannelRule = (of) =>
 export const lpNormalization: ChannelRule = (of) => alongAxis(of, of.node.int('axis', -1), 'at', NORMALIZED);
 
 /** Neighbouring channels stand in the denominator. */
-export const localResponse: ChannelRule = (of) => alongAxis(of, 1, 'from', 'divides by a sum over neighbouring channels');
+export const localResponse: ChannelRule = (of) =>
+  alongAxis(of, 1, 'from', 'divides by a sum over neighbouring channels');
 
 export const cumulative: ChannelRule = (of) => {
   const [axis] = of.constant(1) ?? [];

@@ -41,7 +41,8 @@ function withoutSingles(shape: Shape): Sized[] {
 
 /** Takes the smallest block off one end of both lists; undefined when there is none of known size. */
 function takeBlock(inputs: Sized[], outputs: Sized[], end: 'front' | 'back'): Block | undefined {
-  const peek = (list: readonly Sized[], taken: number): Sized | undefined => list.at(end === 'front' ? taken : -1 - taken);
+  const peek = (list: readonly Sized[], taken: number): Sized | undefined =>
+    list.at(end === 'front' ? taken : -1 - taken);
   const [a, b] = [peek(inputs, 0), peek(outputs, 0)];
   if (a === undefined || b === undefined) return undefined;
   let [takenIn, takenOut] = [1, 1];

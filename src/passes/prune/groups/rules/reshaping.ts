@@ -107,7 +107,10 @@ function regroupBlock(of: RuleContext, block: Block): readonly Axis[] {
     of.freeze(inputs, 'mixes the positions of several axes');
     return block.outputs.map(() => mixed);
   }
-  const [from, to] = [block.inputs.map((at) => of.size(0, at) ?? 0), block.outputs.map((at) => fixedSize(of.outputShape()?.[at]) ?? 0)];
+  const [from, to] = [
+    block.inputs.map((at) => of.size(0, at) ?? 0),
+    block.outputs.map((at) => fixedSize(of.outputShape()?.[at]) ?? 0),
+  ];
   if (inputs.length === 1 && to.length === 1) return [first];
   if (to.length === 1) return [merge(of, inputs, from)];
   if (inputs.length === 1) return splitAxis(of, first, { sizes: to, block });

@@ -102,7 +102,10 @@ export const shape: ChannelRule = (of) => {
 };
 
 function readAxes(of: RuleContext, rank: number): ReadonlySet<number> {
-  const all = [...Array(rank).keys()].slice(of.node.int('start', 0), of.node.attributes.has('end') ? of.node.int('end', rank) : rank);
+  const all = [...Array(rank).keys()].slice(
+    of.node.int('start', 0),
+    of.node.attributes.has('end') ? of.node.int('end', rank) : rank,
+  );
   const output = of.node.outputs[0] ?? '';
   const read = new Set<number>();
   for (const { node, inputIndex } of of.around.usesOf(output)) {

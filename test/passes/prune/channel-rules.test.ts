@@ -1,0 +1,408 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { Graph } from '../../../src/onnx/graph.ts';
+import { makeNode, type AttributeInit, type Node } from '../../../src/onnx/node.ts';
+import { Tensor } from '../../../src/onnx/tensor.ts';
+import { tensorValue } from '../../../src/onnx/value-type.ts';
+import { verifyModel } from '../../../src/onnx/verify/verify-model.ts';
+import { removeChannels } from '../../../src/passes/prune/channels/remove-channels.ts';
+import { analyzeChannels } from '../../../src/passes/prune/groups/analyze-channels.ts';
+import { channelGroups } from '../../../src/passes/prune/groups/channel-groups.ts';
+import { copyModel } from '../../../src/training/copy-model.ts';
+import { net, weight, type NetParts } from '../quantize/helpers.ts';
+import { maskRemoved, noiseFeeds, randomRemoval, relativeDifference, run } from './helpers.ts';
+
+const op = (
+  opType: string,
+  inputs: readonly string[],
+  output: string | readonly string[],
+  attributes: Readonly<Record<string, AttributeInit>> = {},
+): Node => makeNode(opType, inputs, [output].flat(), { attributes, name: `${opType}_${[output].flat()[0] ?? ''}` });
+
+const positive = (name: string, count: number): Tensor =>
+  Tensor.float(
+    name,
+    Array.from({ length: count }, (_, i) => 0.5 + (i % 5) / 5),
+  );
+
+/** A convolution x [2, 3, 6, 6] to a [2, 8, 6, 6] ahead of `nodes`, one from `last` [2, channels, h, w] to y behind them. */
+function between(
+  nodes: readonly Node[],
+  tensors: readonly Tensor[],
+  { last, channels, size = [6, 6] }: { last: string; channels: number; size?: readonly [number, number] },
+): NetParts {
+  return {
+    nodes: [
+      op('Conv', ['x', 'w_in', 'b_in'], 'a', { pads: [1, 1, 1, 1] }),
+      ...nodes,
+      op('Conv', [last, 'w_out'], 'y', { pads: [1, 1, 1, 1] }),
+    ],
+    tensors: [
+      weight('w_in', [8, 3, 3, 3], 1),
+      weight('b_in', [8], 2),
+      weight('w_out', [4, channels, 3, 3], 3),
+      ...tensors,
+    ],
+    inputs: { x: [2, 3, 6, 6] },
+    outputs: { y: [2, 4, ...size] },
+  };
+}
+
+interface Case {
+  readonly parts: NetParts;
+  /** Sizes of the groups in order of first use. */
+  readonly groups: readonly number[];
+}
+
+const CASES: Readonly<Record<string, Case>> = {
+  'residual sum and PRelu': {
+    parts: between(
+      [
+        op('Conv', ['a', 'w1'], 'b', { pads: [1, 1, 1, 1] }),
+        op('Add', ['a', 'b'], 'c'),
+        op('PRelu', ['c', 'slope'], 'd'),
+      ],
+      [weight('w1', [8, 8, 3, 3], 4), weight('slope', [8, 1, 1], 5)],
+      { last: 'd', channels: 8 },
+    ),
+    groups: [8],
+  },
+  'constants by channel and scalars': {
+    parts: between(
+      [op('Mul', ['a', 'scale'], 'b'), op('Add', ['b', 'shift'], 'c'), op('Mul', ['c', 'two'], 'd')],
+      [weight('scale', [1, 8, 1, 1], 4), weight('shift', [8, 1, 1], 5), Tensor.float('two', [2], [])],
+      { last: 'd', channels: 8 },
+    ),
+    groups: [8],
+  },
+  'Concat of a value with itself and another': {
+    parts: between(
+      [op('Conv', ['a', 'w1'], 'b'), op('Concat', ['a', 'b', 'a'], 'c', { axis: -3 })],
+      [weight('w1', [5, 8, 1, 1], 4)],
+      { last: 'c', channels: 21 },
+    ),
+    groups: [8, 5],
+  },
+  'depthwise with two filters a channel': {
+    parts: between(
+      [op('Conv', ['a', 'w1', 'b1'], 'b', { group: 8 })],
+      [weight('w1', [16, 1, 1, 1], 4), weight('b1', [16], 5)],
+      {
+        last: 'b',
+        channels: 16,
+      },
+    ),
+    groups: [8],
+  },
+  'grouped convolution': {
+    parts: between([op('Conv', ['a', 'w1'], 'b', { group: 2 })], [weight('w1', [6, 4, 1, 1], 4)], {
+      last: 'b',
+      channels: 6,
+    }),
+    groups: [4, 3],
+  },
+  'ConvTranspose, plain and grouped': {
+    parts: between(
+      [
+        op('ConvTranspose', ['a', 'w1', 'b1'], 'b', { strides: [2, 2] }),
+        op('ConvTranspose', ['b', 'w2'], 'c', { group: 2 }),
+      ],
+      [weight('w1', [8, 6, 2, 2], 4), weight('b1', [6], 5), weight('w2', [6, 4, 1, 1], 6)],
+      { last: 'c', channels: 8, size: [12, 12] },
+    ),
+    groups: [8, 3, 4],
+  },
+  'depthwise ConvTranspose': {
+    parts: between([op('ConvTranspose', ['a', 'w1'], 'b', { group: 8 })], [weight('w1', [8, 1, 1, 1], 4)], {
+      last: 'b',
+      channels: 8,
+    }),
+    groups: [8],
+  },
+  'padded shortcut: Slice and Pad': {
+    parts: between(
+      [
+        op('Slice', ['a', 'starts', 'ends', 'axes', 'steps'], 's'),
+        op('Pad', ['s', 'pads'], 'p'),
+        op('Conv', ['a', 'w1'], 'b', { strides: [2, 2], pads: [1, 1, 1, 1] }),
+        op('Add', ['p', 'b'], 'c'),
+      ],
+      [
+        Tensor.int64('starts', [0, 0]),
+        Tensor.int64('ends', [6, 2 ** 40]),
+        Tensor.int64('axes', [2, 3]),
+        Tensor.int64('steps', [2, 2]),
+        Tensor.int64('pads', [0, 3, 0, 0, 0, 5, 0, 0]),
+        weight('w1', [16, 8, 3, 3], 4),
+      ],
+      { last: 'c', channels: 16, size: [3, 3] },
+    ),
+    groups: [8, 8],
+  },
+  'Slice of channels, and every second one backwards': {
+    parts: between(
+      [
+        op('Slice', ['a', 'from', 'to', 'one'], 's'),
+        op('Slice', ['a', 'last', 'first', 'one', 'back'], 'r'),
+        op('Concat', ['s', 'r'], 'c', { axis: 1 }),
+      ],
+      [
+        Tensor.int64('from', [2]),
+        Tensor.int64('to', [-1]),
+        Tensor.int64('one', [1]),
+        Tensor.int64('last', [-1]),
+        Tensor.int64('first', [-100]),
+        Tensor.int64('back', [-2]),
+      ],
+      { last: 'c', channels: 9 },
+    ),
+    // 1 and 7 only in the second; 2, 4, 6 only in the first; 3 and 5 in both; 0 in none, and alone.
+    groups: [2, 3, 2],
+  },
+  'Split into unequal parts': {
+    parts: between(
+      [op('Split', ['a', 'sizes'], ['s', 't'], { axis: 1 }), op('Concat', ['t', 's'], 'c', { axis: 1 })],
+      [Tensor.int64('sizes', [3, 5])],
+      { last: 'c', channels: 8 },
+    ),
+    groups: [3, 5],
+  },
+  'Gather of channels': {
+    parts: between([op('Gather', ['a', 'indices'], 'g', { axis: 1 })], [Tensor.int64('indices', [7, 0, 0, -5])], {
+      last: 'g',
+      channels: 4,
+    }),
+    groups: [3, 5],
+  },
+  'channel shuffle': {
+    parts: between(
+      [
+        op('Reshape', ['a', 'open'], 'r'),
+        op('Transpose', ['r'], 't', { perm: [0, 2, 1, 3, 4] }),
+        op('Reshape', ['t', 'close'], 's'),
+      ],
+      [Tensor.int64('open', [0, 2, 4, 6, 6]), Tensor.int64('close', [-1, 8, 6, 6])],
+      { last: 's', channels: 8 },
+    ),
+    groups: [8],
+  },
+  'DepthToSpace, both orders': {
+    parts: between(
+      [
+        op('DepthToSpace', ['a'], 'd', { blocksize: 2, mode: 'CRD' }),
+        op('Conv', ['d', 'w1'], 'e'),
+        op('DepthToSpace', ['e'], 'f', { blocksize: 2, mode: 'DCR' }),
+      ],
+      [weight('w1', [12, 2, 1, 1], 4)],
+      { last: 'f', channels: 3, size: [24, 24] },
+    ),
+    groups: [2, 3],
+  },
+  SpaceToDepth: {
+    parts: between([op('SpaceToDepth', ['a'], 's', { blocksize: 2 })], [], { last: 's', channels: 32, size: [3, 3] }),
+    groups: [8],
+  },
+  'Resize to constant sizes, InstanceNormalization': {
+    parts: between(
+      [
+        op('Resize', ['a', '', '', 'sizes'], 'r', { mode: 'nearest' }),
+        op('InstanceNormalization', ['r', 'g', 'b'], 'n'),
+      ],
+      [Tensor.int64('sizes', [2, 8, 12, 12]), weight('g', [8], 4), weight('b', [8], 5)],
+      { last: 'n', channels: 8, size: [12, 12] },
+    ),
+    groups: [8],
+  },
+  'GroupNormalization loses whole groups': {
+    parts: between(
+      [op('GroupNormalization', ['a', 'g', 'b'], 'n', { num_groups: 4 })],
+      [weight('g', [8], 4), weight('b', [8], 5)],
+      {
+        last: 'n',
+        channels: 8,
+      },
+    ),
+    groups: [4],
+  },
+  'BatchNormalization, Expand, Transpose': {
+    parts: between(
+      [
+        op('BatchNormalization', ['a', 'g', 'b', 'm', 'v'], 'n'),
+        op('GlobalAveragePool', ['n'], 'p'),
+        op('Expand', ['p', 'shape'], 'e'),
+        op('Transpose', ['e'], 't', { perm: [0, 2, 3, 1] }),
+        op('MatMul', ['t', 'w1'], 'u'),
+        op('Transpose', ['u'], 'z', { perm: [0, 3, 1, 2] }),
+      ],
+      [
+        weight('g', [8], 4),
+        weight('b', [8], 5),
+        weight('m', [8], 6),
+        positive('v', 8),
+        Tensor.int64('shape', [2, 8, 6, 6]),
+        weight('w1', [8, 5], 7),
+      ],
+      { last: 'z', channels: 5 },
+    ),
+    groups: [8, 5],
+  },
+  'squeeze and excite': {
+    parts: between(
+      [
+        op('ReduceMean', ['a', 'space'], 'p', { keepdims: 1 }),
+        op('Conv', ['p', 'w1'], 'q'),
+        op('Relu', ['q'], 'r'),
+        op('Conv', ['r', 'w2'], 's'),
+        op('Sigmoid', ['s'], 't'),
+        op('Mul', ['a', 't'], 'u'),
+      ],
+      [Tensor.int64('space', [2, 3]), weight('w1', [4, 8, 1, 1], 4), weight('w2', [8, 4, 1, 1], 5)],
+      { last: 'u', channels: 8 },
+    ),
+    groups: [8, 4],
+  },
+  'Flatten to Gemm, and features back to maps': {
+    parts: between(
+      [
+        op('Flatten', ['a'], 'f'),
+        op('Gemm', ['f', 'w1', 'b1'], 'g', { transB: 1 }),
+        op('Gemm', ['g', 'w2'], 'h'),
+        op('Reshape', ['h', 'shape'], 'r'),
+      ],
+      [
+        weight('w1', [10, 288], 4),
+        weight('b1', [10], 5),
+        weight('w2', [10, 5 * 36], 6),
+        Tensor.int64('shape', [-1, 5, 6, 6]),
+      ],
+      { last: 'r', channels: 5 },
+    ),
+    groups: [8, 10, 5],
+  },
+  Einsum: {
+    parts: between([op('Einsum', ['a', 'w1'], 'e', { equation: 'nchw,oc->nohw' })], [weight('w1', [7, 8], 4)], {
+      last: 'e',
+      channels: 7,
+    }),
+    groups: [8, 7],
+  },
+  'two products of activations': {
+    parts: between(
+      [
+        op('Reshape', ['a', 'flat'], 'f'),
+        op('Transpose', ['f'], 't', { perm: [0, 2, 1] }),
+        op('MatMul', ['t', 'f'], 'scores'),
+        op('Softmax', ['scores'], 'shares', { axis: -1 }),
+        op('MatMul', ['f', 'shares'], 'mixed'),
+        op('Reshape', ['mixed', 'map'], 'm'),
+      ],
+      [Tensor.int64('flat', [2, 8, -1]), Tensor.int64('map', [0, 0, 6, 6])],
+      { last: 'm', channels: 8 },
+    ),
+    groups: [8],
+  },
+};
+
+describe('channel rules', () => {
+  for (const [name, { parts, groups: sizes }] of Object.entries(CASES)) {
+    it(name, async () => {
+      for (const share of [0.3, 0.6, 0.9]) {
+        // Nodes are changed in place, and the table holds one of each.
+        const model = copyModel(net(parts));
+        const masked = copyModel(model);
+        const analysis = analyzeChannels(model);
+        const { groups } = channelGroups(analysis);
+        assert.deepEqual(
+          groups.map(({ roots }) => roots.length),
+          sizes,
+        );
+        const removed = randomRemoval(analysis, groups, { share, seed: Math.round(share * 10) });
+        maskRemoved(masked, analysis, removed);
+        assert.ok(removeChannels(analysis, removed) > 0);
+        verifyModel(model);
+        const feeds = noiseFeeds(model, 1);
+        const difference = relativeDifference(await run(masked, feeds), await run(model, feeds));
+        // The same sums in float32 without the zeros: rounding only.
+        assert.ok(difference < 1e-5, `relative difference ${difference} at share ${share}`);
+      }
+    });
+  }
+});
+
+/** Layers that keep all channels, and why. */
+const FROZEN: Readonly<Record<string, { readonly parts: NetParts; readonly reason: RegExp }>> = {
+  'LayerNormalization over channels': {
+    parts: between([op('LayerNormalization', ['a', 'g'], 'n', { axis: 1 })], [weight('g', [8, 6, 6], 4)], {
+      last: 'n',
+      channels: 8,
+    }),
+    reason: /normalizes over this axis/,
+  },
+  LRN: {
+    parts: between([op('LRN', ['a'], 'n', { size: 3 })], [], { last: 'n', channels: 8 }),
+    reason: /neighbouring channels/,
+  },
+  'a split that takes one channel alone': {
+    parts: between(
+      [op('Split', ['a', 'sizes'], ['s', 't'], { axis: 1 }), op('Mul', ['s', 't'], 'm')],
+      [Tensor.int64('sizes', [1, 7])],
+      { last: 'm', channels: 7 },
+    ),
+    reason: /takes it alone/,
+  },
+  'an operator without a rule': {
+    parts: between([op('TopK', ['a', 'k'], ['n', ''], { axis: 1 })], [Tensor.int64('k', [8])], {
+      last: 'n',
+      channels: 8,
+    }),
+    reason: /has no pruning rule/,
+  },
+};
+
+describe('channels that stay', () => {
+  for (const [name, { parts, reason }] of Object.entries(FROZEN)) {
+    it(name, () => {
+      const { frozen } = channelGroups(analyzeChannels(net(parts)));
+      const layer = frozen.find(({ node }) => node.name === 'Conv_a');
+      assert.match(layer?.reason ?? '', reason);
+    });
+  }
+
+  it('what a subgraph reads, and graph outputs', () => {
+    const parts = between([op('Relu', ['a'], 'r')], [], { last: 'r', channels: 8 });
+    const model = net(parts);
+    const branch = (name: string): Graph =>
+      new Graph({
+        name,
+        nodes: [op('ReduceSum', ['r'], `${name}_sum`, { keepdims: 0 })],
+        outputs: [tensorValue(`${name}_sum`, 'float', [])],
+      });
+    model.graph.inputs.push(tensorValue('flag', 'bool', []));
+    model.graph.nodes.push(
+      makeNode('If', ['flag'], ['z'], {
+        attributes: {
+          then_branch: { kind: 'graph', value: branch('yes') },
+          else_branch: { kind: 'graph', value: branch('no') },
+        },
+      }),
+    );
+    model.graph.outputs.push(tensorValue('z', 'float', []));
+    const { groups, frozen } = channelGroups(analyzeChannels(model));
+    assert.deepEqual(groups, []);
+    assert.deepEqual(
+      frozen.map(({ node, channels }) => [node.name, channels]),
+      [
+        ['Conv_a', 8],
+        ['Conv_y', 4],
+      ],
+    );
+    assert.match(frozen[0]?.reason ?? '', /reads it in a subgraph/);
+    assert.match(frozen[1]?.reason ?? '', /is an output of the graph/);
+  });
+
+  it('weights that a caller may override', () => {
+    const model = net(between([op('Relu', ['a'], 'r')], [], { last: 'r', channels: 8 }));
+    model.graph.inputs.push(tensorValue('w_in', 'float', [8, 3, 3, 3]));
+    assert.deepEqual(channelGroups(analyzeChannels(model)).groups, []);
+  });
+});
