@@ -6,12 +6,14 @@ import { makeNode, type Node } from '../../../onnx/node.ts';
 import { Tensor } from '../../../onnx/tensor.ts';
 import type { Session } from '../../../runtime/session.ts';
 import type { FeedSource, PassContext, Skipped } from '../../pass.ts';
+import { nodeLabel } from '../../quantize/node-filter.ts';
 import { inputRows, rowsObstacle, type InputRows, type RowSampling } from '../scores/input-rows.ts';
 import { groupMatrix, putGroup } from '../scores/weight-matrix.ts';
 import { targetLabel, weightTargets, type MatrixLayout, type WeightTarget } from '../scores/weight-targets.ts';
 import { affectedValues, losesInputs, type KeptPositions } from './kept-positions.ts';
 import { layerBias } from './layer-bias.ts';
 import { fitLinear, RegressionSums } from './regression.ts';
+import { residualSum, type ResidualSum } from './residual-sum.ts';
 import { SteppedRun } from './stepped-run.ts';
 
 export type RecoveryContext = Pick<PassContext, 'runtime' | 'threads' | 'signal' | 'seed' | 'progress'>;
@@ -69,9 +71,9 @@ export async function reconstructLayers(
 ): Promise<Reconstruction> {
   const { layers, skipped } = layersToFit(pruned, original, kept);
   const fitted: ReconstructedLayer[] = [];
-  const last = Math.max(0, ...layers.flatMap(({ index, originalIndex }) => [index, originalIndex])) + 1;
-  const run = new SteppedRun(pruned, feeds, context, { until: last });
-  const reference = new SteppedRun(original, feeds, context, { until: last });
+  const until = endOf(pruned, original, layers);
+  const run = new SteppedRun(pruned, feeds, context, { until: until.pruned });
+  const reference = new SteppedRun(original, feeds, context, { until: until.original });
   const products = new Products(context);
   try {
     for (const [number, layer] of layers.entries()) {
@@ -89,6 +91,16 @@ export async function reconstructLayers(
   return { layers: fitted, skipped };
 }
 
+/** Past the last nodes that matter: layers, and the sums they go into. */
+function endOf(pruned: Model, original: Model, layers: readonly Layer[]): { pruned: number; original: number } {
+  const sums = new Set(layers.flatMap(({ residual }) => residual?.sum.outputs ?? []));
+  const lastSum = ({ graph }: Model): number => graph.nodes.findLastIndex(({ outputs }) => sums.has(outputs[0] ?? ''));
+  return {
+    pruned: Math.max(lastSum(pruned), ...layers.map(({ index }) => index)) + 1,
+    original: Math.max(lastSum(original), ...layers.map(({ originalIndex }) => originalIndex)) + 1,
+  };
+}
+
 interface Layer {
   readonly node: Node;
   readonly index: number;
@@ -97,6 +109,8 @@ interface Layer {
   readonly target: WeightTarget;
   /** Output channels of the original that are left; undefined: all. */
   readonly outputs: readonly number[] | undefined;
+  /** The sum that its outputs go into, where the other operand is not what it was: the layer makes up for that too. */
+  readonly residual: ResidualSum | undefined;
 }
 
 function layersToFit(pruned: Model, original: Model, kept: KeptPositions): { layers: Layer[]; skipped: Skipped[] } {
@@ -105,7 +119,10 @@ function layersToFit(pruned: Model, original: Model, kept: KeptPositions): { lay
   const places = new Map(pruned.graph.nodes.map((node, index) => [node, index]));
   const originals = new Map(original.graph.nodes.map((node, index) => [node.outputs[0] ?? '', index]));
   const layers: Layer[] = [];
-  const skipped: Skipped[] = [...unfit];
+  const behind = new Set(
+    pruned.graph.nodes.filter(({ outputs }) => affected.has(outputs[0] ?? '')).map((node) => nodeLabel(node)),
+  );
+  const skipped = unfit.filter(({ node }) => behind.has(node));
   for (const target of targets) {
     const [node, other] = target.nodes;
     if (node === undefined || target.nodes.every(({ outputs }) => !affected.has(outputs[0] ?? ''))) continue;
@@ -124,9 +141,19 @@ function layersToFit(pruned: Model, original: Model, kept: KeptPositions): { lay
     }
     const axes = kept(node.outputs[0] ?? '');
     const outputs = node.opType === 'Conv' ? axes[1] : axes.at(-1);
-    layers.push({ node, index: places.get(node) ?? 0, originalIndex, label, target, outputs });
+    const sum = node.opType === 'Conv' ? residualSum(pruned.graph, node, target.layout.outputs) : undefined;
+    const residual = sum !== undefined && affected.has(sum.other) ? sum : undefined;
+    layers.push({ node, index: places.get(node) ?? 0, originalIndex, label, target, outputs, residual });
   }
-  return { layers, skipped };
+  return { layers: layers.map((layer) => lastBeforeSum(layer, layers, places)), skipped };
+}
+
+/** Of the layers that a sum waits for, only the last makes up for the others: they are done by then. */
+function lastBeforeSum(layer: Layer, layers: readonly Layer[], places: ReadonlyMap<Node, number>): Layer {
+  if (layer.residual === undefined) return layer;
+  const end = places.get(layer.residual.sum) ?? 0;
+  const isLast = layers.every(({ index }) => index <= layer.index || index > end);
+  return isLast ? layer : { ...layer, residual: undefined };
 }
 
 function obstacleOf(model: Model, node: Node, target: WeightTarget, isCut: boolean): string | undefined {
@@ -158,17 +185,28 @@ async function gather(layer: Layer, sources: Sources): Promise<RegressionSums[]>
   const sums = Array.from({ length: layout.groups }, () => new RegressionSums(layout.inputs * layout.kernel, perGroup));
   const [input, output] = [node.inputs[0] ?? '', node.outputs[0] ?? ''];
   const perSample = Math.max(1, Math.ceil(ROWS / Math.max(1, sources.samples)));
-  const wanted = sources.reference.advance(layer.originalIndex, [output]);
-  for await (const { values, count, firstSample } of sources.run.advance(layer.index, [input])) {
+  const others = layer.residual === undefined ? [] : [layer.residual.other];
+  const wanted = sources.reference.advance(layer.originalIndex, [output, ...others]);
+  for await (const { values, count, firstSample } of sources.run.advance(layer.index, [input, ...others])) {
     const next = await wanted.next();
     if (next.done === true) throw new CompressionError('INTERNAL', 'two passes over the same data differ');
     const sampling = { perSample, seed: sources.seed, firstSample };
-    const y = outputRows(node, defined(next.value.values.get(output), output), sampling);
+    const rowsOf = (from: ReadonlyMap<string, NdArray>, name: string): InputRows =>
+      outputRows(node, defined(from.get(name), name), sampling);
+    const y = rowsOf(next.value.values, output);
+    const [lost] = others
+      // A smaller operand is repeated over the places, and its rows are others.
+      .filter((other) => String(next.value.values.get(other)?.dims) === String(next.value.values.get(output)?.dims))
+      .map((other) => ({
+        was: rowsOf(next.value.values, other),
+        is: rowsOf(values, other).data,
+        factors: layer.residual?.factors ?? new Float64Array(0),
+      }));
     const place = { input: defined(values.get(input), input), layout, kernelShape: target.dims.slice(2) };
     for (const [group, sum] of sums.entries()) {
       const x = real(inputRows(node, place, group, sampling), place.input, count);
       const from = group * perGroup;
-      await sources.products.add(sum, x, chosenColumns(y, { outputs, from, count: perGroup, rows: x.count }));
+      await sources.products.add(sum, x, wantedRows(y, lost, { outputs, from, count: perGroup, rows: x.count }));
     }
   }
   await wanted.next();
@@ -198,18 +236,42 @@ function outputRows(node: Node, output: NdArray, sampling: RowSampling): InputRo
   return inputRows(reader, { input: output, layout, kernelShape }, 0, sampling);
 }
 
-function chosenColumns(
-  { columns, data }: InputRows,
-  { outputs, from, count, rows }: { outputs: readonly number[] | undefined; from: number; count: number; rows: number },
+/** What a sum's other operand was in the original and is now, at the places of the rows. */
+interface OtherOperand {
+  readonly was: InputRows;
+  readonly is: Float32Array;
+  readonly factors: Float64Array;
+}
+
+interface Columns {
+  readonly outputs: readonly number[] | undefined;
+  readonly from: number;
+  readonly count: number;
+  readonly rows: number;
+}
+
+/** The original's outputs at the channels that stay, and what the layer should add to them for the sum behind it to be right. */
+function wantedRows(
+  y: InputRows,
+  other: OtherOperand | undefined,
+  { outputs, from, count, rows }: Columns,
 ): Float32Array {
-  const chosen = new Float32Array(rows * count);
+  const wanted = new Float32Array(rows * count);
+  const left = other === undefined ? 0 : other.is.length / Math.max(1, other.was.count);
   for (let row = 0; row < rows; row += 1) {
     for (let o = 0; o < count; o += 1) {
-      chosen[row * count + o] =
-        data[row * columns + (outputs === undefined ? from + o : (outputs[from + o] ?? 0))] ?? 0;
+      const channel = from + o;
+      const source = outputs?.[channel] ?? channel;
+      let value = y.data[row * y.columns + source] ?? 0;
+      if (other !== undefined) {
+        const was = other.was.data[row * other.was.columns + source] ?? 0;
+        const is = other.is[row * left + channel] ?? 0;
+        value += (was - is) * (other.factors[channel] ?? 0);
+      }
+      wanted[row * count + o] = value;
     }
   }
-  return chosen;
+  return wanted;
 }
 
 function fit(

@@ -79,7 +79,10 @@ function sitesOf(
   const { targets, skipped } = weightTargets(pruned, { exclude: [] });
   const targetOf = new Map(targets.flatMap((target) => target.nodes.map((node) => [node, target] as const)));
   const sites: (NormalizationSite | LayerSite)[] = [];
-  const left: Skipped[] = [...skipped];
+  const behind = new Set(
+    pruned.graph.nodes.filter(({ outputs }) => affected.has(outputs[0] ?? '')).map((node) => nodeLabel(node)),
+  );
+  const left = skipped.filter(({ node }) => behind.has(node));
   for (const [index, node] of pruned.graph.nodes.entries()) {
     const [output = ''] = node.outputs;
     if (!affected.has(output)) continue;

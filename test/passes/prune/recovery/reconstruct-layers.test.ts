@@ -134,6 +134,34 @@ describe('reconstructLayers', () => {
     assert.ok(relative(await valuesOf(original, feeds), await valuesOf(pruned, feeds)) < NEAR);
   });
 
+  it('lets the last layer before a sum make up for what the shortcut lost, through its BatchNormalization', async () => {
+    const original = repeatingNet((b, weights, channels) => {
+      const weight = (name: string, dims: readonly number[]): string => b.initializer(weights.tensor(name, dims, 0.3));
+      const shortcut = b.op('Relu', [b.op('Conv', [channels, weight('w2', [4, 8, 1, 1])], { name: 'shortcut' })]);
+      const branch = b.op('Conv', [shortcut, weight('w3', [4, 4, 1, 1])], { name: 'branch' });
+      const vector = (name: string, value: number): string =>
+        b.initializer(Tensor.float(name, new Float32Array(4).fill(value)));
+      const statistics = [vector('scale', 2), vector('shift', 0.5), vector('mean', 0.1), vector('variance', 3)];
+      return b.op('Add', [b.op('BatchNormalization', [branch, ...statistics]), shortcut]);
+    });
+    const feeds = noiseSource(original, 40);
+    // Channels 1 and 3 repeat nobody who stays.
+    const { pruned, ...from } = withoutChannels(original, 'channels_output', [1, 3, 5, 7]);
+    await reconstructLayers(pruned, from, feeds, contextWith());
+    // What is left over has no mean, as behind any fit with a bias: here it is that of the sum.
+    const [expected, got] = [await valuesOf(original, feeds), await valuesOf(pruned, feeds)];
+    for (let channel = 0; channel < 4; channel += 1) {
+      let [difference, size] = [0, 0];
+      expected.forEach((value, i) => {
+        if (Math.floor(i / 36) % 4 !== channel) return;
+        difference += value - (got[i] ?? NaN);
+        size += Math.abs(value - (got[i] ?? NaN));
+      });
+      assert.ok(size > 1, 'nothing was lost');
+      assert.ok(Math.abs(difference) < 1e-4 * size, `${difference} of ${size}`);
+    }
+  });
+
   it('does not count the padding of a fixed batch, and gives the same bytes each time', async () => {
     const original = repeatingNet((b, weights, channels) =>
       b.op('Conv', [channels, b.initializer(weights.tensor('w2', [5, 8, 3, 3]))], { name: 'second' }),
