@@ -1,52 +1,20 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { Graph } from '../../../src/onnx/graph.ts';
-import { makeNode, type AttributeInit, type Node } from '../../../src/onnx/node.ts';
 import { Tensor } from '../../../src/onnx/tensor.ts';
-import { tensorValue } from '../../../src/onnx/value-type.ts';
 import { verifyModel } from '../../../src/onnx/verify/verify-model.ts';
 import { removeChannels } from '../../../src/passes/prune/channels/remove-channels.ts';
 import { analyzeChannels } from '../../../src/passes/prune/groups/analyze-channels.ts';
 import { channelGroups } from '../../../src/passes/prune/groups/channel-groups.ts';
 import { copyModel } from '../../../src/training/copy-model.ts';
 import { net, weight, type NetParts } from '../quantize/helpers.ts';
+import { between, op } from './between.ts';
 import { maskRemoved, noiseFeeds, randomRemoval, relativeDifference, run } from './helpers.ts';
-
-const op = (
-  opType: string,
-  inputs: readonly string[],
-  output: string | readonly string[],
-  attributes: Readonly<Record<string, AttributeInit>> = {},
-): Node => makeNode(opType, inputs, [output].flat(), { attributes, name: `${opType}_${[output].flat()[0] ?? ''}` });
 
 const positive = (name: string, count: number): Tensor =>
   Tensor.float(
     name,
     Array.from({ length: count }, (_, i) => 0.5 + (i % 5) / 5),
   );
-
-/** A convolution x [2, 3, 6, 6] to a [2, 8, 6, 6] ahead of `nodes`, one from `last` [2, channels, h, w] to y behind them. */
-function between(
-  nodes: readonly Node[],
-  tensors: readonly Tensor[],
-  { last, channels, size = [6, 6] }: { last: string; channels: number; size?: readonly [number, number] },
-): NetParts {
-  return {
-    nodes: [
-      op('Conv', ['x', 'w_in', 'b_in'], 'a', { pads: [1, 1, 1, 1] }),
-      ...nodes,
-      op('Conv', [last, 'w_out'], 'y', { pads: [1, 1, 1, 1] }),
-    ],
-    tensors: [
-      weight('w_in', [8, 3, 3, 3], 1),
-      weight('b_in', [8], 2),
-      weight('w_out', [4, channels, 3, 3], 3),
-      ...tensors,
-    ],
-    inputs: { x: [2, 3, 6, 6] },
-    outputs: { y: [2, 4, ...size] },
-  };
-}
 
 interface Case {
   readonly parts: NetParts;
@@ -327,82 +295,4 @@ describe('channel rules', () => {
       }
     });
   }
-});
-
-/** Layers that keep all channels, and why. */
-const FROZEN: Readonly<Record<string, { readonly parts: NetParts; readonly reason: RegExp }>> = {
-  'LayerNormalization over channels': {
-    parts: between([op('LayerNormalization', ['a', 'g'], 'n', { axis: 1 })], [weight('g', [8, 6, 6], 4)], {
-      last: 'n',
-      channels: 8,
-    }),
-    reason: /normalizes over this axis/,
-  },
-  LRN: {
-    parts: between([op('LRN', ['a'], 'n', { size: 3 })], [], { last: 'n', channels: 8 }),
-    reason: /neighbouring channels/,
-  },
-  'a split that takes one channel alone': {
-    parts: between(
-      [op('Split', ['a', 'sizes'], ['s', 't'], { axis: 1 }), op('Mul', ['s', 't'], 'm')],
-      [Tensor.int64('sizes', [1, 7])],
-      { last: 'm', channels: 7 },
-    ),
-    reason: /takes it alone/,
-  },
-  'an operator without a rule': {
-    parts: between([op('TopK', ['a', 'k'], ['n', ''], { axis: 1 })], [Tensor.int64('k', [8])], {
-      last: 'n',
-      channels: 8,
-    }),
-    reason: /has no pruning rule/,
-  },
-};
-
-describe('channels that stay', () => {
-  for (const [name, { parts, reason }] of Object.entries(FROZEN)) {
-    it(name, () => {
-      const { frozen } = channelGroups(analyzeChannels(net(parts)));
-      const layer = frozen.find(({ node }) => node.name === 'Conv_a');
-      assert.match(layer?.reason ?? '', reason);
-    });
-  }
-
-  it('what a subgraph reads, and graph outputs', () => {
-    const parts = between([op('Relu', ['a'], 'r')], [], { last: 'r', channels: 8 });
-    const model = net(parts);
-    const branch = (name: string): Graph =>
-      new Graph({
-        name,
-        nodes: [op('ReduceSum', ['r'], `${name}_sum`, { keepdims: 0 })],
-        outputs: [tensorValue(`${name}_sum`, 'float', [])],
-      });
-    model.graph.inputs.push(tensorValue('flag', 'bool', []));
-    model.graph.nodes.push(
-      makeNode('If', ['flag'], ['z'], {
-        attributes: {
-          then_branch: { kind: 'graph', value: branch('yes') },
-          else_branch: { kind: 'graph', value: branch('no') },
-        },
-      }),
-    );
-    model.graph.outputs.push(tensorValue('z', 'float', []));
-    const { groups, frozen } = channelGroups(analyzeChannels(model));
-    assert.deepEqual(groups, []);
-    assert.deepEqual(
-      frozen.map(({ node, channels }) => [node.name, channels]),
-      [
-        ['Conv_a', 8],
-        ['Conv_y', 4],
-      ],
-    );
-    assert.match(frozen[0]?.reason ?? '', /reads it in a subgraph/);
-    assert.match(frozen[1]?.reason ?? '', /is an output of the graph/);
-  });
-
-  it('weights that a caller may override', () => {
-    const model = net(between([op('Relu', ['a'], 'r')], [], { last: 'r', channels: 8 }));
-    model.graph.inputs.push(tensorValue('w_in', 'float', [8, 3, 3, 3]));
-    assert.deepEqual(channelGroups(analyzeChannels(model)).groups, []);
-  });
 });

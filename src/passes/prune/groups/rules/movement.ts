@@ -53,12 +53,12 @@ export const concat: ChannelRule = (of) => {
     if (inputs.length === 1) return own;
     const parts = inputs.map((input) => input?.[axis]);
     const isKnown = sizes.every((size) => size !== undefined) && parts.every((part) => part !== undefined);
-    if (!isKnown || parts.every((part) => part?.kind === 'fixed')) {
+    if (!isKnown || parts.every((part) => part.kind === 'fixed')) {
       for (const part of parts) of.freeze(part, 'joins values of unknown size');
       return of.fixed('joins values whose sizes stay');
     }
     const { atoms } = of.around;
-    const positions = parts.map((part, index) => positionsOf(part ?? SINGLE, sizes[index] ?? 0, atoms));
+    const positions = parts.map((part, index) => positionsOf(part, sizes[index] ?? 0, atoms));
     const joined = new Int32Array(positions.reduce((sum, part) => sum + part.length, 0));
     let offset = 0;
     for (const part of positions) {

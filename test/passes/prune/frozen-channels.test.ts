@@ -1,0 +1,88 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { Graph } from '../../../src/onnx/graph.ts';
+import { makeNode } from '../../../src/onnx/node.ts';
+import { Tensor } from '../../../src/onnx/tensor.ts';
+import { tensorValue } from '../../../src/onnx/value-type.ts';
+import { analyzeChannels } from '../../../src/passes/prune/groups/analyze-channels.ts';
+import { channelGroups } from '../../../src/passes/prune/groups/channel-groups.ts';
+import { net, weight, type NetParts } from '../quantize/helpers.ts';
+import { between, op } from './between.ts';
+
+/** Layers that keep all channels, and why. */
+const FROZEN: Readonly<Record<string, { readonly parts: NetParts; readonly reason: RegExp }>> = {
+  'LayerNormalization over channels': {
+    parts: between([op('LayerNormalization', ['a', 'g'], 'n', { axis: 1 })], [weight('g', [8, 6, 6], 4)], {
+      last: 'n',
+      channels: 8,
+    }),
+    reason: /normalizes over this axis/,
+  },
+  LRN: {
+    parts: between([op('LRN', ['a'], 'n', { size: 3 })], [], { last: 'n', channels: 8 }),
+    reason: /neighbouring channels/,
+  },
+  'a split that takes one channel alone': {
+    parts: between(
+      [op('Split', ['a', 'sizes'], ['s', 't'], { axis: 1 }), op('Mul', ['s', 't'], 'm')],
+      [Tensor.int64('sizes', [1, 7])],
+      { last: 'm', channels: 7 },
+    ),
+    reason: /takes it alone/,
+  },
+  'an operator without a rule': {
+    parts: between([op('TopK', ['a', 'k'], ['n', ''], { axis: 1 })], [Tensor.int64('k', [8])], {
+      last: 'n',
+      channels: 8,
+    }),
+    reason: /has no pruning rule/,
+  },
+};
+
+describe('channels that stay', () => {
+  for (const [name, { parts, reason }] of Object.entries(FROZEN)) {
+    it(name, () => {
+      const { frozen } = channelGroups(analyzeChannels(net(parts)));
+      const layer = frozen.find(({ node }) => node.name === 'Conv_a');
+      assert.match(layer?.reason ?? '', reason);
+    });
+  }
+
+  it('what a subgraph reads, and graph outputs', () => {
+    const parts = between([op('Relu', ['a'], 'r')], [], { last: 'r', channels: 8 });
+    const model = net(parts);
+    const branch = (name: string): Graph =>
+      new Graph({
+        name,
+        nodes: [op('ReduceSum', ['r'], `${name}_sum`, { keepdims: 0 })],
+        outputs: [tensorValue(`${name}_sum`, 'float', [])],
+      });
+    model.graph.inputs.push(tensorValue('flag', 'bool', []));
+    model.graph.nodes.push(
+      makeNode('If', ['flag'], ['z'], {
+        attributes: {
+          then_branch: { kind: 'graph', value: branch('yes') },
+          else_branch: { kind: 'graph', value: branch('no') },
+        },
+      }),
+    );
+    model.graph.outputs.push(tensorValue('z', 'float', []));
+    const { groups, frozen } = channelGroups(analyzeChannels(model));
+    assert.deepEqual(groups, []);
+    assert.deepEqual(
+      frozen.map(({ node, channels }) => [node.name, channels]),
+      [
+        ['Conv_a', 8],
+        ['Conv_y', 4],
+      ],
+    );
+    assert.match(frozen[0]?.reason ?? '', /reads it in a subgraph/);
+    assert.match(frozen[1]?.reason ?? '', /is an output of the graph/);
+  });
+
+  it('weights that a caller may override', () => {
+    const model = net(between([op('Relu', ['a'], 'r')], [], { last: 'r', channels: 8 }));
+    model.graph.inputs.push(tensorValue('w_in', 'float', [8, 3, 3, 3]));
+    assert.deepEqual(channelGroups(analyzeChannels(model)).groups, []);
+  });
+});
