@@ -1,5 +1,5 @@
 import { inverseCholesky } from '../../../numerics/cholesky.ts';
-import { multiplyTransposed, transpose } from '../../../numerics/matrix.ts';
+import { multiplyTransposed } from '../../../numerics/matrix.ts';
 
 /** Sums over the rows of X [rows, inputs] and Y [rows, outputs], in float64. */
 export class RegressionSums {
@@ -77,6 +77,7 @@ export interface FitOptions {
  * the diagonal of XᵀX / rows. What the data do not determine stays as it is. Solved as W' = W + (S_yx - W S_xx) (S_xx + damping d I)⁻¹ by
  * Cholesky factorization; with `shifts` the moments S are centered, and b' takes the means. O(inputs³ + outputs inputs²).
  *
+ * @param sums - used up by it
  * @returns undefined when the moments are not finite
  */
 export function fitLinear(sums: RegressionSums, { weights, bias, shifts, damping }: FitOptions): LinearFit | undefined {
@@ -90,13 +91,11 @@ export function fitLinear(sums: RegressionSums, { weights, bias, shifts, damping
   if (trace > 0) {
     const inverse = dampedInverse(xx, { inputs, damping: (damping * trace) / inputs });
     if (inverse === undefined) return undefined;
-    // (Y - W X) X in terms of moments; both factors are symmetric, so rows meet rows.
+    // (Y - W X) X in terms of moments; xx is symmetric, so rows meet rows.
     const explained = multiplyTransposed(weights, xx, { rows: outputs, inner: inputs, cols: inputs });
     const residual = yx.map((value, at) => value - (explained[at] ?? 0));
     const half = multiplyTransposed(residual, inverse, { rows: outputs, inner: inputs, cols: inputs });
-    const upper = transpose(inverse, inputs, inputs);
-    const step = multiplyTransposed(half, upper, { rows: outputs, inner: inputs, cols: inputs });
-    for (let at = 0; at < result.length; at += 1) result[at] = (result[at] ?? 0) + (step[at] ?? 0);
+    addTimesUpper(result, half, inverse, inputs);
   }
   const offsets = (matrix: Float64Array): Float64Array =>
     moments.meanY.map((mean, o) => {
@@ -121,17 +120,18 @@ interface Moments {
   readonly variance: number;
 }
 
-/** Moments of X and of Y - bias. */
+/** Moments of X and of Y - bias. Takes the sums' XᵀX over. */
 function momentsOf(sums: RegressionSums, bias: Float64Array, centered: boolean): Moments {
   const { inputs, outputs, rows } = sums;
   const meanX = sums.x.map((value) => value / rows);
   const meanY = sums.y.map((value, o) => value / rows - (bias[o] ?? 0));
-  const xx = new Float64Array(inputs * inputs);
+  // In place of the sums: the matrix can take 170 MB.
+  const { xx } = sums;
   for (let i = 0; i < inputs; i += 1) {
     const own = centered ? (meanX[i] ?? 0) : 0;
     // Exactly symmetric, whatever the rounding of the sums.
     for (let j = 0; j <= i; j += 1) {
-      const value = (sums.xx[i * inputs + j] ?? 0) / rows - own * (meanX[j] ?? 0);
+      const value = (xx[i * inputs + j] ?? 0) / rows - own * (meanX[j] ?? 0);
       xx[i * inputs + j] = value;
       xx[j * inputs + i] = value;
     }
@@ -171,16 +171,32 @@ function meanError({ xx, yx, yy, variance }: Moments, weights: Float64Array, off
   return variance > 0 ? sum / variance : 0;
 }
 
-/** U with UᵀU = (A + damping I)⁻¹; more damping where rounding made A indefinite. */
+/** U with UᵀU = (A + damping I)⁻¹; more damping where rounding made A indefinite. `a` is the same afterwards. */
 function dampedInverse(
   a: Float64Array,
   { inputs, damping }: { readonly inputs: number; readonly damping: number },
 ): Float64Array | undefined {
-  for (let factor = 1; factor <= 1e6; factor *= 10) {
-    const damped = Float64Array.from(a);
-    for (let i = 0; i < inputs; i += 1) damped[i * inputs + i] = (damped[i * inputs + i] ?? 0) + damping * factor;
-    const inverse = inverseCholesky(damped, inputs);
-    if (inverse !== undefined) return inverse;
+  // In place: the matrix can take 170 MB.
+  const diagonal = Float64Array.from({ length: inputs }, (_, i) => a[i * inputs + i] ?? 0);
+  const setDiagonal = (added: number): void => diagonal.forEach((value, i) => (a[i * inputs + i] = value + added));
+  try {
+    for (let factor = 1; factor <= 1e6; factor *= 10) {
+      setDiagonal(damping * factor);
+      const inverse = inverseCholesky(a, inputs);
+      if (inverse !== undefined) return inverse;
+    }
+    return undefined;
+  } finally {
+    setDiagonal(0);
   }
-  return undefined;
+}
+
+/** target += A U, U upper triangular [n, n]. */
+function addTimesUpper(target: Float64Array, a: Float64Array, u: Float64Array, n: number): void {
+  for (let row = 0; row < a.length; row += n) {
+    for (let k = 0; k < n; k += 1) {
+      const factor = a[row + k] ?? 0;
+      for (let j = k; j < n; j += 1) target[row + j] = (target[row + j] ?? 0) + factor * (u[k * n + j] ?? 0);
+    }
+  }
 }
