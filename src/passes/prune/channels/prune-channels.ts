@@ -46,6 +46,11 @@ export const pruneChannels = definePass({
       url: 'https://arxiv.org/abs/2010.07611',
     },
     { title: 'Fang et al., Isomorphic Pruning for Vision Models, ECCV 2024', url: 'https://arxiv.org/abs/2407.04616' },
+    {
+      title: 'He et al., Channel Pruning for Accelerating Very Deep Neural Networks (least squares), ICCV 2017',
+      url: 'https://arxiv.org/abs/1707.06168',
+    },
+    { title: 'Luo et al., ThiNet (least squares), ICCV 2017', url: 'https://arxiv.org/abs/1707.06342' },
   ],
   options: ChannelOptions,
   example: { macsRatio: 0.5, importance: 'l2' },
