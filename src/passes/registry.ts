@@ -5,6 +5,7 @@ import { factorizeSvd } from './factorize/svd.ts';
 import { factorizeTucker } from './factorize/tucker.ts';
 import type { Pass } from './pass.ts';
 import { pruneChannels } from './prune/channels/prune-channels.ts';
+import { pruneHeads } from './prune/heads/heads.ts';
 import { pruneLayers } from './prune/layers/layers.ts';
 import { prunePattern } from './prune/pattern/pattern.ts';
 import { pruneUnstructured } from './prune/unstructured/unstructured.ts';
@@ -19,6 +20,7 @@ export const PASSES: readonly Pass[] = [
   prunePattern,
   pruneChannels,
   pruneLayers,
+  pruneHeads,
   factorizeSvd,
   factorizeTucker,
   trainFinetune,

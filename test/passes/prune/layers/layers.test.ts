@@ -16,7 +16,6 @@ import { buildArchitecture } from '../../../../src/zoo/build-architecture.ts';
 import { contextOf, net, noise, outputOf, weight } from '../../quantize/helpers.ts';
 
 const SMALL = { classes: 5, inputSize: 16, inputChannels: 3 };
-const IMAGE = [1, 3, 16, 16];
 
 /** Seven samples of noise, three at a time; labels are what `teacher` answers, where there is one. */
 function images(labels?: readonly number[]): FeedSource {
@@ -100,4 +99,114 @@ describe('prune.layers', () => {
       assert.equal(saved, macsOf(original).total - after.macs);
     });
   }
+});
+
+describe('prune.layers: choice and limits', () => {
+  const resnet = () => buildArchitecture({ architecture: 'resnet', depth: 14, width: 0.5, ...SMALL }, 3);
+
+  /** Makes one branch add all but nothing: the normalization behind its last convolution is scaled down. */
+  function quiet(model: Model, block: string): void {
+    const name = `${block}.bn2.weight`;
+    const scale = model.graph.initializers.get(name);
+    assert.ok(scale, [...model.graph.initializers.keys()].join());
+    model.graph.initializers.set(
+      name,
+      Tensor.float(
+        name,
+        scale.floats().map((value) => value * 1e-4),
+        scale.dims,
+      ),
+    );
+  }
+
+  for (const score of ['cosine', 'metric']) {
+    it(`${score}: takes the branch that adds next to nothing`, async () => {
+      const model = resnet();
+      quiet(model, 'stage2.block2');
+      const { details } = await run(model, { count: 1, score });
+      assert.equal((details['removed'] as { node: string }[])[0]?.node, 'Add "stage2.block2.add"');
+    });
+  }
+
+  it('metric: goes by accuracy where there are labels', async () => {
+    const model = resnet();
+    const feeds = { input: { type: 'float' as const, dims: [7, 3, 16, 16], data: noise(7 * 768, 77) } };
+    const scores = await outputOf(model, feeds);
+    const labels = Array.from({ length: 7 }, (_, i) => {
+      const row = Array.from(scores.slice(5 * i, 5 * i + 5));
+      return row.indexOf(Math.max(...row));
+    });
+    const { details } = await run(model, { count: 1, score: 'metric' }, contextOf(images(labels)));
+    const [removed] = details['removed'] as { accuracyDrop: number; distance: number }[];
+    assert.ok(removed !== undefined && removed.accuracyDrop >= 0 && removed.distance > 0);
+  });
+
+  it('keeps the share of multiply-accumulates it is asked for, and no branch too few', async () => {
+    const model = resnet();
+    const before = macsOf(model).total;
+    const { details } = await run(model, { macsRatio: 0.8 });
+    const removed = details['removed'] as { macs: number }[];
+    const after = macsOf(model).total;
+    assert.ok(after <= 0.8 * before);
+    assert.ok(after + (removed.at(-1)?.macs ?? 0) > 0.8 * before);
+  });
+
+  it('lists blocks whose shape changes, and refuses to take more than there is', async () => {
+    const { skipped } = await run(resnet(), { count: 1 });
+    assert.deepEqual(
+      skipped.map(({ node }) => node),
+      ['Add "stage2.block1.add"', 'Add "stage3.block1.add"'],
+    );
+    assert.match(skipped[0]?.reason ?? '', /\[2, 8, 16, 16\] becomes \[2, 16, 8, 8\]/);
+    await assert.rejects(run(resnet(), { count: 99 }), {
+      code: 'PASS_PRECONDITION',
+      message: /stage1\.block1\.add.*2 more cannot/,
+    });
+    await assert.rejects(run(resnet(), { macsRatio: 0.01 }), { code: 'PASS_PRECONDITION', message: /out of reach/ });
+    await assert.rejects(run(resnet(), { count: 1, macsRatio: 0.5 }), { code: 'PASS_PRECONDITION', message: /both/ });
+  });
+
+  it('keeps the name of a graph output, and leaves sums that are no branch', async () => {
+    const model = net({
+      nodes: [
+        makeNode('MatMul', ['x', 'w1'], ['a'], { name: 'first' }),
+        makeNode('MatMul', ['a', 'w2'], ['b'], { name: 'second' }),
+        makeNode('Pow', ['b', 'three'], ['c'], { name: 'cube' }),
+        makeNode('Add', ['b', 'c'], ['d'], { name: 'gelu' }),
+        makeNode('Add', ['a', 'd'], ['y'], { name: 'sum' }),
+      ],
+      tensors: [weight('w1', [4, 4], 1), weight('w2', [4, 4], 2), Tensor.float('three', [3], [])],
+      inputs: { x: [2, 4] },
+      outputs: { y: [2, 4] },
+    });
+    assert.deepEqual(
+      findBranches(model).branches.map(({ sum }) => sum.name),
+      ['sum'],
+    );
+    const x: FeedSource = {
+      samples: 2,
+      async *batches() {
+        yield await Promise.resolve({ feeds: { x: { type: 'float', dims: [2, 4], data: noise(8) } }, count: 2 });
+      },
+    };
+    await run(model, { count: 1 }, contextOf(x));
+    assert.deepEqual(
+      model.graph.nodes.map(({ opType }) => opType),
+      ['MatMul', 'Identity'],
+    );
+    assert.deepEqual([...model.graph.initializers.keys()], ['w1']);
+    // What is left has no branch: nothing to do, and it is said.
+    const { changes, warnings } = await run(model, { count: 1 }, contextOf(x));
+    assert.equal(changes, 0);
+    assert.match(warnings[0] ?? '', /no residual branch/);
+  });
+
+  it('gives the same bytes for the same request, and stops when it is canceled', async () => {
+    const [a, b] = [resnet(), resnet()];
+    await run(a, { count: 2 });
+    await run(b, { count: 2 });
+    assert.deepEqual(encodeModel(a), encodeModel(b));
+    const canceled = contextOf(images(), { signal: AbortSignal.abort() });
+    await assert.rejects(run(resnet(), { count: 1 }, canceled), { name: 'AbortError' });
+  });
 });

@@ -1,0 +1,195 @@
+import { z } from 'zod';
+import { defined } from '../../../errors.ts';
+import { macsOf } from '../../../onnx/cost/macs.ts';
+import type { Model } from '../../../onnx/model.ts';
+import { describeNode } from '../../../onnx/node.ts';
+import { countWeightElements } from '../../../onnx/print/summarize-model.ts';
+import { copyModel } from '../../../training/copy-model.ts';
+import { removeDeadCode } from '../../canonicalize/dead-code.ts';
+import { definePass, type PassContext, type PassResult, type Skipped } from '../../pass.ts';
+import { concreteTypes } from '../removal/concrete-types.ts';
+import { activationScores, randomScores, weightScores } from './importance.ts';
+import { Obstacle } from './obstacle.ts';
+import { keptPositions, rewrite } from './rewrite.ts';
+import { findFeatures, findHeads, type Site } from './sites.ts';
+import { GraphFacts } from './spread.ts';
+
+const Options = z.strictObject({
+  ratio: z
+    .number()
+    .min(0)
+    .lt(1)
+    .default(0.25)
+    .describe('Share of the heads of each attention to remove, rounded down; at least one head stays'),
+  importance: z
+    .enum(['activation', 'l2', 'random'])
+    .default('activation')
+    .describe(
+      'What the least important is judged by. activation: how much it adds to the outputs on calibration data; l2: the norm of all its weights; random: the seed',
+    ),
+  ffnRatio: z
+    .number()
+    .min(0)
+    .lt(1)
+    .default(0)
+    .describe('Share of the hidden features between two dense layers to remove, in each such pair, rounded down'),
+});
+type Options = z.output<typeof Options>;
+
+/** Takes whole attention heads, and hidden features of dense blocks, out of the graph. */
+export const pruneHeads = definePass({
+  name: 'prune.heads',
+  stage: 'prune',
+  description:
+    'Takes attention heads and hidden features of dense blocks out of transformers: weights and shapes get smaller',
+  papers: [
+    {
+      title: 'Michel et al., Are Sixteen Heads Really Better than One?, NeurIPS 2019',
+      url: 'https://arxiv.org/abs/1905.10650',
+    },
+    {
+      title: 'Voita et al., Analyzing Multi-Head Self-Attention, ACL 2019',
+      url: 'https://arxiv.org/abs/1905.09418',
+    },
+  ],
+  options: Options,
+  example: { ratio: 0.25, importance: 'activation' },
+  needs: ({ importance }) => (importance === 'activation' ? ['calibration'] : []),
+  requires: () => undefined,
+  run: pruneModel,
+  ensures: () => undefined,
+});
+
+async function pruneModel(model: Model, options: Options, context: PassContext): Promise<PassResult> {
+  const facts = new GraphFacts(model);
+  const heads = findHeads(facts);
+  const features = options.ffnRatio > 0 ? findFeatures(facts, heads.sites) : { sites: [], skipped: [] };
+  const skipped = [...heads.skipped, ...features.skipped];
+  const sites = [...heads.sites, ...features.sites].filter((site) => removedCount(site, options) > 0);
+  for (const site of heads.sites) {
+    if (sites.includes(site)) continue;
+    skipped.push({
+      node: describeNode(site.node),
+      reason: `ratio ${options.ratio} of ${site.units} heads is less than one`,
+    });
+  }
+  const before = sizeOf(model);
+  const scores = await scoresOf(model, facts, sites, { options, context });
+  const removals = sites.map((site, at): SiteRemoval => {
+    const own = defined(scores[at], 'scores of the site');
+    return { site, scores: own, units: lowest(own, removedCount(site, options)) };
+  });
+  context.signal.throwIfAborted();
+  const done = removals.length === 0 ? [] : apply(model, facts, removals, skipped);
+  context.progress(1);
+  return {
+    changes: done.reduce((sum, { units }) => sum + units.size, 0),
+    skipped,
+    warnings:
+      heads.sites.length + features.sites.length > 0
+        ? []
+        : ['no attention or dense block was found that could lose heads or features'],
+    details: {
+      attention: done.filter(({ site }) => site.kind === 'heads').map(describeRemoval),
+      feedForward: done.filter(({ site }) => site.kind === 'features').map(describeRemoval),
+      before,
+      after: sizeOf(model),
+    },
+  };
+}
+
+interface SiteRemoval {
+  readonly site: Site;
+  readonly scores: Float64Array;
+  readonly units: ReadonlySet<number>;
+}
+
+function removedCount({ kind, units }: Site, { ratio, ffnRatio }: Options): number {
+  // 0.3 * 10 is a hair below 3 in binary.
+  return Math.min(units - 1, Math.floor(units * (kind === 'heads' ? ratio : ffnRatio) + 1e-9));
+}
+
+async function scoresOf(
+  model: Model,
+  facts: GraphFacts,
+  sites: readonly Site[],
+  { options, context }: { readonly options: Options; readonly context: PassContext },
+): Promise<Float64Array[]> {
+  switch (options.importance) {
+    case 'l2':
+      return sites.map((site) => weightScores(facts, site));
+    case 'random':
+      return sites.map((site, at) => randomScores(site, context.seed, at));
+    case 'activation': {
+      if (sites.length === 0) return [];
+      const feeds = defined(context.data.calibration, 'calibration data');
+      return activationScores(model, facts, sites, { feeds, context });
+    }
+  }
+}
+
+/** Ties go to the unit that comes first. */
+function lowest(scores: Float64Array, count: number): ReadonlySet<number> {
+  const order = Array.from(scores.keys()).sort((a, b) => (scores[a] ?? 0) - (scores[b] ?? 0) || a - b);
+  return new Set(order.slice(0, count));
+}
+
+/** All at once where every shape comes out as planned; else one place after the other, leaving out those that do not. */
+function apply(model: Model, facts: GraphFacts, removals: readonly SiteRemoval[], skipped: Skipped[]): SiteRemoval[] {
+  if (attempt(model, facts, removals) === undefined) return [...removals];
+  const done: SiteRemoval[] = [];
+  for (const removal of removals) {
+    // Earlier places changed names and sizes of their own; later ones are planned anew on what there is.
+    const now = new GraphFacts(model);
+    const found = removal.site.kind === 'heads' ? findHeads(now) : findFeatures(now, findHeads(now).sites);
+    const site = found.sites.find(({ node }) => node.outputs[0] === removal.site.node.outputs[0]);
+    const reason = site === undefined ? 'it is gone' : attempt(model, now, [{ ...removal, site }]);
+    if (reason === undefined) done.push(removal);
+    else skipped.push({ node: describeNode(removal.site.node), reason });
+  }
+  return done;
+}
+
+/** Takes the units out, or leaves the model as it is and says why. */
+function attempt(model: Model, facts: GraphFacts, removals: readonly SiteRemoval[]): string | undefined {
+  const trial = copyModel(model);
+  try {
+    for (const { site, units } of removals) rewrite(trial, { spread: site.spread, units }, facts);
+  } catch (error) {
+    if (error instanceof Obstacle) return error.message;
+    throw error;
+  }
+  const types = concreteTypes(trial);
+  for (const { site, units } of removals) {
+    for (const [value, mark] of site.spread.marks) {
+      const wanted = facts.types
+        .shape(value)
+        ?.map((size, axis) => (axis === mark.axis ? keptPositions(mark, units).length : size));
+      const got = types.shape(value);
+      if (wanted?.join() !== got?.join()) {
+        return `the shape of "${value}" would be [${got?.join(', ') ?? '?'}] instead of [${wanted?.join(', ') ?? '?'}]: it is computed in a way that is not followed`;
+      }
+    }
+  }
+  removeDeadCode({ graph: trial.graph, outer: undefined });
+  Object.assign(model.graph, trial.graph);
+  return undefined;
+}
+
+function describeRemoval({ site, scores, units }: SiteRemoval): Record<string, unknown> {
+  const removed = [...units].sort((a, b) => a - b);
+  const shared = site.headsPerUnit > 1 ? { headsPerUnit: site.headsPerUnit } : {};
+  const own = site.kind === 'heads' ? { scores: Array.from(scores) } : {};
+  return {
+    node: describeNode(site.node),
+    before: site.units,
+    after: site.units - removed.length,
+    ...shared,
+    removed,
+    ...own,
+  };
+}
+
+function sizeOf(model: Model): { readonly macs: number; readonly parameters: number } {
+  return { macs: macsOf(model).total, parameters: countWeightElements(model) };
+}
