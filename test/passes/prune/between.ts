@@ -1,5 +1,5 @@
 import { makeNode, type AttributeInit, type Node } from '../../../src/onnx/node.ts';
-import type { Tensor } from '../../../src/onnx/tensor.ts';
+import { Tensor } from '../../../src/onnx/tensor.ts';
 import { weight, type NetParts } from '../quantize/helpers.ts';
 
 /** A node named after its operator and first output. */
@@ -32,3 +32,10 @@ export function between(
     outputs: { y: [2, 4, ...size] },
   };
 }
+
+/** For variances. */
+export const positive = (name: string, count: number): Tensor =>
+  Tensor.float(
+    name,
+    Array.from({ length: count }, (_, i) => 0.5 + (i % 5) / 5),
+  );

@@ -7,14 +7,8 @@ import { analyzeChannels } from '../../../src/passes/prune/groups/analyze-channe
 import { channelGroups } from '../../../src/passes/prune/groups/channel-groups.ts';
 import { copyModel } from '../../../src/training/copy-model.ts';
 import { net, weight, type NetParts } from '../quantize/helpers.ts';
-import { between, op } from './between.ts';
+import { between, op, positive } from './between.ts';
 import { maskRemoved, noiseFeeds, randomRemoval, relativeDifference, run } from './helpers.ts';
-
-const positive = (name: string, count: number): Tensor =>
-  Tensor.float(
-    name,
-    Array.from({ length: count }, (_, i) => 0.5 + (i % 5) / 5),
-  );
 
 interface Case {
   readonly parts: NetParts;
@@ -268,6 +262,110 @@ const CASES: Readonly<Record<string, Case>> = {
       { last: 'm', channels: 8 },
     ),
     groups: [8],
+  },
+  'quantized weights with a scale by channel': {
+    parts: between(
+      [
+        op('QuantizeLinear', ['a', 's', 'zp'], 'aq'),
+        op('DequantizeLinear', ['aq', 's', 'zp'], 'ad'),
+        op('DequantizeLinear', ['wq', 'ws', 'wz'], 'w', { axis: 0 }),
+        op('DequantizeLinear', ['bq', 'bs'], 'bd', { axis: 0 }),
+        op('Conv', ['ad', 'w', 'bd'], 'c'),
+        op('Relu', ['c'], 'r'),
+      ],
+      [
+        Tensor.float('s', [0.02], []),
+        Tensor.fromArray('zp', { type: 'uint8', dims: [], data: Uint8Array.of(128) }),
+        Tensor.fromArray('wq', {
+          type: 'int8',
+          dims: [6, 8, 1, 1],
+          data: Int8Array.from({ length: 48 }, (_, i) => ((i * 37) % 250) - 125),
+        }),
+        weight('ws', [6], 4),
+        Tensor.fromArray('wz', { type: 'int8', dims: [6], data: new Int8Array(6) }),
+        Tensor.fromArray('bq', { type: 'int32', dims: [6], data: Int32Array.of(9, -8, 7, 6, -5, 4) }),
+        weight('bs', [6], 5),
+      ],
+      { last: 'r', channels: 6 },
+    ),
+    groups: [8, 6],
+  },
+  'one weight read twice': {
+    parts: between(
+      [op('Conv', ['a', 'w1'], 'b'), op('Relu', ['b'], 'c'), op('Conv', ['c', 'w1'], 'd')],
+      [weight('w1', [8, 8, 1, 1], 4)],
+      { last: 'd', channels: 8 },
+    ),
+    groups: [8],
+  },
+  'group normalization written as InstanceNormalization': {
+    parts: between(
+      [
+        op('Reshape', ['a', 'open'], 'r'),
+        op('InstanceNormalization', ['r', 'one', 'zero'], 'n'),
+        op('Reshape', ['n', 'close'], 'm'),
+        op('Mul', ['m', 'g'], 'o'),
+      ],
+      [
+        Tensor.int64('open', [0, 4, -1]),
+        Tensor.int64('close', [2, 8, 6, 6]),
+        Tensor.float('one', [1, 1, 1, 1]),
+        Tensor.float('zero', [0, 0, 0, 0]),
+        weight('g', [8, 1, 1], 6),
+      ],
+      { last: 'o', channels: 8 },
+    ),
+    groups: [4],
+  },
+  'Where, Max, LeakyRelu': {
+    parts: between(
+      [
+        op('Greater', ['a', 'limit'], 'g'),
+        op('Where', ['g', 'a', 'else'], 'w'),
+        op('Max', ['w', 'floor'], 'm'),
+        op('LeakyRelu', ['m'], 'l'),
+      ],
+      [Tensor.float('limit', [0.1], []), weight('else', [1, 8, 1, 1], 4), weight('floor', [8, 1, 1], 5)],
+      { last: 'l', channels: 8 },
+    ),
+    groups: [8],
+  },
+  'Concat with an input of the graph': {
+    parts: between([op('Concat', ['x', 'a'], 'c', { axis: 1 })], [], { last: 'c', channels: 11 }),
+    groups: [8],
+  },
+  'attention heads, query, key and value in one product': {
+    parts: {
+      nodes: [
+        op('MatMul', ['x', 'w_qkv'], 'p'),
+        op('Add', ['p', 'b_qkv'], 'biased'),
+        op('Reshape', ['biased', 'open'], 'r'),
+        op('Transpose', ['r'], 't', { perm: [2, 0, 3, 1, 4] }),
+        op('Split', ['t', 'ones'], ['q1', 'k1', 'v1'], { axis: 0 }),
+        op('Squeeze', ['q1', 'first'], 'q'),
+        op('Squeeze', ['k1', 'first'], 'k'),
+        op('Squeeze', ['v1', 'first'], 'v'),
+        op('Transpose', ['k'], 'kt', { perm: [0, 1, 3, 2] }),
+        op('MatMul', ['q', 'kt'], 'scores'),
+        op('Softmax', ['scores'], 'shares', { axis: -1 }),
+        op('MatMul', ['shares', 'v'], 'mixed'),
+        op('Transpose', ['mixed'], 'merged', { perm: [0, 2, 1, 3] }),
+        op('Reshape', ['merged', 'flat'], 'f'),
+        op('MatMul', ['f', 'w_out'], 'y'),
+      ],
+      tensors: [
+        weight('w_qkv', [6, 36], 1),
+        weight('b_qkv', [36], 2),
+        Tensor.int64('open', [0, 0, 3, 4, 3]),
+        Tensor.int64('ones', [1, 1, 1]),
+        Tensor.int64('first', [0]),
+        Tensor.int64('flat', [0, -1, 12]),
+        weight('w_out', [12, 6], 3),
+      ],
+      inputs: { x: [2, 5, 6] },
+      outputs: { y: [2, 5, 6] },
+    },
+    groups: [4],
   },
 };
 

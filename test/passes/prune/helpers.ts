@@ -10,9 +10,12 @@ import type { Axes } from '../../../src/passes/prune/groups/axis.ts';
 import { isAdder } from '../../../src/zoo/adder2d.ts';
 import { runtime } from '../quantize/helpers.ts';
 
-/** Operators that only move values or keep zero at zero: a channel that is zero ahead of them is zero behind them. */
+/**
+ * Operators that only move values or keep zero at zero: a channel that is zero ahead of them is zero behind them. Those
+ * that give integers or truth values cannot be multiplied by a mask; their readers are.
+ */
 const KEEPS_ZERO =
-  /^(Relu|Identity|Reshape|Flatten|Transpose|Concat|Split|Slice|Pad|Gather|Squeeze|Unsqueeze|MaxPool|AveragePool|GlobalAveragePool|GlobalMaxPool|HardSwish|Gelu|Dropout|Cast|Tanh|Neg|Abs|ReduceMean)$/;
+  /^(Relu|Identity|Reshape|Flatten|Transpose|Concat|Split|Slice|Pad|Gather|Squeeze|Unsqueeze|MaxPool|AveragePool|GlobalAveragePool|GlobalMaxPool|HardSwish|Gelu|Dropout|Cast|Tanh|Neg|Abs|ReduceMean|QuantizeLinear|Greater)$/;
 
 /**
  * The original with the removed channels held at zero where they are made: a product with a mask of zeros and ones behind
