@@ -314,7 +314,10 @@ class Products {
 
   async add(sums: RegressionSums, { count, columns, data }: InputRows, y: Float32Array): Promise<void> {
     sums.addRows(data, y, count);
-    if (columns <= SMALL_COLUMNS) return sums.addProducts(data, y, count);
+    if (columns <= SMALL_COLUMNS) {
+      sums.addProducts(data, y, count);
+      return;
+    }
     this.#session ??= await productSession(this.#context);
     const feeds = {
       x: { type: 'float' as const, dims: [count, columns], data: data.subarray(0, count * columns) },

@@ -78,7 +78,7 @@ export function withoutChannels(
   const analysis = analyzeChannels(pruned);
   const removed = new Uint8Array(analysis.atoms.count);
   const axis = analysis.axes.get(value)?.[1];
-  if (axis?.kind !== 'channels') throw new Error(`"${value}" has no channels: ${axis?.reason}`);
+  if (axis?.kind !== 'channels') throw new Error(`"${value}" has no channels: ${axis?.reason ?? 'it is unknown'}`);
   for (const channel of gone) {
     const atom = axis.atoms[channel] ?? -1;
     if (analysis.atoms.frozenReason(atom) !== undefined) throw new Error(analysis.atoms.frozenReason(atom));
@@ -99,9 +99,8 @@ export async function valuesOf(model: Model, feeds: FeedSource, value?: string):
   try {
     for await (const batch of feeds.batches()) {
       const [array] = (await session.run(batch.feeds)).values();
-      if (array === undefined || array.type === 'string') throw new Error('no values');
-      const real = (array.data.length / (array.dims[0] ?? 1)) * batch.count;
-      all.push(...Array.from(array.data.subarray(0, real), Number));
+      if (!(array?.data instanceof Float32Array)) throw new Error('no values');
+      all.push(...array.data.subarray(0, (array.data.length / (array.dims[0] ?? 1)) * batch.count));
     }
   } finally {
     await session.release();

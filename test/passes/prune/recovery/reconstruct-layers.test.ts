@@ -193,7 +193,6 @@ describe('reconstructLayers', () => {
     const again = graph.nodes.findIndex(({ name }) => name === 'twice');
     // Read twice from the same channels, so that they can be cut at all.
     graph.nodes[again]?.inputs.splice(0, 1, 'channels_output');
-    graph.nodes.splice(again + 1, 0);
     const feeds = noiseSource(original, 8);
     const { pruned, ...from } = withoutChannels(original, 'channels_output', GONE);
     const { layers, skipped } = await reconstructLayers(pruned, from, feeds, contextWith());
