@@ -12,7 +12,7 @@ import { analyzeChannels } from '../../../src/passes/prune/groups/analyze-channe
 import { channelGroups } from '../../../src/passes/prune/groups/channel-groups.ts';
 import { channelScores, lamp, type Importance } from '../../../src/passes/prune/importance/channel-scores.ts';
 import { buildArchitecture } from '../../../src/zoo/build-architecture.ts';
-import { contextOf, net } from '../quantize/helpers.ts';
+import { contextOf, net, source } from '../quantize/helpers.ts';
 import { noiseFeeds, run } from './helpers.ts';
 
 interface Details {
@@ -51,7 +51,7 @@ function dense(rows: readonly number[], columns: readonly number[]): Model {
 describe('channel scores', () => {
   const model = dense([1, 2, -3, 4, 0, 5], [2, -2, 1]);
   const { groups } = channelGroups(analyzeChannels(model));
-  const scores = (importance: Importance) =>
+  const scores = (importance: Exclude<Importance, 'activation'>) =>
     Array.from(channelScores(model.graph, groups, { importance, seed: 1 })[0] ?? []);
   const byMean = (values: readonly number[]) => {
     const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
@@ -103,6 +103,22 @@ describe('prune.channels', () => {
     assert.deepEqual(model.graph.initializers.get('b1')?.dims, [2]);
   });
 
+  it('removes the channels that the calibration data use least', async () => {
+    // The noise is below zero in its first place, so the ReLU lets it pass; magnitudes alone would choose otherwise.
+    const model = dense([-4, 0, -1, 0, -3, 0, -2, 0], [1, 9, 1, 9]);
+    model.graph.initializers.set('b1', Tensor.float('b1', [0, 0, 0, 0]));
+    model.graph.nodes.splice(1, 0, makeNode('Relu', ['h'], ['r'], { name: 'relu' }));
+    const last = model.graph.nodes[2];
+    assert.ok(last !== undefined);
+    last.inputs[0] = 'r';
+    const step = {
+      pass: pruneChannels,
+      options: pruneChannels.options.parse({ ratio: 0.5, importance: 'activation' }),
+    };
+    const { details } = await runStep(model, step, contextOf(source('x', [1, 2])));
+    assert.deepEqual((details as unknown as Details).layers, [{ layer: 'first', of: 4, kept: [0, 2] }]);
+  });
+
   for (const scope of ['local', 'global', 'isomorphic']) {
     it(`meets a share of MACs closely, ${scope}, and reports what the file says`, async () => {
       const model = resnet8();
@@ -123,7 +139,7 @@ describe('prune.channels', () => {
   });
 
   it('rounds kept channels, caps the share, and never empties a layer', async () => {
-    const rounded = await prune(resnet8(), { ratio: 0.4, roundTo: 8 });
+    const rounded = await prune(resnet8(), { ratio: 0.4, roundTo: 8, scope: 'local' });
     for (const { of, kept } of rounded.details.groups) assert.ok(kept % 8 === 0 && kept < of);
     const capped = await prune(resnet8(), { ratio: 0.9, maxRatio: 0.25, scope: 'global' });
     for (const { of, kept } of capped.details.groups) assert.equal(kept, of * 0.75);
@@ -137,7 +153,7 @@ describe('prune.channels', () => {
     assert.ok(
       without.details.frozen.some(({ layer, reason }) => layer.includes('stem.conv') && reason.includes('excluded')),
     );
-    const only = await prune(resnet8(), { ratio: 0.5, include: ['stage*.block1.conv1'] });
+    const only = await prune(resnet8(), { ratio: 0.5, scope: 'local', include: ['stage*.block1.conv1'] });
     assert.deepEqual(
       only.details.layers.map(({ layer, of, kept }) => [layer, of, kept.length]),
       [
@@ -150,7 +166,7 @@ describe('prune.channels', () => {
 
   it('removes channels that a padded shortcut makes', async () => {
     const model = resnet8();
-    await prune(model, { ratio: 0.5, importance: 'random' });
+    await prune(model, { ratio: 0.5, importance: 'random', scope: 'local' });
     const pads = model.graph.nodes
       .filter(({ opType }) => opType === 'Pad')
       .map(({ inputs }) => model.graph.initializers.get(inputs[1] ?? '')?.integers() ?? []);

@@ -17,7 +17,7 @@ export const ChannelOptions = z
       .enum(IMPORTANCES)
       .default('l2')
       .describe(
-        'Score of a channel over all weights that go with it: l1, l2 (sum of squares), bn-scale (|gamma| of BatchNormalization), fpgm (distance to the other filters), lamp (l2 over the larger ones), random',
+        'Score of a channel over all weights that go with it: l1, l2 (sum of squares), bn-scale (|gamma| of BatchNormalization), fpgm (distance to the other filters), lamp (l2 over the larger ones), activation (mean on the calibration data), random',
       ),
     ratio: share.optional().describe('Share of the channels that is removed; at most one of the three targets'),
     macsRatio: share
@@ -26,7 +26,7 @@ export const ChannelOptions = z
     parametersRatio: share.optional().describe('Share of the parameters that is kept, at most'),
     scope: z
       .enum(SCOPES)
-      .default('local')
+      .default('global')
       .describe(
         'What channels are ranked with: local (the same share of every group), global (all, by normalized scores), isomorphic (those of groups of the same kind)',
       ),

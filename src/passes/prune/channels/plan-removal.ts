@@ -1,6 +1,8 @@
-import { CompressionError } from '../../../errors.ts';
+import { CompressionError, defined } from '../../../errors.ts';
+import type { Observations } from '../../observe.ts';
 import type { ChannelAnalysis } from '../groups/analyze-channels.ts';
-import { groupName, type ChannelGroups } from '../groups/channel-groups.ts';
+import { groupName, type ChannelGroup, type ChannelGroups } from '../groups/channel-groups.ts';
+import { activationScores } from '../importance/activation-scores.ts';
 import { channelScores } from '../importance/channel-scores.ts';
 import { ChannelCosts, type Costs } from './channel-costs.ts';
 import { ChannelChooser, type ScoredGroup } from './choose-channels.ts';
@@ -27,11 +29,11 @@ const BISECTIONS = 24;
 export function planRemoval(
   analysis: ChannelAnalysis,
   { groups, frozen }: ChannelGroups,
-  options: ChannelOptions & { readonly seed: number },
+  options: ChannelOptions & { readonly seed: number; readonly observations: Observations | undefined },
 ): RemovalPlan {
-  const scores = channelScores(analysis.model.graph, groups, options);
+  const scores = scoresOf(analysis, groups, options);
   const scored = groups.map((group, index) => ({ group, scores: scores[index] }));
-  if (groups.length > 0 && scores.every((list) => list === undefined)) {
+  if (options.importance === 'bn-scale' && groups.length > 0 && scores.every((list) => list === undefined)) {
     throw new CompressionError(
       'PASS_PRECONDITION',
       `prune.channels: importance "${options.importance}" needs BatchNormalization with a scale behind the layers, and the model has none ` +
@@ -66,6 +68,15 @@ export function planRemoval(
     before: costs.before,
     expected: costs.without(removedRoots),
   };
+}
+
+function scoresOf(
+  analysis: ChannelAnalysis,
+  groups: readonly ChannelGroup[],
+  { importance, seed, observations }: ChannelOptions & { seed: number; observations: Observations | undefined },
+): (Float64Array | undefined)[] {
+  if (importance !== 'activation') return channelScores(analysis.model.graph, groups, { importance, seed });
+  return activationScores(analysis, groups, defined(observations, 'what prune.channels asked to observe'));
 }
 
 /** Bisects for the smallest ratio that meets the target, then gives channels back one group at a time where it still does. */

@@ -9,6 +9,7 @@ import { separateVectors } from '../groups/separate-vectors.ts';
 import { keptPositions } from '../recovery/kept-positions.ts';
 import { recover } from '../recovery/recover.ts';
 import type { RecoveryContext } from '../recovery/reconstruct-layers.ts';
+import { activationPoints } from '../importance/activation-scores.ts';
 import { nodesThatStay } from './layer-filter.ts';
 import { ChannelOptions } from './options.ts';
 import { planRemoval } from './plan-removal.ts';
@@ -45,6 +46,10 @@ export const pruneChannels = definePass({
       title: 'Lee et al., Layer-adaptive Sparsity for the Magnitude-based Pruning (lamp), ICLR 2021',
       url: 'https://arxiv.org/abs/2010.07611',
     },
+    {
+      title: 'Molchanov et al., Pruning Convolutional Neural Networks (activation), ICLR 2017',
+      url: 'https://arxiv.org/abs/1611.06440',
+    },
     { title: 'Fang et al., Isomorphic Pruning for Vision Models, ECCV 2024', url: 'https://arxiv.org/abs/2407.04616' },
     {
       title: 'He et al., Channel Pruning for Accelerating Very Deep Neural Networks (least squares), ICCV 2017',
@@ -54,15 +59,20 @@ export const pruneChannels = definePass({
   ],
   options: ChannelOptions,
   example: { macsRatio: 0.5, importance: 'l2' },
-  needs: ({ recover }) => (recover === 'none' ? [] : ['calibration']),
+  needs: ({ recover, importance }) => (recover === 'none' && importance !== 'activation' ? [] : ['calibration']),
   requires: () => undefined,
+  observe(model, options) {
+    if (options.importance !== 'activation') return [];
+    const analysis = analyzeChannels(model, nodesThatStay(model, options));
+    return activationPoints(analysis, channelGroups(analysis).groups);
+  },
   async run(model, options, context) {
     const staying = nodesThatStay(model, options);
     const rejoinVectors = separateVectors(model.graph);
     const original = options.recover === 'none' ? undefined : copyModel(model);
     const analysis = analyzeChannels(model, staying);
     const groups = channelGroups(analysis);
-    const plan = planRemoval(analysis, groups, { ...options, seed: context.seed });
+    const plan = planRemoval(analysis, groups, { ...options, seed: context.seed, observations: context.observations });
     context.progress(RECOVERY_FROM);
     context.signal.throwIfAborted();
     const details = removalDetails(analysis, groups, plan);

@@ -3,7 +3,7 @@ import type { ChannelGroup, GroupMember } from '../groups/channel-groups.ts';
 import type { Graph } from '../../../onnx/graph.ts';
 import { distancesAlong, numbersOf, sumsAlong, type Numbers } from './weight-sums.ts';
 
-export const IMPORTANCES = ['l1', 'l2', 'bn-scale', 'fpgm', 'lamp', 'random'] as const;
+export const IMPORTANCES = ['l1', 'l2', 'bn-scale', 'fpgm', 'lamp', 'activation', 'random'] as const;
 export type Importance = (typeof IMPORTANCES)[number];
 
 /**
@@ -16,7 +16,7 @@ export type Importance = (typeof IMPORTANCES)[number];
 export function channelScores(
   graph: Graph,
   groups: readonly ChannelGroup[],
-  { importance, seed }: { readonly importance: Importance; readonly seed: number },
+  { importance, seed }: { readonly importance: Exclude<Importance, 'activation'>; readonly seed: number },
 ): (Float64Array | undefined)[] {
   const random = new SeededRandom(seed);
   const values = new Map<string, Numbers>();
