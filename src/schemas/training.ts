@@ -89,6 +89,10 @@ export const TrainingField = z.strictObject({
     .describe('frozen: running statistics are used and stay as they are'),
   trainable: globs.optional().describe('Only these layers or parameters: globs of node or initializer names'),
   frozen: globs.optional().describe('Layers or parameters that stay as they are'),
+  keepZeros: z
+    .boolean()
+    .default(true)
+    .describe('Zeros of pruned weights stay zeros: in every layer of whose weights 1 % or more are exactly zero'),
   validation: z
     .union([
       z.strictObject({ fraction: z.number().min(0).lt(1) }),

@@ -10,6 +10,7 @@ import type { TrainingField } from '../schemas/training.ts';
 import { LABELS, taskLoss, type LabelKind } from './losses/task-loss.ts';
 import { decodeSnapshot, encodeSnapshot } from './snapshot-codec.ts';
 import { train, type TrainerSettings, type TrainingOutcome } from './trainer.ts';
+import { masksOfZeros, type MaskUpdates, type WeightMasks } from './weight-masks.ts';
 import { buildTrainingGraph, type TrainingGraph, type TrainingGraphOptions } from './training-graph.ts';
 
 /** What a training run on a job's data takes besides the model and the settings. */
@@ -44,6 +45,13 @@ export function trainerSettings(training: TrainingField): TrainerSettings {
   };
 }
 
+/** Weights that are pruned while they are trained. */
+export interface SparseTraining {
+  readonly masks: WeightMasks;
+  /** @param updates - of the whole run */
+  schedule(updates: number): MaskUpdates;
+}
+
 /**
  * Trains a model on its task with labelled data. The model is not changed; `applyTrained` puts the values into it.
  *
@@ -53,10 +61,11 @@ export async function finetune(
   model: Model,
   training: TrainingField,
   context: FinetuneContext,
+  sparse?: SparseTraining,
 ): Promise<FinetuneResult> {
   const source = await openSource(model, training, context);
   try {
-    return await runOn(source, model, training, context);
+    return await runOn(source, model, { training, sparse }, context);
   } finally {
     await source.close();
   }
@@ -86,7 +95,7 @@ export function openSource(
 async function runOn(
   source: TrainingSource,
   model: Model,
-  training: TrainingField,
+  { training, sparse }: { readonly training: TrainingField; readonly sparse: SparseTraining | undefined },
   context: FinetuneContext,
 ): Promise<FinetuneResult> {
   const first = await firstBatch(source);
@@ -99,6 +108,7 @@ async function runOn(
     inputShapes: Object.fromEntries(Object.entries(first.feeds).map(([name, { dims }]) => [name, dims])),
     loss: taskLoss({ ...training, name: training.loss }, kind),
     seed: context.seed,
+    ...(sparse === undefined ? {} : { masks: sparse.masks }),
   });
   const validation = validationSource(source, model, training, context);
   if (validation === undefined && training.keep === 'best') {
@@ -115,6 +125,7 @@ async function runOn(
     runtime: context.runtime,
     threads: context.threads,
     signal: context.signal,
+    masks: sparse?.schedule(training.epochs * Math.floor(source.info.stepsPerEpoch / training.accumulate)),
     feedsOf: (batch) => ({ ...batch.feeds, ...labelFeeds(batch, graph, training.labelSmoothing) }),
     progress: (fraction, message) => context.progress(fraction, message),
     save: (snapshot) => context.checkpoint.save(encodeSnapshot(snapshot, key)),
@@ -124,14 +135,19 @@ async function runOn(
   return { outcome, graph, warnings: [...warnings, ...outcome.warnings] };
 }
 
-/** The training graph that a `training` field asks for, with any loss. */
+/**
+ * The training graph that a `training` field asks for, with any loss. Without `masks`, and unless `keepZeros` is off, zeros of
+ * weights that were pruned before stay zeros.
+ */
 export function trainingGraph(
   model: Model,
   training: TrainingField,
-  given: Pick<TrainingGraphOptions, 'loss' | 'inputShapes' | 'seed'>,
+  given: Pick<TrainingGraphOptions, 'loss' | 'inputShapes' | 'seed' | 'masks'>,
 ): TrainingGraph {
+  const masks = given.masks ?? (training.keepZeros ? masksOfZeros(model) : undefined);
   return buildTrainingGraph(model, {
     ...given,
+    masks,
     batchSize: training.batchSize,
     optimizer: training.optimizer,
     clipNorm: training.clipNorm,

@@ -5,13 +5,22 @@ import type { TrainingState } from './training-state.ts';
 /** Values of a model's initializers, by name. */
 export type TrainedValues = ReadonlyMap<string, Float32Array>;
 
-/** Copies of what training has made of the model's initializers: the moving averages where there are some. */
+/**
+ * Copies of what training has made of the model's initializers: the moving averages where there are some. Masked weights are
+ * exactly zero where their masks are.
+ */
 export function trainedValues(state: TrainingState): TrainedValues {
   const values = new Map<string, Float32Array>();
   for (const kinds of [['parameter', 'statistic'], ['average']]) {
     for (const { name, kind, of, isModel } of state.tensors) {
       if (isModel && kinds.includes(kind)) values.set(of, Float32Array.from(state.values(name)));
     }
+  }
+  for (const { name, kind, of } of state.tensors) {
+    const masked = kind === 'mask' ? values.get(of) : undefined;
+    if (masked === undefined) continue;
+    const mask = state.values(name);
+    for (let i = 0; i < masked.length; i += 1) if (mask[i] === 0) masked[i] = 0;
   }
   return values;
 }

@@ -20,6 +20,7 @@ import {
   type Position,
   type TrainingSnapshot,
 } from './snapshot.ts';
+import type { MaskUpdates } from './weight-masks.ts';
 import { trainedValues, type TrainedValues } from './trained-values.ts';
 import type { TrainingGraph } from './training-graph.ts';
 import { isBetter, validate, type ValidationResult } from './validation.ts';
@@ -54,6 +55,8 @@ export interface TrainingRun {
   readonly feedsOf: (
     batch: TrainingBatch,
   ) => Readonly<Record<string, NdArray>> | Promise<Readonly<Record<string, NdArray>>>;
+  /** Changes the masks of pruned weights on the way; no epoch before they are settled is kept. */
+  readonly masks?: MaskUpdates | undefined;
   /** @param fraction - 0..1 of the whole run */
   progress(fraction: number, message: string): void;
   /** Takes a snapshot; called between steps when `snapshotSeconds` have passed since the last. */
@@ -175,7 +178,7 @@ class Attempt {
   }
 
   async #epoch(): Promise<Divergence | undefined> {
-    const { source, settings, signal, feedsOf } = this.#run;
+    const { source, settings, signal, feedsOf, masks } = this.#run;
     const { accumulate, schedule, epochs } = settings;
     const position = this.#position;
     const steps = this.#updatesPerEpoch * accumulate;
@@ -186,6 +189,7 @@ class Attempt {
       signal.throwIfAborted();
       const learningRate = learningRateAt(schedule, position.updates, schedulePlan);
       const batchInGroup = position.step % accumulate;
+      if (batchInGroup === 0) masks?.beforeUpdate(position.updates, this.#runner.state);
       const { loss, parts } = await this.#runner.run(await feedsOf(batch), {
         updates: position.updates,
         batchInGroup,
@@ -209,7 +213,7 @@ class Attempt {
   }
 
   async #finishEpoch(): Promise<void> {
-    const { validation, model, runtime, threads, signal, settings, source } = this.#run;
+    const { validation, model, runtime, threads, signal, settings, source, masks } = this.#run;
     const position = this.#position;
     const stepSeconds = (performance.now() - this.#clock.since) / 1000;
     const values = trainedValues(this.#runner.state);
@@ -227,7 +231,8 @@ class Attempt {
       ...(result === undefined ? {} : { validation: result }),
     };
     position.curve.push(record);
-    if (result !== undefined && isBetter(result, this.#best?.record.validation)) {
+    const isSettled = masks === undefined || position.updates > masks.settledAfter;
+    if (isSettled && result !== undefined && isBetter(result, this.#best?.record.validation)) {
       position.bestEpoch = position.epoch;
       this.#best = { values: settings.keep === 'best' ? values : new Map(), record };
     }

@@ -23,6 +23,7 @@ import { pruneGraph } from './prune-graph.ts';
 import { releaseBatch } from './release-batch.ts';
 import { StaticTypes } from './static-types.ts';
 import type { StateStep, StateTensor } from './training-state.ts';
+import { insertMasks, writeScore, type MaskedWeight, type WeightMasks } from './weight-masks.ts';
 
 /** What a loss sees of the graph it is written into. */
 export interface LossContext {
@@ -48,6 +49,8 @@ export interface TrainingGraphOptions extends ParameterFilter, UpdateSettings {
   readonly batchNormalization: 'train' | 'frozen';
   /** Roles that weight decay leaves alone. */
   readonly decayExempt: readonly Parameter['role'][];
+  /** Weights that have zeros which stay, or whose masks the trainer changes on the way. */
+  readonly masks?: WeightMasks | undefined;
   /** What dropout masks are drawn from; default 0. */
   readonly seed?: number;
   /** Batches whose gradients are averaged for one update; 1: the update is part of the step graph. */
@@ -156,6 +159,7 @@ class TrainingGraphBuilder {
     graph.outputs = [];
     const normalizations = this.#trainNormalizations(selectedNames);
     this.#foldFrozenNormalizations();
+    const masked = insertMasks(this.#b, this.#options.masks, selectedNames);
     const hasDropout = graph.nodes.some(({ opType }) => opType === 'Dropout');
     const masks = hasDropout ? feedDropout(this.#b, new StaticTypes(this.#model)) : [];
     const types = new StaticTypes(this.#model);
@@ -163,14 +167,19 @@ class TrainingGraphBuilder {
     const ownNames = new Set(total.parameters);
     const gradients = differentiate(this.#b, {
       loss: total.seeds,
-      wrt: [...selectedNames, ...ownNames],
+      wrt: [...[...selectedNames].map((name) => masked.get(name)?.value ?? name), ...ownNames],
       types,
     });
     const updated: UpdatedParameter[] = [];
-    for (const [name, gradient] of gradients) {
+    const parameterOf = new Map([...masked].map(([name, { value }]) => [value, name]));
+    const touched = new Set<string>();
+    for (const [value, ownGradient] of gradients) {
+      const name = parameterOf.get(value) ?? value;
+      touched.add(name);
       const parameter = selected.find((one) => one.name === name);
       const role = parameter?.role ?? 'weight';
-      const state = this.#lift(name, 'parameter', !ownNames.has(name));
+      const state = this.#lift(name, { kind: 'parameter', of: name }, !ownNames.has(name));
+      const gradient = this.#throughMask(state, ownGradient, masked.get(name));
       updated.push({
         state,
         gradient,
@@ -205,7 +214,7 @@ class TrainingGraphBuilder {
       loss: total.value,
       parts: total.parts,
       gradientNorm,
-      untouched: [...selectedNames].filter((name) => !gradients.has(name)),
+      untouched: [...selectedNames].filter((name) => !touched.has(name)),
     };
   }
 
@@ -268,13 +277,22 @@ class TrainingGraphBuilder {
     const [input = '', , , mean = '', variance = ''] = original.inputs;
     const next = runningStatistics(this.#b, original, training, types.shape(input));
     return [
-      { state: this.#lift(mean, 'statistic', true), value: next.mean },
-      { state: this.#lift(variance, 'statistic', true), value: next.variance },
+      { state: this.#lift(mean, { kind: 'statistic', of: mean }, true), value: next.mean },
+      { state: this.#lift(variance, { kind: 'statistic', of: variance }, true), value: next.variance },
     ];
   }
 
+  /** The gradient of the dense weight from that of the masked one; writes the weight's score beside it. */
+  #throughMask(weight: StateTensor, gradient: string, masked: MaskedWeight | undefined): string {
+    const { masks } = this.#options;
+    if (masked === undefined || masks === undefined) return gradient;
+    const mask = this.#lift(masked.mask, { kind: 'mask', of: weight.of }, false);
+    if (masks.score !== undefined) writeScore(this.#io, weight, gradient, masks.score);
+    return masks.gradient === 'masked' ? this.#b.op('Mul', [gradient, mask.name]) : gradient;
+  }
+
   /** Makes an initializer a graph input. */
-  #lift(name: string, kind: 'parameter' | 'statistic', isModel: boolean): StateTensor {
+  #lift(name: string, { kind, of }: Pick<StateTensor, 'kind' | 'of'>, isModel: boolean): StateTensor {
     const { graph } = this.#model;
     const tensor = graph.initializers.get(name);
     if (tensor === undefined) {
@@ -286,7 +304,7 @@ class TrainingGraphBuilder {
     graph.initializers.delete(name);
     graph.inputs.push(tensorValue(name, 'float', tensor.dims));
     this.#io.reads.push(name);
-    const state: StateTensor = { name, kind, of: name, isModel, dims: tensor.dims, initial: tensor.floats() };
+    const state: StateTensor = { name, kind, of, isModel, dims: tensor.dims, initial: tensor.floats() };
     this.#state.push(state);
     return state;
   }

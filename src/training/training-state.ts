@@ -1,6 +1,7 @@
 import type { NdArray } from '../onnx/nd-array.ts';
 
-export type StateKind = 'parameter' | 'statistic' | 'moment' | 'average' | 'accumulator';
+/** A `mask` of ones and zeros only changes between steps (`MaskUpdates`); a `score` is what masks are chosen by. */
+export type StateKind = 'parameter' | 'statistic' | 'moment' | 'average' | 'accumulator' | 'mask' | 'score';
 
 /** A float tensor that goes into a step and comes out changed. */
 export interface StateTensor {

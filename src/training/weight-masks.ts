@@ -1,0 +1,104 @@
+import { CompressionError } from '../errors.ts';
+import type { GraphBuilder } from '../onnx/graph-builder.ts';
+import type { Model } from '../onnx/model.ts';
+import { makeNode } from '../onnx/node.ts';
+import { Tensor } from '../onnx/tensor.ts';
+import type { StateIo } from './optimizers/update.ts';
+import { parametersOf } from './parameters.ts';
+import type { StateTensor, TrainingState } from './training-state.ts';
+
+/** What is kept of each weight beside its value, to choose masks by. */
+export type WeightScore =
+  /** S -= learning rate * g * w: falls for weights that training moves towards zero. */
+  | { readonly kind: 'movement' }
+  /** S = decay * S + |g * w|: what the loss would lose without the weight, to first order. */
+  | { readonly kind: 'saliency'; readonly decay: number };
+
+/** Weights that are trained under a mask of ones and zeros: the network sees weight * mask, the dense weight is kept beside it. */
+export interface WeightMasks {
+  /** First mask of each weight, by initializer, in its element order. */
+  readonly initial: ReadonlyMap<string, Uint8Array>;
+  /**
+   * `masked`: a weight behind a zero gets no gradient (it stays as it was, but for weight decay). `straight-through`: it
+   * learns as if it were not zeroed, so that a later mask may bring it back.
+   */
+  readonly gradient: 'masked' | 'straight-through';
+  readonly score?: WeightScore | undefined;
+}
+
+/** Changes masks while training runs. Called between steps only; what it does follows from its arguments alone. */
+export interface MaskUpdates {
+  /** Updates after which the masks no longer change: only then may a result be kept. */
+  readonly settledAfter: number;
+  /** @param updates - made so far */
+  beforeUpdate(updates: number, state: TrainingState): void;
+}
+
+/** A weight of the training graph and the product that stands in its place. */
+export interface MaskedWeight {
+  readonly value: string;
+  readonly mask: string;
+}
+
+/**
+ * Puts weight * mask in the place of each weight that has a mask: the masks become initializers of the graph.
+ *
+ * @param names - the parameters that are trained; masks of others are left out
+ * @returns by parameter
+ */
+export function insertMasks(
+  b: GraphBuilder,
+  masks: WeightMasks | undefined,
+  names: ReadonlySet<string>,
+): ReadonlyMap<string, MaskedWeight> {
+  const inserted = new Map<string, MaskedWeight>();
+  const { graph } = b;
+  for (const [name, initial] of masks?.initial ?? []) {
+    const tensor = graph.initializers.get(name);
+    if (!names.has(name) || tensor === undefined) continue;
+    if (initial.length !== tensor.elementCount) {
+      throw new CompressionError('INTERNAL', `mask of "${name}" has ${initial.length} elements, the weight has others`);
+    }
+    const mask = b.initializer(Tensor.float(`${name}.mask`, initial, tensor.dims));
+    const value = b.fresh(`${name}.masked`);
+    for (const node of graph.nodes) node.inputs = node.inputs.map((input) => (input === name ? value : input));
+    graph.nodes.unshift(makeNode('Mul', [name, mask], [value], { name: value }));
+    inserted.set(name, { value, mask });
+  }
+  return inserted;
+}
+
+/** Writes the next value of a weight's score. @param gradient - of the masked weight, so that zeroed ones are scored too */
+export function writeScore(io: StateIo, weight: StateTensor, gradient: string, score: WeightScore): void {
+  const { b } = io;
+  const state = io.make('score', `${weight.name}.score`, weight);
+  const product = b.op('Mul', [gradient, weight.name]);
+  const next =
+    score.kind === 'movement'
+      ? b.op('Sub', [state.name, b.op('Mul', [product, io.scalar('learning_rate')])])
+      : b.op('Add', [b.op('Mul', [state.name, b.float('score_decay', score.decay)]), b.op('Abs', [product])]);
+  io.write(state, next);
+}
+
+/** A weight counts as pruned on purpose from this share of exact zeros on: training never makes any by itself. */
+const PRUNED_SHARE = 0.01;
+
+/**
+ * Masks that keep the zeros of a pruned model: for every weight (no bias, no normalization) of which at least 1 % and not
+ * all is exactly zero. Undefined where there is none.
+ */
+export function masksOfZeros(model: Model): WeightMasks | undefined {
+  const initial = new Map<string, Uint8Array>();
+  for (const { name, role } of parametersOf(model)) {
+    const values = role === 'weight' ? model.graph.initializers.get(name)?.floats() : undefined;
+    if (values === undefined) continue;
+    const mask = new Uint8Array(values.length);
+    let zeros = 0;
+    for (let i = 0; i < values.length; i += 1) {
+      if (values[i] === 0) zeros += 1;
+      else mask[i] = 1;
+    }
+    if (zeros >= PRUNED_SHARE * values.length && zeros > 0 && zeros < values.length) initial.set(name, mask);
+  }
+  return initial.size === 0 ? undefined : { initial, gradient: 'masked' };
+}
