@@ -1,17 +1,16 @@
 import { z } from 'zod';
+import { parametersOf } from '../../../training/parameters.ts';
 import { definePass } from '../../pass.ts';
-import { applyMasks, describeSparsity, NO_SPEED } from '../scores/apply-masks.ts';
 import type { SparsityPattern } from '../scores/choose-masks.ts';
-import { DATA_FREE } from '../scores/element-scores.ts';
-import { dataFreeMasks } from '../scores/one-shot.ts';
-import { layerFields, PAPERS, sparsityField } from '../scores/options.ts';
+import { contradiction, PAPERS, pruningFields, sparsityField } from '../scores/options.ts';
+import { neededRoles, runPruning } from '../scores/run-pruning.ts';
 import { weightTargets } from '../scores/weight-targets.ts';
 
 const side = z.number().int().min(1).max(1024);
 
 const Options = z
   .strictObject({
-    method: z.enum(DATA_FREE).default('magnitude').describe('Score by which weights go: the lowest are zeroed first'),
+    ...pruningFields,
     n: z.number().int().min(1).max(64).default(2).describe('Weights that stay of each m consecutive input channels'),
     m: z.number().int().min(2).max(64).default(4).describe('Input channels in a group; a remainder stays dense'),
     block: z
@@ -21,9 +20,16 @@ const Options = z
         'In place of n of m: zeroes whole blocks of [output channels, input channels] at a place of the kernel',
       ),
     sparsity: sparsityField.default(0.5).describe('With block: share of the blocks that become zero'),
-    ...layerFields,
   })
-  .refine(({ n, m }) => n < m, { error: 'n must be less than m: n of each m weights stay', path: ['n'] });
+  .superRefine((options, context) => {
+    const refuse = (path: string, message: string): void => context.addIssue({ code: 'custom', path: [path], message });
+    if (options.n >= options.m) refuse('n', 'n must be less than m: n of each m weights stay');
+    if (options.block !== undefined && options.method === 'sparsegpt') {
+      refuse('block', 'sparsegpt chooses single weights or n of m; use another method with block');
+    }
+    const wrong = contradiction(options);
+    if (wrong !== undefined) refuse(wrong.path, wrong.message);
+  });
 type Options = z.output<typeof Options>;
 
 /** Zeroes weights in patterns that hardware and formats can use: N of M, or blocks. */
@@ -37,22 +43,14 @@ export const prunePattern = definePass({
   ],
   options: Options,
   example: { n: 2, m: 4 },
-  needs: () => [],
-  requires: () => undefined,
+  needs: neededRoles,
+  requires(model, options) {
+    if (!neededRoles(options).includes('training') || parametersOf(model).length > 0) return undefined;
+    return 'the model has no float weights to train; prune before quantizing';
+  },
   run(model, options, context) {
-    const { targets, skipped } = weightTargets(model, options);
-    const masks = dataFreeMasks(model, targets, {
-      method: options.method,
-      seed: context.seed,
-      pattern: patternOf(options),
-    });
-    const changes = applyMasks(model, masks);
-    return Promise.resolve({
-      changes,
-      skipped,
-      warnings: targets.length === 0 ? ['The model has no weight that this step prunes.'] : [NO_SPEED],
-      details: describeSparsity(model, targets),
-    });
+    const remedy = 'use a lower sparsity, smaller blocks, or exclude these layers';
+    return runPruning(model, weightTargets(model, options), { options, pattern: patternOf(options), remedy }, context);
   },
   ensures: () => undefined,
 });

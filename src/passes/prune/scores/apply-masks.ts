@@ -37,7 +37,7 @@ export function describeSparsity(model: Model, targets: readonly WeightTarget[])
   const layers = targets.map((target) => {
     const values = model.graph.initializers.get(target.name)?.floats() ?? new Float32Array(0);
     let own = 0;
-    for (let i = 0; i < values.length; i += 1) if (values[i] === 0) own += 1;
+    for (const value of values) if (value === 0) own += 1;
     weights += values.length;
     zeros += own;
     const rows = Math.max(1, target.layout.outputs);

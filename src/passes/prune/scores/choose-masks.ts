@@ -1,12 +1,13 @@
 import { CompressionError } from '../../../errors.ts';
 import { keepMasks } from './select-smallest.ts';
 import type { Scores } from './element-scores.ts';
+import { groupMatrix, putGroup } from './weight-matrix.ts';
 import { targetLabel, type MatrixLayout, type WeightTarget } from './weight-targets.ts';
 
 /** Which zeros are allowed, and how many. */
 export type SparsityPattern =
-  /** `sparsity` of the elements, 0 <= sparsity < 1, of each weight or of all together. */
-  | { readonly kind: 'elements'; readonly scope: 'layer' | 'global'; readonly sparsity: number }
+  /** `sparsity` of the elements, 0 <= sparsity < 1, of each output row, each weight, or all together. */
+  | { readonly kind: 'elements'; readonly scope: 'row' | 'layer' | 'global'; readonly sparsity: number }
   /** `zeros` of each `m` consecutive input channels, for each output channel and place of the kernel. */
   | { readonly kind: 'n-of-m'; readonly zeros: number; readonly m: number }
   /** `sparsity` of the blocks of `rows` output channels x `columns` input channels at one place of the kernel. */
@@ -34,6 +35,9 @@ export function chooseMasks(
         const masks = keepMasks(targets.map(scoresOf), countOf(pattern.sparsity, total));
         return new Map(targets.map(({ name }, index) => [name, masks[index] ?? new Uint8Array(0)]));
       }
+      if (pattern.scope === 'row') {
+        return new Map(targets.map((one) => [one.name, rowMask(scoresOf(one), one.layout, pattern.sparsity)]));
+      }
       return new Map(
         targets.map((target) => {
           const [mask] = keepMasks([scoresOf(target)], countOf(pattern.sparsity, target.elements));
@@ -46,6 +50,21 @@ export function chooseMasks(
     case 'blocks':
       return new Map(targets.map((target) => [target.name, blocks(target.layout, scoresOf(target), pattern)]));
   }
+}
+
+/** The same share of each output row; a row keeps at least one weight. */
+export function rowMask(scores: Scores, layout: MatrixLayout, sparsity: number): Uint8Array {
+  const mask = new Uint8Array(scores.length);
+  for (let group = 0; group < layout.groups; group += 1) {
+    const { rows, columns, data } = groupMatrix(scores, layout, group);
+    const kept = new Uint8Array(data.length);
+    for (let row = 0; row < rows; row += 1) {
+      const [one] = keepMasks([data.subarray(row * columns, (row + 1) * columns)], countOf(sparsity, columns));
+      if (one !== undefined) kept.set(one, row * columns);
+    }
+    putGroup(mask, kept, layout, group);
+  }
+  return mask;
 }
 
 /** Input channels behind the last whole group of m stay dense. */
@@ -119,10 +138,10 @@ export function thresholdMask(weights: Float32Array, threshold: number | { reado
 
 function deviationOf(weights: Float32Array): number {
   let sum = 0;
-  for (let i = 0; i < weights.length; i += 1) sum += weights[i] ?? 0;
+  for (const weight of weights) sum += weight;
   const mean = sum / weights.length;
   let squares = 0;
-  for (let i = 0; i < weights.length; i += 1) squares += ((weights[i] ?? 0) - mean) ** 2;
+  for (const weight of weights) squares += (weight - mean) ** 2;
   return Math.sqrt(squares / weights.length);
 }
 

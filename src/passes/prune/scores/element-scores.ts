@@ -5,8 +5,7 @@ import { SeededRandom } from '../../../data/seeded-random.ts';
 export type Scores = Float64Array;
 
 /** Scores that need nothing but the weights. */
-export const DATA_FREE = ['magnitude', 'random', 'lamp'] as const;
-export type DataFreeMethod = (typeof DATA_FREE)[number];
+export type DataFreeMethod = 'magnitude' | 'random' | 'lamp';
 
 /** Says "zeroed before all others". */
 export const ALREADY_ZERO = -Infinity;
@@ -30,7 +29,7 @@ export function dataFreeScores(
 }
 
 /** |w|. @see Han et al., "Learning both Weights and Connections for Efficient Neural Networks", NeurIPS 2015 */
-export function magnitudeScores(weights: Float32Array): Scores {
+function magnitudeScores(weights: Float32Array): Scores {
   const scores = new Float64Array(weights.length);
   for (let i = 0; i < scores.length; i += 1) {
     const weight = weights[i] ?? 0;

@@ -1,11 +1,54 @@
+import { CompressionError } from '../../../errors.ts';
 import type { Model } from '../../../onnx/model.ts';
-import type { Masks, SparsityPattern } from './choose-masks.ts';
-import { chooseMasks } from './choose-masks.ts';
+import type { PassContext, Skipped } from '../../pass.ts';
+import { applyMasks } from './apply-masks.ts';
+import { checkNoneEmpty, chooseMasks, type Masks, type SparsityPattern } from './choose-masks.ts';
 import { dataFreeScores, type DataFreeMethod, type Scores } from './element-scores.ts';
+import { FROM_INPUTS, pruneFromInputs, type FromInputsMethod } from './from-inputs.ts';
 import type { WeightTarget } from './weight-targets.ts';
 
-/** Masks by a score that needs nothing but the weights. */
-export function dataFreeMasks(
+/** Methods that prune a trained model at once, without training it. */
+type OneShotMethod = DataFreeMethod | FromInputsMethod;
+
+export interface OneShotResult {
+  /** How many initializers have other bytes than before. */
+  readonly changes: number;
+  readonly pruned: readonly WeightTarget[];
+  readonly skipped: readonly Skipped[];
+}
+
+/**
+ * Scores the weights and zeroes the lowest. Changes the model.
+ *
+ * @param remedy - what to do about layers that would be emptied, in words
+ * @throws CompressionError PASS_PRECONDITION naming such layers; DATASET_EMPTY, MODEL_RUN where the method reads data
+ */
+export async function pruneOneShot(
+  model: Model,
+  targets: readonly WeightTarget[],
+  options: { readonly method: OneShotMethod; readonly pattern: SparsityPattern; readonly remedy: string },
+  context: PassContext,
+): Promise<OneShotResult> {
+  const { method, pattern, remedy } = options;
+  if (readsInputs(method)) {
+    if (targets.length === 0) return { changes: 0, pruned: [], skipped: [] };
+    const { calibration } = context.data;
+    if (calibration === undefined) throw new CompressionError('INTERNAL', `${method} got no calibration data`);
+    const { runtime, threads, signal, seed } = context;
+    const progress = (fraction: number, message?: string): void => context.progress(fraction, message);
+    const run = { runtime, threads, signal, seed, progress, feeds: calibration };
+    return pruneFromInputs(model, targets, { method, pattern }, run);
+  }
+  const masks = dataFreeMasks(model, targets, { method, pattern, seed: context.seed });
+  checkNoneEmpty(targets, masks, remedy);
+  return { changes: applyMasks(model, masks), pruned: targets, skipped: [] };
+}
+
+export function readsInputs(method: string): method is FromInputsMethod {
+  return FROM_INPUTS.some((one) => one === method);
+}
+
+function dataFreeMasks(
   model: Model,
   targets: readonly WeightTarget[],
   {

@@ -1,18 +1,19 @@
 import { z } from 'zod';
 import type { Model } from '../../../onnx/model.ts';
-import { definePass, type PassContext } from '../../pass.ts';
-import { applyMasks, describeSparsity, NO_SPEED } from '../scores/apply-masks.ts';
-import { checkNoneEmpty, thresholdMask, type Masks } from '../scores/choose-masks.ts';
-import { DATA_FREE } from '../scores/element-scores.ts';
-import { dataFreeMasks } from '../scores/one-shot.ts';
-import { layerFields, PAPERS, sparsityField } from '../scores/options.ts';
+import { parametersOf } from '../../../training/parameters.ts';
+import { definePass } from '../../pass.ts';
+import { applyMasks } from '../scores/apply-masks.ts';
+import { checkNoneEmpty, thresholdMask } from '../scores/choose-masks.ts';
+import { readsInputs } from '../scores/one-shot.ts';
+import { contradiction, PAPERS, pruningFields, sparsityField } from '../scores/options.ts';
+import { describePruning, neededRoles, runPruning } from '../scores/run-pruning.ts';
 import { weightTargets, type WeightTarget } from '../scores/weight-targets.ts';
 
 const DEFAULT_SPARSITY = 0.5;
 
 const Options = z
   .strictObject({
-    method: z.enum(DATA_FREE).default('magnitude').describe('Score by which weights go: the lowest are zeroed first'),
+    ...pruningFields,
     sparsity: sparsityField
       .optional()
       .describe(`Share of the weights that become zero, exactly; default ${DEFAULT_SPARSITY} without a threshold`),
@@ -23,18 +24,27 @@ const Options = z
         'In place of sparsity, method magnitude only: zeroes weights below this absolute value, or below so many standard deviations of their layer',
       ),
     scope: z
-      .enum(['layer', 'global'])
+      .enum(['row', 'layer', 'global'])
       .optional()
-      .describe('The same sparsity in each layer, or one ranking over all; default global with lamp, else layer'),
-    ...layerFields,
+      .describe(
+        'What shares a ranking: an output row, a layer, or all layers together; default row with wanda, global with lamp and snip, else layer',
+      ),
   })
-  .refine(({ sparsity, threshold }) => sparsity === undefined || threshold === undefined, {
-    error: 'give sparsity or threshold, not both',
-    path: ['threshold'],
-  })
-  .refine(({ method, threshold }) => threshold === undefined || method === 'magnitude', {
-    error: 'a threshold is compared with absolute values: use it with method magnitude, or give sparsity',
-    path: ['threshold'],
+  .superRefine((options, context) => {
+    const { method, schedule, sparsity, threshold, scope } = options;
+    const refuse = (path: string, message: string): void => context.addIssue({ code: 'custom', path: [path], message });
+    if (threshold !== undefined && sparsity !== undefined) refuse('threshold', 'give sparsity or threshold, not both');
+    if (threshold !== undefined && (method !== 'magnitude' || schedule.name !== 'oneshot')) {
+      refuse('threshold', 'a threshold goes with method magnitude and schedule oneshot; give sparsity');
+    }
+    if (readsInputs(method) && (scope === 'global' || (scope === 'row' && method === 'sparsegpt'))) {
+      refuse(
+        'scope',
+        `${method} ${method === 'wanda' ? 'goes by row or layer' : 'goes by layer'}; leave scope out, or use magnitude or lamp`,
+      );
+    }
+    const wrong = contradiction(options);
+    if (wrong !== undefined) refuse(wrong.path, wrong.message);
   });
 type Options = z.output<typeof Options>;
 
@@ -46,38 +56,41 @@ export const pruneUnstructured = definePass({
   papers: PAPERS,
   options: Options,
   example: { method: 'magnitude', sparsity: 0.5 },
-  needs: () => [],
-  requires: () => undefined,
+  needs: neededRoles,
+  requires: (model, options) => nothingToTrain(model, neededRoles(options)),
   run(model, options, context) {
-    const { targets, skipped } = weightTargets(model, options);
-    const masks = masksOf(model, targets, options, context);
-    checkNoneEmpty(targets, masks, remedy(options));
-    const changes = applyMasks(model, masks);
-    return Promise.resolve({
-      changes,
-      skipped,
-      warnings: targets.length === 0 ? ['The model has no weight that this step prunes.'] : [NO_SPEED],
-      details: describeSparsity(model, targets),
-    });
+    const found = weightTargets(model, options);
+    if (options.threshold !== undefined) {
+      return Promise.resolve(describePruning(model, found.skipped, byThreshold(model, found.targets, options)));
+    }
+    const pattern = {
+      kind: 'elements',
+      scope: scopeOf(options),
+      sparsity: options.sparsity ?? DEFAULT_SPARSITY,
+    } as const;
+    return runPruning(model, found, { options, pattern, remedy: remedy(options) }, context);
   },
   ensures: () => undefined,
 });
 
-function masksOf(
-  model: Model,
-  targets: readonly WeightTarget[],
-  options: Options,
-  context: Pick<PassContext, 'seed'>,
-): Masks {
-  const { method, threshold } = options;
-  if (threshold !== undefined) {
-    const weightsOf = (name: string): Float32Array =>
-      model.graph.initializers.get(name)?.floats() ?? new Float32Array(0);
-    return new Map(targets.map(({ name }) => [name, thresholdMask(weightsOf(name), threshold)]));
-  }
-  const scope = options.scope ?? (method === 'lamp' ? 'global' : 'layer');
-  const sparsity = options.sparsity ?? DEFAULT_SPARSITY;
-  return dataFreeMasks(model, targets, { method, seed: context.seed, pattern: { kind: 'elements', scope, sparsity } });
+/** Scores that are made to be compared between layers are; Wanda compares within a row, as its authors do. */
+function scopeOf({ scope, method }: Options): 'row' | 'layer' | 'global' {
+  if (scope !== undefined) return scope;
+  if (method === 'wanda') return 'row';
+  return method === 'lamp' || method === 'snip' ? 'global' : 'layer';
+}
+
+function nothingToTrain(model: Model, roles: readonly string[]): string | undefined {
+  if (!roles.includes('training') || parametersOf(model).length > 0) return undefined;
+  return 'the model has no float weights to train; prune before quantizing';
+}
+
+function byThreshold(model: Model, targets: readonly WeightTarget[], options: Options) {
+  const weightsOf = (name: string): Float32Array => model.graph.initializers.get(name)?.floats() ?? new Float32Array(0);
+  const limit = options.threshold ?? 0;
+  const masks = new Map(targets.map(({ name }) => [name, thresholdMask(weightsOf(name), limit)]));
+  checkNoneEmpty(targets, masks, remedy(options));
+  return { changes: applyMasks(model, masks), pruned: targets, skipped: [] };
 }
 
 function remedy({ threshold, exclude }: Options): string {

@@ -6,7 +6,8 @@ import { pruneUnstructured } from '../../../../src/passes/prune/unstructured/uns
 import { prunePattern } from '../../../../src/passes/prune/pattern/pattern.ts';
 import { runStep } from '../../../../src/passes/pass-manager.ts';
 import type { Pass } from '../../../../src/passes/pass.ts';
-import { contextOf, net, source, weight } from '../../quantize/helpers.ts';
+import { encodeModel } from '../../../../src/onnx/codec/encode.ts';
+import { contextOf, net, runtime, source, weight } from '../../quantize/helpers.ts';
 
 const DIMS = [1, 4, 8, 8];
 
@@ -172,3 +173,56 @@ describe('prune.pattern', () => {
     assert.ok(!prunePattern.options.safeParse({ n: 4, m: 4 }).success);
   });
 });
+
+describe('methods that read layer inputs', () => {
+  const cases: [object, Pass, number][] = [
+    // Wanda: 18 of 36, 36 of 72, 4 of 8 weights of each row. SparseGPT: half of each layer.
+    [{ method: 'wanda' }, pruneUnstructured, 8 * 18 + 8 * 36 + 5 * 4],
+    [{ method: 'sparsegpt' }, pruneUnstructured, 144 + 288 + 20],
+    [{ method: 'wanda' }, prunePattern, 144 + 288 + 20],
+    [{ method: 'sparsegpt' }, prunePattern, 144 + 288 + 20],
+  ];
+  for (const [options, pass, expected] of cases)
+    it(`${pass.name} ${JSON.stringify(options)} zeroes exact counts, the same each time`, async () => {
+      const [first, second] = [network(), network()];
+      const result = await run(first, options, pass);
+      await run(second, options, pass);
+      assert.equal(zeros(first, 'w1') + zeros(first, 'w2') + zeros(first, 'w3'), expected);
+      assert.equal(result.details['zeros'], expected);
+      assert.equal(result.changes, 3);
+      assert.deepEqual(encodeModel(first), encodeModel(second));
+    });
+
+  it('SparseGPT keeps the output closer than Wanda, and Wanda closer than a random choice', async () => {
+    const expected = await output(network());
+    const errors: number[] = [];
+    for (const method of ['sparsegpt', 'wanda', 'random']) {
+      const model = network();
+      await run(model, { method, sparsity: 0.5, include: ['conv2'] });
+      const got = await output(model);
+      errors.push(expected.reduce((sum, value, i) => sum + (value - (got[i] ?? 0)) ** 2, 0));
+    }
+    const [gpt = 0, wanda = 0, random = 0] = errors;
+    assert.ok(gpt < 0.8 * wanda && wanda < random, errors.join(', '));
+  });
+
+  it('wants calibration data, and refuses a global ranking', async () => {
+    assert.deepEqual(pruneUnstructured.needs(pruneUnstructured.options.parse({ method: 'wanda' })), ['calibration']);
+    assert.ok(!pruneUnstructured.options.safeParse({ method: 'wanda', scope: 'global' }).success);
+    assert.ok(!prunePattern.options.safeParse({ method: 'sparsegpt', block: [2, 2] }).success);
+    const without = { ...context, data: {} };
+    const step = { pass: pruneUnstructured, options: pruneUnstructured.options.parse({ method: 'sparsegpt' }) };
+    await assert.rejects(runStep(network(), step, without), { code: 'PASS_PRECONDITION' });
+  });
+});
+
+async function output(model: Model): Promise<number[]> {
+  const session = await runtime.createSession(model, { threads: 1 });
+  const all: number[] = [];
+  for await (const { feeds } of source('x', DIMS).batches()) {
+    const result = (await session.run(feeds)).get('y');
+    all.push(...Array.from(result?.data ?? [], Number));
+  }
+  await session.release();
+  return all;
+}
