@@ -72,6 +72,11 @@ export interface ParameterCounts {
   readonly nonzeroParameters?: number;
   /** Share 0..1 of parameters that are exactly zero. */
   readonly sparsity?: number;
+  /**
+   * Bytes of the weights alone if each were stored as a bitmap (one bit an element) and its nonzero values, where that is
+   * smaller than dense. Absent where it is smaller for none: the file itself is dense, as ONNX Runtime needs it.
+   */
+  readonly bytesSparse?: number;
   /** Bits that parameters take, their scales and zero points included, over their number. */
   readonly effectiveBitsPerWeight?: number;
   readonly unread: readonly string[];
@@ -82,13 +87,18 @@ export function countParameters(model: Model): ParameterCounts {
   let parameters = 0;
   let zeros = 0;
   let bytes = 0;
+  let weightBytes = 0;
+  let sparseBytes = 0;
   const unread: string[] = [];
   for (const graph of withSubgraphs(model.graph)) {
     const { weights, quantizationTensors } = constantRoles(graph);
     for (const weight of weights.values()) {
       const count = countWeight(weight);
       parameters += count.elements;
-      bytes += weight.tensor.byteLength;
+      const own = weight.tensor.byteLength;
+      bytes += own;
+      weightBytes += own;
+      sparseBytes += Math.min(own, bitmapBytes(count, own));
       if (count.zeros === undefined) unread.push(weight.tensor.name);
       else zeros += count.zeros;
     }
@@ -99,6 +109,13 @@ export function countParameters(model: Model): ParameterCounts {
     parameters,
     unread,
     effectiveBitsPerWeight: (8 * bytes) / parameters,
+    ...(sparseBytes < weightBytes ? { bytesSparse: Math.ceil(sparseBytes) } : {}),
     ...(unread.length > 0 ? {} : { nonzeroParameters: parameters - zeros, sparsity: zeros / parameters }),
   };
+}
+
+/** One bit an element and the values that are not zero. */
+function bitmapBytes({ elements, zeros }: { elements: number; zeros: number | undefined }, bytes: number): number {
+  if (zeros === undefined || elements === 0) return bytes;
+  return Math.ceil(elements / 8) + ((elements - zeros) * bytes) / elements;
 }

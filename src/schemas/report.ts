@@ -72,6 +72,9 @@ export const Measurement = z.object({
   sha256: Sha256.optional(),
   bytes: Count.describe('Model file and its external data'),
   bytesCompressed: Count.optional(),
+  bytesSparse: Count.optional().describe(
+    'Bytes of the weights alone, stored as a bitmap and the nonzero values where that is smaller; absent where it is smaller for none',
+  ),
   compression: z.enum(['zstd', 'gzip']).optional(),
   parameters: Count.optional(),
   nonzeroParameters: Count.optional(),

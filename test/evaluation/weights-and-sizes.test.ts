@@ -69,6 +69,23 @@ describe('stored weights', () => {
 });
 
 describe('countParameters', () => {
+  it('counts a bitmap and the nonzero values where that is smaller than the dense weights', () => {
+    const model = quantized();
+    const graph = new Graph({ name: 'sparse' });
+    // 40 of 100 are not zero: 13 bytes of bitmap and 160 of values. The other weight is dense: 8 bytes as it is.
+    graph.initializers.set(
+      'w',
+      Tensor.float(
+        'w',
+        Float32Array.from({ length: 100 }, (_, i) => (i % 5 < 2 ? 1 : 0)),
+      ),
+    );
+    graph.initializers.set('v', Tensor.float('v', [1, 2]));
+    assert.equal(countParameters(Object.assign(model, { graph })).bytesSparse, 13 + 160 + 8);
+    graph.initializers.delete('w');
+    assert.equal(countParameters(Object.assign(model, { graph })).bytesSparse, undefined);
+  });
+
   it('counts weights, not shapes or scales, and the bits they take with their scales', () => {
     const counts = countParameters(quantized());
     assert.equal(counts.parameters, 6);
