@@ -138,8 +138,7 @@ function momentsOf({ layer, gramSum, total, count }: Probe): InputMoments {
 /** The model with, beside each layer, the sums over its input patches. */
 function withProbes(model: Model, layers: readonly DenseLayer[]): { probing: Model; probes: Probe[] } {
   const { graph } = model;
-  const copy = new Graph({
-    ...graph,
+  const copy = Object.assign(new Graph({ name: graph.name }), graph, {
     nodes: [...graph.nodes],
     initializers: new Map(graph.initializers),
     outputs: [...graph.outputs],
@@ -165,7 +164,8 @@ function withProbes(model: Model, layers: readonly DenseLayer[]): { probing: Mod
       count: 0,
     };
   });
-  return { probing: new Model({ ...model, graph: copy }), probes };
+  const probing = Object.assign(new Model({ graph: copy, opsetImports: model.opsetImports }), model, { graph: copy });
+  return { probing, probes };
 }
 
 function productRows(b: GraphBuilder, { node, inputs }: DenseLayer): string {

@@ -110,7 +110,7 @@ interface Halves {
 
 interface Spectrum {
   readonly energies: Float64Array;
-  basis(rank: number): Halves;
+  readonly basis: (rank: number) => Halves;
 }
 
 function byWeight(matrix: Float64Array, rows: number, cols: number): Spectrum {

@@ -42,7 +42,7 @@ export class TuckerDecomposition {
     this.#window = elementCount(layer.kernel);
     const whitening = moments === undefined ? undefined : whiteningOf(channelMoments(layer, moments), layer.inputs);
     this.#weighted =
-      whitening === undefined ? layer.weight : this.#onInputs(layer.weight, whitening.root, layer.inputs);
+      whitening === undefined ? layer.weight : this.#onInputs(layer.weight, whitening.root, { to: layer.inputs });
     this.#unweight = whitening?.inverse;
     this.#outputBasis = basisOf(this.#byOutput(this.#weighted, layer.inputs), layer.outputs);
     this.#inputBasis = basisOf(this.#byInput(this.#weighted, layer.outputs, layer.inputs), layer.inputs);
@@ -63,16 +63,19 @@ export class TuckerDecomposition {
     let [u, v] = [this.#outputBasis.slice(0, output * outputs), this.#inputBasis.slice(0, input * inputs)];
     let kept = 0;
     for (let sweep = 0; sweep < SWEEPS; sweep += 1) {
-      const onInputs = this.#onInputs(this.#weighted, v, input);
+      const onInputs = this.#onInputs(this.#weighted, v, { to: input });
       u = basisOf(this.#byOutput(onInputs, input), outputs).slice(0, output * outputs);
-      const onOutputs = this.#onOutputs(this.#weighted, u, output, inputs);
+      const onOutputs = this.#onOutputs(this.#weighted, u, { to: output, inputs });
       v = basisOf(this.#byInput(onOutputs, output, inputs), inputs).slice(0, input * inputs);
-      const energy = energyOf(this.#onInputs(onOutputs, v, input, output));
+      const energy = energyOf(this.#onInputs(onOutputs, v, { to: input, rows: output }));
       const gain = energy - kept;
       kept = energy;
       if (gain <= TOLERANCE * energy) break;
     }
-    const core = this.#onInputs(this.#onOutputs(this.#weighted, u, output, inputs), v, input, output);
+    const core = this.#onInputs(this.#onOutputs(this.#weighted, u, { to: output, inputs }), v, {
+      to: input,
+      rows: output,
+    });
     const first =
       this.#unweight === undefined
         ? v
@@ -87,12 +90,23 @@ export class TuckerDecomposition {
         { weight: last, dims: [outputs, output, ...ones], attributes: {} },
       ],
     };
-    const onAllOutputs = this.#onOutputs(core, last, outputs, input, output);
-    return { chain, product: this.#onInputs(onAllOutputs, transpose(first, input, inputs), inputs, outputs, input) };
+    const onAllOutputs = this.#onOutputs(core, last, { to: outputs, inputs: input, from: output });
+    return {
+      chain,
+      product: this.#onInputs(onAllOutputs, transpose(first, input, inputs), {
+        to: inputs,
+        rows: outputs,
+        from: input,
+      }),
+    };
   }
 
   /** X x_input M for M [to, from]: [rows, from, window] -> [rows, to, window]. */
-  #onInputs(x: Float64Array, m: Float64Array, to: number, rows = this.#layer.outputs, from = this.#layer.inputs) {
+  #onInputs(
+    x: Float64Array,
+    m: Float64Array,
+    { to, rows = this.#layer.outputs, from = this.#layer.inputs }: { to: number; rows?: number; from?: number },
+  ): Float64Array {
     const size = this.#window;
     const result = new Float64Array(rows * to * size);
     for (let row = 0; row < rows; row += 1) {
@@ -103,7 +117,11 @@ export class TuckerDecomposition {
   }
 
   /** X x_output M for M [to, from]: [from, inputs, window] -> [to, inputs, window]. */
-  #onOutputs(x: Float64Array, m: Float64Array, to: number, inputs: number, from = this.#layer.outputs) {
+  #onOutputs(
+    x: Float64Array,
+    m: Float64Array,
+    { to, inputs, from = this.#layer.outputs }: { to: number; inputs: number; from?: number },
+  ): Float64Array {
     return multiply(m, x, { rows: to, inner: from, cols: inputs * this.#window });
   }
 
@@ -127,9 +145,9 @@ export class TuckerDecomposition {
   #cornerEnergies(): Float64Array {
     const { outputs, inputs } = this.#layer;
     const core = this.#onInputs(
-      this.#onOutputs(this.#weighted, this.#outputBasis, outputs, inputs),
+      this.#onOutputs(this.#weighted, this.#outputBasis, { to: outputs, inputs }),
       this.#inputBasis,
-      inputs,
+      { to: inputs },
     );
     const size = this.#window;
     const width = inputs + 1;

@@ -247,7 +247,7 @@ describe('factorize.svd', () => {
     });
     const { changes, skipped } = await run(model, { rank: 2 });
     assert.equal(changes, 0);
-    assert.equal(skipped.filter(({ reason }) => /shared/.test(reason)).length, 2);
+    assert.equal(skipped.filter(({ reason }) => reason.includes('shared')).length, 2);
   });
 
   it('refuses two rules at once, data that are not there, and a filter that matches nothing', async () => {

@@ -20,7 +20,7 @@ export function weightScores(facts: GraphFacts, site: Site): Float64Array {
   for (const { node, side, mark, axis } of site.weights) {
     addSquares(sums, valuesOf(facts, node.inputs[1]), axis, mark.labels);
     const bias = facts.constant(node.inputs[2]);
-    if (side === 'makes' && bias !== undefined && bias.dims.at(-1) === mark.labels.length) {
+    if (side === 'makes' && bias?.dims.at(-1) === mark.labels.length) {
       addSquares(sums, bias, bias.dims.length - 1, mark.labels);
     }
   }

@@ -111,7 +111,7 @@ class Rewriter {
     this.#cut(node, 1, columns, output);
     const bias = this.#facts.constant(planned.inputs[2]);
     const axis = (bias?.dims.length ?? 0) - 1;
-    if (bias !== undefined && bias.dims[axis] === output.labels.length) this.#cut(node, 2, axis, output);
+    if (bias?.dims[axis] === output.labels.length) this.#cut(node, 2, axis, output);
   }
 
   #cut(node: Node, input: number, axis: number, mark: Mark): void {
@@ -166,12 +166,18 @@ class Rewriter {
     )
       return;
     const own = this.#private(producer, node, input);
-    if (producer.opType !== 'Concat') return this.#patch(own, 0, at, sizes);
+    if (producer.opType !== 'Concat') {
+      this.#patch(own, 0, at, sizes);
+      return;
+    }
     let offset = 0;
     for (const [index, part] of producer.inputs.entries()) {
       const length = this.#facts.constant(part)?.elementCount ?? this.#facts.types.shape(part)?.[0];
       if (length === undefined) return;
-      if (at < offset + length) return this.#patch(own, index, at - offset, sizes);
+      if (at < offset + length) {
+        this.#patch(own, index, at - offset, sizes);
+        return;
+      }
       offset += length;
     }
   }

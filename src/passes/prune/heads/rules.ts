@@ -161,7 +161,10 @@ const slice: Rule = (node, walk) => {
   const to = walk.mark(output);
   if (to === undefined) return;
   const range = cut.get(to.axis);
-  if (range === undefined) return walk.set(input, to.axis, to.labels);
+  if (range === undefined) {
+    walk.set(input, to.axis, to.labels);
+    return;
+  }
   const labels = new Int32Array(walk.shape(input)[to.axis] ?? 0).fill(-1);
   labels.set(to.labels, range[0]);
   walk.set(input, to.axis, labels);

@@ -171,7 +171,7 @@ function weightsOf(facts: GraphFacts, { marks, nodes }: Spread): WeightUse[] {
       ['takes', node.inputs[0], rows],
     ] as const) {
       const mark = marks.get(value ?? '');
-      if (mark === undefined || mark.axis !== (facts.types.shape(value ?? '')?.length ?? 0) - 1) continue;
+      if (mark?.axis !== (facts.types.shape(value ?? '')?.length ?? 0) - 1) continue;
       if (facts.uses(node.inputs[1] ?? '').length > 1)
         throw new Obstacle(`the weight of ${describeNode(node)} is shared`);
       found.push({ node, side, mark, axis });

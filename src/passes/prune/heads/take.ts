@@ -10,7 +10,7 @@ import { Obstacle } from './obstacle.ts';
 export function take(tensor: Tensor, axis: number, kept: readonly number[]): Tensor {
   const { dataType, dims } = tensor;
   const width = dataType === 'string' ? 0 : byteLengthOf(dataType, 1);
-  if (width === 0 || byteLengthOf(dataType as 'float', 2) !== 2 * width) {
+  if (width === 0 || byteLengthOf(dataType, 2) !== 2 * width) {
     throw new Obstacle(`"${tensor.name}" is ${dataType}, which cannot be cut`);
   }
   const size = dims[axis] ?? 1;

@@ -299,7 +299,8 @@ function fit(
   }
   model.graph.initializers.set(target.name, Tensor.float(target.name, weights, tensor.dims));
   bias.add?.(shift);
-  const [{ inputs = 0, rows = 0 } = {}] = sums;
+  const [first] = sums;
+  const { inputs, rows } = first ?? { inputs: 0, rows: 0 };
   return { node: label, inputs, rows, errorBefore: before, errorAfter: after };
 }
 

@@ -56,8 +56,7 @@ export const sparsityField = z
   .gt(0)
   .lt(1, { error: 'must be less than 1: a layer without a single weight computes a constant' });
 
-const Common = z.strictObject(pruningFields);
-export type PruningOptions = z.output<typeof Common>;
+export type PruningOptions = z.output<z.ZodObject<typeof pruningFields>>;
 
 /** What is wrong with a method and its schedule together. */
 export function contradiction({

@@ -58,7 +58,7 @@ describe('pruning while training', () => {
     const model = teacherNet();
     const result = await run(model, { schedule: gradual, gradient: 'straight-through', training }, prunePattern);
     const [, second] = counts(model);
-    assert.ok(second !== undefined && second[1] === second[0] / 2);
+    assert.ok(second?.[1] === (second?.[0] ?? 0) / 2);
     assert.ok(Number(result.details['zeros']) > 0);
   });
 
