@@ -126,6 +126,8 @@ class Attempt {
   #best: { values: TrainedValues; record: EpochRecord } | undefined;
   #lastSave: number;
   #lastProgress = 0;
+  /** Until then what was said last stands, also at the end of an epoch. */
+  #standsUntil = 0;
   /** For the time that is left: when this process began, and with how many steps done. */
   readonly #began: { readonly at: number; readonly done: number };
   /** For the rate of images: since when, how many. */
@@ -276,7 +278,7 @@ class Attempt {
   #report(loss: number, steps: number): void {
     const now = performance.now();
     const { epoch, step } = this.#position;
-    if (now - this.#lastProgress < PROGRESS_MS && step < steps) return;
+    if (now < this.#standsUntil || (now - this.#lastProgress < PROGRESS_MS && step < steps)) return;
     this.#lastProgress = now;
     const { epochs } = this.#run.settings;
     const done = this.#stepsDone;
@@ -300,7 +302,7 @@ class Attempt {
     const { epoch, step, curve } = this.#position;
     const { epochs } = this.#run.settings;
     const done = this.#stepsDone / (epochs * this.#updatesPerEpoch * this.#run.settings.accumulate);
-    this.#lastProgress = performance.now();
+    this.#standsUntil = performance.now() + PROGRESS_MS;
     this.#run.progress(
       Math.min(1, done),
       `resumed in epoch ${epoch + 1} of ${epochs} after step ${step}, with ${curve.length} epochs done before`,

@@ -92,7 +92,10 @@ describe('a training job whose service is killed in the middle of an epoch', () 
     const job = await service.client.waitForJob(id);
     assert.equal(job.status, 'succeeded', JSON.stringify(job.error));
     assert.equal(job.attempt, 2);
-    // The progress message that says so may be overtaken by the next one; the report keeps it.
+    const messages: string[] = [];
+    for await (const { data } of service.client.events(id)) messages.push(String(data['message']));
+    const resumed = messages.some((text) => /^resumed in epoch \d+ of 40 after step \d+/.test(text));
+    assert.ok(resumed, messages.join('\n'));
     const report = Report.parse(await service.client.report(id));
     const runs = report.steps.flatMap(({ training = [] }) => training);
     assert.equal(runs[0]?.resumedAt.length, 1);

@@ -31,6 +31,8 @@ describe('a job that trains', () => {
       data: { training: { dataset: training.id } },
       preprocess: { ...FASHION },
     });
+  const messagesOf = async (id: string): Promise<string[]> =>
+    (await service.jobs.service.events(TENANT, id, 0)).map(({ data }) => String(data['message']));
   const shaOf = async (record: JobRecord): Promise<string> => {
     assert.equal(record.status, 'succeeded', JSON.stringify(record.error));
     return createHash('sha256')
@@ -56,6 +58,11 @@ describe('a job that trains', () => {
       const report = Report.parse(JSON.parse((await service.artifact(record, 'report.json')).toString('utf8')));
       const runs = report.steps.flatMap(({ training = [] }) => training);
       assert.ok(runs.some(({ resumedAt }) => resumedAt.length === 1));
+      const messages = await messagesOf(id);
+      assert.ok(
+        messages.some((text) => /resumed in epoch \d+ of \d+ after step [1-9]/.test(text)),
+        messages.join('\n'),
+      );
     });
   }
 
