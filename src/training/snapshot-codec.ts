@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { parseJsonHeader } from './json-header.ts';
 import type { Position, TrainingSnapshot } from './snapshot.ts';
 
 const VERSION = 2;
@@ -79,7 +80,7 @@ export function encodeSnapshot(snapshot: TrainingSnapshot, key: string): Uint8Ar
 export function decodeSnapshot(bytes: Uint8Array, key: string): TrainingSnapshot | undefined {
   if (bytes.length < 4) return undefined;
   const headerLength = new DataView(bytes.buffer, bytes.byteOffset).getUint32(0, true);
-  const header = parseHeader(bytes.subarray(4, 4 + headerLength));
+  const header = parseJsonHeader(Header, bytes.subarray(4, 4 + headerLength));
   if (header?.key !== key) return undefined;
   const { curve, bestEpoch, ...position } = header.position;
   let at = aligned(4 + headerLength);
@@ -103,17 +104,6 @@ export function decodeSnapshot(bytes: Uint8Array, key: string): TrainingSnapshot
   };
   const state = read(header.state);
   return { position: restored, state, ...(header.best === undefined ? {} : { best: read(header.best) }) };
-}
-
-function parseHeader(bytes: Uint8Array): z.output<typeof Header> | undefined {
-  let json: unknown;
-  try {
-    json = JSON.parse(new TextDecoder().decode(bytes));
-  } catch (error) {
-    if (error instanceof SyntaxError) return undefined;
-    throw error;
-  }
-  return Header.safeParse(json).data;
 }
 
 function aligned(offset: number): number {

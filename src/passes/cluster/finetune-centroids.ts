@@ -1,10 +1,10 @@
-import { CompressionError } from '../../errors.ts';
 import { GraphBuilder } from '../../onnx/graph-builder.ts';
 import type { Model } from '../../onnx/model.ts';
 import { makeNode, type Node } from '../../onnx/node.ts';
 import { Tensor } from '../../onnx/tensor.ts';
 import type { TrainingField } from '../../schemas/training.ts';
 import type { TrainingRunReport } from '../../schemas/training-report.ts';
+import { finetuneContext } from '../finetune-context.ts';
 import type { PassContext } from '../pass.ts';
 import type { WrittenCodebook } from './codebook-writer.ts';
 
@@ -23,8 +23,6 @@ export async function finetuneCentroids(
   training: TrainingField,
   context: PassContext,
 ): Promise<{ readonly training: TrainingRunReport; readonly warnings: readonly string[]; readonly changed: number }> {
-  const { openTraining } = context;
-  if (openTraining === undefined) throw new CompressionError('INTERNAL', 'the training data cannot be opened');
   const [{ finetune }, { applyTrained }, { runReport }] = await Promise.all([
     import('../../training/finetune.ts'),
     import('../../training/trained-values.ts'),
@@ -37,17 +35,7 @@ export async function finetuneCentroids(
   };
   const release = pinZeros(model, codebooks);
   try {
-    const { calibration, evaluation } = context.data;
-    const { outcome, warnings } = await finetune(model, settings, {
-      runtime: context.runtime,
-      threads: context.threads,
-      seed: context.seed,
-      signal: context.signal,
-      openTraining,
-      roles: { ...(calibration && { calibration }), ...(evaluation && { evaluation }) },
-      progress: (fraction, message) => context.progress(fraction, message),
-      checkpoint: context.checkpoint,
-    });
+    const { outcome, warnings } = await finetune(model, settings, finetuneContext(context));
     return { training: runReport('model', outcome), warnings, changed: applyTrained(model, outcome.values) };
   } finally {
     release();

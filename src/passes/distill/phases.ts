@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { TrainingRunReport } from '../../schemas/training-report.ts';
+import { parseJsonHeader } from '../../training/json-header.ts';
 import type { StepCheckpoint } from '../pass.ts';
 
 const Result = z.object({ metric: z.enum(['top1', 'rmse']), value: z.number(), samples: z.number() });
@@ -72,21 +73,10 @@ export class Phases {
   #restore(bytes: Uint8Array): void {
     if (bytes.length < 4) return;
     const length = new DataView(bytes.buffer, bytes.byteOffset).getUint32(0, true);
-    const header = parseHeader(bytes.subarray(4, 4 + length));
+    const header = parseJsonHeader(Header, bytes.subarray(4, 4 + length));
     if (header?.key !== this.#key) return;
     this.#alone = header.alone;
     const rest = bytes.subarray(4 + length);
     this.#snapshot = rest.length === 0 ? undefined : rest;
   }
-}
-
-function parseHeader(bytes: Uint8Array): z.output<typeof Header> | undefined {
-  let json: unknown;
-  try {
-    json = JSON.parse(new TextDecoder().decode(bytes));
-  } catch (error) {
-    if (error instanceof SyntaxError) return undefined;
-    throw error;
-  }
-  return Header.safeParse(json).data;
 }

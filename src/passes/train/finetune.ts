@@ -1,11 +1,12 @@
 import { z } from 'zod';
-import { CompressionError } from '../../errors.ts';
 import { TrainingField } from '../../schemas/training.ts';
 import { parametersOf, separateVectors } from '../../training/parameters.ts';
 import type { TrainingBatch } from '../../data/training/training-batch.ts';
 import type { TrainingSource } from '../../data/training/training-source.ts';
 import type { Model } from '../../onnx/model.ts';
-import { definePass, type PassContext } from '../pass.ts';
+import type { FinetuneContext } from '../../training/finetune.ts';
+import { finetuneContext } from '../finetune-context.ts';
+import { definePass } from '../pass.ts';
 
 const Options = z.strictObject({
   training: TrainingField.prefault({}).describe('Epochs, batch size, optimizer, learning rate, loss, augmentation'),
@@ -39,8 +40,6 @@ export const trainFinetune = definePass({
     return 'the model has no float weights to train; train before quantizing';
   },
   async run(model, { training, restoreBatchNormalization }, context) {
-    const { openTraining } = context;
-    if (openTraining === undefined) throw new CompressionError('INTERNAL', 'the training data cannot be opened');
     // Loaded where it trains: the HTTP side lists passes, and never loads the engine.
     const [{ finetune }, { applyTrained }, { runReport }] = await Promise.all([
       import('../../training/finetune.ts'),
@@ -48,20 +47,9 @@ export const trainFinetune = definePass({
       import('../../training/run-report.ts'),
     ]);
     separateVectors(model.graph);
-    const restored = restoreBatchNormalization
-      ? await restore(model, training, { ...context, openTraining })
-      : undefined;
-    const { calibration, evaluation } = context.data;
-    const { outcome, graph, warnings } = await finetune(model, training, {
-      runtime: context.runtime,
-      threads: context.threads,
-      seed: context.seed,
-      signal: context.signal,
-      openTraining,
-      roles: { ...(calibration && { calibration }), ...(evaluation && { evaluation }) },
-      progress: (fraction, message) => context.progress(fraction, message),
-      checkpoint: context.checkpoint,
-    });
+    const trainingContext = finetuneContext(context);
+    const restored = restoreBatchNormalization ? await restore(model, training, trainingContext) : undefined;
+    const { outcome, graph, warnings } = await finetune(model, training, trainingContext);
     const changes = applyTrained(model, outcome.values);
     return {
       changes: changes + (restored ?? 0),
@@ -80,11 +68,7 @@ export const trainFinetune = definePass({
 });
 
 /** @returns how many were put in */
-async function restore(
-  model: Model,
-  training: TrainingField,
-  context: PassContext & Required<Pick<PassContext, 'openTraining'>>,
-): Promise<number> {
+async function restore(model: Model, training: TrainingField, context: FinetuneContext): Promise<number> {
   const [{ openSource }, { restoreBatchNormalization }] = await Promise.all([
     import('../../training/finetune.ts'),
     import('../../training/restore-batch-normalization.ts'),

@@ -1,9 +1,8 @@
-import { CompressionError } from '../../../errors.ts';
 import type { Model } from '../../../onnx/model.ts';
 import type { TrainingField } from '../../../schemas/training.ts';
 import type { TrainingRunReport } from '../../../schemas/training-report.ts';
-import type { FinetuneContext } from '../../../training/finetune.ts';
 import { parametersOf, selectParameters, separateVectors } from '../../../training/parameters.ts';
+import { finetuneContext } from '../../finetune-context.ts';
 import type { PassContext, Skipped } from '../../pass.ts';
 import { checkNoneEmpty, type SparsityPattern } from './choose-masks.ts';
 import { GradualMasks, type GradualMethod } from './gradual-masks.ts';
@@ -116,15 +115,6 @@ export async function connectionSensitivity(
     { training, batches },
     finetuneContext(context),
   );
-}
-
-function finetuneContext(context: PassContext): FinetuneContext {
-  const { openTraining, runtime, threads, seed, signal, checkpoint } = context;
-  if (openTraining === undefined) throw new CompressionError('INTERNAL', 'the training data cannot be opened');
-  const { calibration, evaluation } = context.data;
-  const roles = { ...(calibration && { calibration }), ...(evaluation && { evaluation }) };
-  const progress = (fraction: number, message: string): void => context.progress(fraction, message);
-  return { runtime, threads, seed, signal, openTraining, roles, progress, checkpoint };
 }
 
 function zerosOf(model: Model, targets: readonly WeightTarget[]): number {

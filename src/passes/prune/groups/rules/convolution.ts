@@ -8,20 +8,9 @@ const SPATIAL = 'computes over this axis';
  * its rows. Otherwise every group loses the same channels of its own, so that they stay of equal size.
  */
 export const conv: ChannelRule = (of) => {
-  const [x, w] = [of.input(0), of.input(1)];
-  const [rows, columns] = [of.size(1, 0), of.size(1, 1)];
-  if (x === undefined || w === undefined) return 'has an input of unknown rank';
-  const [channels, [row, column]] = [x[1], w];
-  if (
-    row === undefined ||
-    column === undefined ||
-    rows === undefined ||
-    columns === undefined ||
-    channels === undefined
-  )
-    return 'has a weight of unknown size';
-  const groups = of.node.int('group', 1);
-  of.freeze([...x.slice(2), ...w.slice(2)], SPATIAL);
+  const window = windowOf(of);
+  if (typeof window === 'string') return window;
+  const { x, channels, row, column, rows, columns, groups } = window;
   if (groups === 1) of.couple(channels, column);
   else if (columns === 1) {
     of.couple(row, repeatEach(channels, rows / groups));
@@ -39,20 +28,9 @@ export const conv: ChannelRule = (of) => {
 
 /** ConvTranspose, W [C, M/g, k...]. */
 export const convTranspose: ChannelRule = (of) => {
-  const [x, w] = [of.input(0), of.input(1)];
-  const [rows, columns] = [of.size(1, 0), of.size(1, 1)];
-  if (x === undefined || w === undefined) return 'has an input of unknown rank';
-  const [channels, [row, column]] = [x[1], w];
-  if (
-    row === undefined ||
-    column === undefined ||
-    rows === undefined ||
-    columns === undefined ||
-    channels === undefined
-  )
-    return 'has a weight of unknown size';
-  const groups = of.node.int('group', 1);
-  of.freeze([...x.slice(2), ...w.slice(2)], SPATIAL);
+  const window = windowOf(of);
+  if (typeof window === 'string') return window;
+  const { x, channels, row, column, rows, columns, groups } = window;
   let out: Axis = column;
   of.couple(channels, row);
   if (groups > 1) {
@@ -91,6 +69,36 @@ export const adder: ChannelRule = (of) => {
   });
   return undefined;
 };
+
+interface SlidingWindow {
+  readonly x: Axes;
+  /** Of X. */
+  readonly channels: Axis;
+  /** Axes 0 and 1 of W, and their sizes. */
+  readonly row: Axis;
+  readonly column: Axis;
+  readonly rows: number;
+  readonly columns: number;
+  readonly groups: number;
+}
+
+/** The axes that rules for windows couple; the spatial ones are frozen. A reason where something is not known. */
+function windowOf(of: RuleContext): SlidingWindow | string {
+  const [x, w] = [of.input(0), of.input(1)];
+  const [rows, columns] = [of.size(1, 0), of.size(1, 1)];
+  if (x === undefined || w === undefined) return 'has an input of unknown rank';
+  const [channels, [row, column]] = [x[1], w];
+  if (
+    row === undefined ||
+    column === undefined ||
+    rows === undefined ||
+    columns === undefined ||
+    channels === undefined
+  )
+    return 'has a weight of unknown size';
+  of.freeze([...x.slice(2), ...w.slice(2)], SPATIAL);
+  return { x, channels, row, column, rows, columns, groups: of.node.int('group', 1) };
+}
 
 function keepGroups(of: RuleContext, channels: Axis, groups: number): void {
   of.rewrite((surgery) => {
