@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { readFileSync } from 'node:fs';
 import type { Logger } from 'pino';
 import { CompressionError, isErrorCode } from '../src/errors.ts';
-import { KernelCostTableSchema } from '../src/passes/quantize/kernel-cost-table.ts';
+import { KernelCostTableSchema } from '../src/passes/cost/kernel-cost-table.ts';
 import type { ObjectStore } from '../src/storage/object-store.ts';
 import { errorOfExit, JobChild, type ChildOptions } from './child-process.ts';
 

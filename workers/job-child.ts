@@ -7,7 +7,7 @@ import { writeFile } from 'node:fs/promises';
 import { createInterface } from 'node:readline';
 import { CompressionError, messageOf } from '../src/errors.ts';
 import { createRuntime } from '../src/runtime/onnxruntime.ts';
-import { measureKernelCosts } from '../src/passes/quantize/kernel-cost-table.ts';
+import { measureKernelCosts } from '../src/passes/cost/kernel-cost-table.ts';
 import { ChildTask, type ChildMessage } from './protocol.ts';
 import { runJob } from './run-job.ts';
 

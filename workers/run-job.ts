@@ -16,7 +16,7 @@ import { verifyModel } from '../src/onnx/verify/verify-model.ts';
 import type { ScheduledStep } from '../src/passes/implicit-steps.ts';
 import { runStep, scheduleRecipe } from '../src/passes/pass-manager.ts';
 import type { PassArtifact, PassContext } from '../src/passes/pass.ts';
-import { KernelCostTableSchema, type KernelCostTable } from '../src/passes/quantize/kernel-cost-table.ts';
+import { KernelCostTableSchema, type KernelCostTable } from '../src/passes/cost/kernel-cost-table.ts';
 import type { Runtime } from '../src/runtime/session.ts';
 import { VERSION } from '../src/version.ts';
 import { buildArchitecture } from '../src/zoo/build-architecture.ts';

@@ -17,7 +17,7 @@ import { loadModel } from '../../src/onnx/codec/load.ts';
 import { calibrate } from '../../src/passes/calibrate.ts';
 import { runStep } from '../../src/passes/pass-manager.ts';
 import { NO_CHECKPOINT, type FeedSource, type PassContext, type TargetCpu } from '../../src/passes/pass.ts';
-import { measureKernelCosts } from '../../src/passes/quantize/kernel-cost-table.ts';
+import { measureKernelCosts } from '../../src/passes/cost/kernel-cost-table.ts';
 import { canonicalize } from '../../src/passes/canonicalize/canonicalize.ts';
 import { quantizeStatic } from '../../src/passes/quantize/static.ts';
 import { createRuntime } from '../../src/runtime/onnxruntime.ts';

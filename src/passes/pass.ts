@@ -6,7 +6,7 @@ import type { Runtime } from '../runtime/session.ts';
 import type { TrainingRunReport } from '../schemas/training-report.ts';
 import type { ArchitectureRequest } from '../zoo/build-architecture.ts';
 import type { ObservationPoint, Observations } from './observe.ts';
-import type { KernelCostTable } from './quantize/kernel-cost-table.ts';
+import type { KernelCostTable } from './cost/kernel-cost-table.ts';
 
 /** Order of a recipe: a step's stage may not lie before that of the step ahead of it. */
 export const STAGES = ['canonicalize', 'search', 'prune', 'distill', 'quantize'] as const;

@@ -1,4 +1,4 @@
-import { emptyCostTable } from '../../src/passes/quantize/kernel-cost-table.ts';
+import { emptyCostTable } from '../../src/passes/cost/kernel-cost-table.ts';
 import type { ObjectStore } from '../../src/storage/object-store.ts';
 import { cpuKindId } from '../../workers/cost-tables.ts';
 

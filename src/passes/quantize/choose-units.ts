@@ -1,8 +1,8 @@
 import type { Node } from '../../onnx/node.ts';
 import type { Skipped } from '../pass.ts';
-import { CostModel, elementwiseWorkload, weightedWorkload, type Estimate } from './cost-model.ts';
+import { CostModel, elementwiseWorkload, weightedWorkload, type Estimate } from '../cost/cost-model.ts';
 import type { GraphView } from './graph-view.ts';
-import type { KernelCostTable } from './kernel-cost-table.ts';
+import type { KernelCostTable } from '../cost/kernel-cost-table.ts';
 import { nodeLabel } from './node-filter.ts';
 import { placementOf } from './placement.ts';
 import { makePlan, type Candidates, type QuantPlan } from './plan.ts';

@@ -4,7 +4,7 @@ import { opsetOf, type Model } from '../../onnx/model.ts';
 import { withSubgraphs } from '../../onnx/graph.ts';
 import { definePass, type PassContext } from '../pass.ts';
 import { inferTypes } from '../../onnx/inference/infer-types.ts';
-import { CostModel, weightedWorkload } from './cost-model.ts';
+import { CostModel, weightedWorkload } from '../cost/cost-model.ts';
 import { DynamicQuantizer, dynamicLayers } from './dynamic-quantizer.ts';
 import { filterNodes } from './node-filter.ts';
 import { saturationRisk, targetRules } from './target.ts';

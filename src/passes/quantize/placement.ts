@@ -1,5 +1,5 @@
 import type { Node } from '../../onnx/node.ts';
-import type { Kernel } from './kernel-benchmarks.ts';
+import type { Kernel } from '../cost/kernel-benchmarks.ts';
 
 /**
  * How an operator takes part in int8.

@@ -5,7 +5,7 @@ import { definePass, type PassContext } from '../pass.ts';
 import { METHODS, activationParams, pointsOf, type ActivationSettings } from './activation-params.ts';
 import { chooseUnits, type Choice } from './choose-units.ts';
 import { viewOf, type GraphView } from './graph-view.ts';
-import { emptyCostTable } from './kernel-cost-table.ts';
+import { emptyCostTable } from '../cost/kernel-cost-table.ts';
 import { filterNodes } from './node-filter.ts';
 import { findCandidates, type QuantPlan } from './plan.ts';
 import { QdqWriter } from './qdq-writer.ts';

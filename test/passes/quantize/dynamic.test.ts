@@ -8,7 +8,7 @@ import { makeNode } from '../../../src/onnx/node.ts';
 import { Tensor } from '../../../src/onnx/tensor.ts';
 import { tensorValue } from '../../../src/onnx/value-type.ts';
 import { verifyModel } from '../../../src/onnx/verify/verify-model.ts';
-import { makeCostTable } from '../../../src/passes/quantize/kernel-cost-table.ts';
+import { makeCostTable } from '../../../src/passes/cost/kernel-cost-table.ts';
 import { quantizeDynamic } from '../../../src/passes/quantize/dynamic.ts';
 import { apply, contextOf, cosine, net, noise, operators, outputOf, weight, type NetParts } from './helpers.ts';
 

@@ -12,7 +12,7 @@ import {
   type PassContext,
   type PassResult,
 } from '../../../src/passes/pass.ts';
-import { emptyCostTable } from '../../../src/passes/quantize/kernel-cost-table.ts';
+import { emptyCostTable } from '../../../src/passes/cost/kernel-cost-table.ts';
 import { createRuntime } from '../../../src/runtime/onnxruntime.ts';
 
 export const runtime = createRuntime('.');

@@ -13,7 +13,7 @@ import { makeNode } from '../../../src/onnx/node.ts';
 import { Tensor } from '../../../src/onnx/tensor.ts';
 import { tensorValue } from '../../../src/onnx/value-type.ts';
 import { verifyModel } from '../../../src/onnx/verify/verify-model.ts';
-import { makeCostTable, type KernelCost } from '../../../src/passes/quantize/kernel-cost-table.ts';
+import { makeCostTable, type KernelCost } from '../../../src/passes/cost/kernel-cost-table.ts';
 import { quantizeStatic } from '../../../src/passes/quantize/static.ts';
 import { apply, contextOf, cosine, net, noise, operators, outputOf, runtime, source, weight } from './helpers.ts';
 

@@ -5,8 +5,8 @@ import {
   emptyCostTable,
   makeCostTable,
   type KernelCost,
-} from '../../../src/passes/quantize/kernel-cost-table.ts';
-import { KERNEL_BENCHMARKS, KERNELS, measureBenchmarks } from '../../../src/passes/quantize/kernel-benchmarks.ts';
+} from '../../../src/passes/cost/kernel-cost-table.ts';
+import { KERNEL_BENCHMARKS, KERNELS, measureBenchmarks } from '../../../src/passes/cost/kernel-benchmarks.ts';
 import { createRuntime } from '../../../src/runtime/onnxruntime.ts';
 
 const entry: KernelCost = { kernel: 'conv', shape: [8, 72, 784], work: 451584, floatNs: 12343, int8Ns: 14850 };
