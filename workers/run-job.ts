@@ -121,6 +121,7 @@ function evaluationContext(task: JobTask, hooks: JobHooks, data: JobData): Evalu
     seed: task.seed,
     folder: hooks.directory,
     latencyBudgetMs: LATENCY_BUDGET_MS,
+    ...(task.target.latencyBatches === undefined ? {} : { latencyBatches: task.target.latencyBatches }),
     signal: hooks.signal,
     ...(data.feeds.evaluation === undefined ? {} : { data: data.feeds.evaluation }),
     ...(data.standIn === undefined ? {} : { generated: data.standIn }),

@@ -82,6 +82,7 @@ export function buildReport(facts: ReportFacts): Report {
     baseline: evaluation.baseline,
     result: evaluation.result,
     comparison: evaluation.comparison,
+    ...(evaluation.latencyAtBatches === undefined ? {} : { latencyAtBatches: evaluation.latencyAtBatches }),
     layers: evaluation.layers,
     steps,
     constraints,

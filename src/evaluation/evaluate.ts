@@ -4,7 +4,13 @@ import { producersOf } from '../onnx/graph.ts';
 import type { Model } from '../onnx/model.ts';
 import type { FeedSource } from '../passes/pass.ts';
 import type { Session } from '../runtime/session.ts';
-import { Measurement, type Comparison, type LayerReport, type OutputComparison } from '../schemas/report.ts';
+import {
+  Measurement,
+  type BatchLatency,
+  type Comparison,
+  type LayerReport,
+  type OutputComparison,
+} from '../schemas/report.ts';
 import { compareAccuracy, summarizeAccuracy } from './accuracy-report.ts';
 import { measureAccuracy } from './accuracy.ts';
 import { changeOf } from './change.ts';
@@ -51,6 +57,8 @@ export interface Evaluation {
   readonly baseline: Measurement;
   readonly result: Measurement;
   readonly comparison: Comparison;
+  /** Present where the context names batch sizes. */
+  readonly latencyAtBatches?: readonly BatchLatency[];
   readonly layers: readonly LayerReport[];
   readonly notMeasured: readonly NotMeasured[];
   /** Medians of the result's timing blocks, for `judgeConstraints`. */
@@ -136,13 +144,14 @@ export async function evaluate(
   );
 
   progress(0.5, 'timing both models');
-  const latencies = await attempt(context, notMeasured, 'latency', (feeds) =>
-    timeBoth(context, baseline, result, feeds),
-  );
+  const subjects = [baseline, result];
+  const latencies = await attempt(context, notMeasured, 'latency', (feeds) => timeBoth(context, subjects, feeds));
   const [timedBefore, timedAfter] = latencies ?? [];
   let beforeMeasurement = before.measurement;
   if (timedBefore !== undefined) beforeMeasurement = { ...beforeMeasurement, latency: timedBefore.latency };
   if (timedAfter !== undefined) afterMeasurement = { ...afterMeasurement, latency: timedAfter.latency };
+
+  const latencyAtBatches = await timeBatches(context, subjects, notMeasured);
 
   progress(0.8, 'comparing layers');
   const layers = await compareLayers(context, baseline, result, notMeasured);
@@ -160,6 +169,7 @@ export async function evaluate(
     baseline: beforeMeasurement,
     result: afterMeasurement,
     comparison,
+    ...(latencyAtBatches === undefined ? {} : { latencyAtBatches }),
     layers,
     notMeasured,
     ...(timedAfter === undefined ? {} : { resultBlockMedians: timedAfter.blockMedians }),
@@ -227,25 +237,48 @@ async function compareFidelity(
 
 async function timeBoth(
   context: EvaluationContext,
-  baseline: Subject,
-  result: Subject,
+  subjects: readonly Subject[],
   feeds: FeedSource,
+  batch = 1,
 ): Promise<readonly MeasuredLatency[] | undefined> {
+  const name = batch === 1 ? 'timing both models' : `timing both models at batch ${batch}`;
   return measureLatencies(
     context.runtime,
-    [
-      { name: 'baseline', model: { path: baseline.path } },
-      { name: 'result', model: { path: result.path } },
-    ],
+    subjects.map(({ path }) => ({ model: { path } })),
     feeds,
     {
       threads: context.threads,
       seed: context.seed,
-      progress: (fraction) => context.progress?.(0.5 + 0.3 * fraction, 'timing both models'),
+      batch,
+      progress: (fraction) => context.progress?.(0.5 + 0.3 * fraction, name),
       ...(context.latencyBudgetMs === undefined ? {} : { budgetMs: context.latencyBudgetMs }),
       ...(context.signal === undefined ? {} : { signal: context.signal }),
     },
   );
+}
+
+/** Times both models at each further batch size; one the model or the data cannot fill is not measured, with the reason. */
+async function timeBatches(
+  context: EvaluationContext,
+  subjects: readonly Subject[],
+  notMeasured: NotMeasured[],
+): Promise<BatchLatency[] | undefined> {
+  if (context.latencyBatches === undefined) return undefined;
+  const timed: BatchLatency[] = [];
+  for (const batch of context.latencyBatches) {
+    const name = `latencyAtBatches.${batch}`;
+    const pair = await attempt(context, notMeasured, name, (feeds) => timeBoth(context, subjects, feeds, batch));
+    const [before, after] = pair ?? [];
+    if (before === undefined || after === undefined) continue;
+    const measured = before.latency.batch;
+    if (measured === batch) {
+      const comparison = compareLatencies(before, after, context.seed);
+      timed.push({ batch, baseline: before.latency, result: after.latency, comparison });
+    } else {
+      notMeasured.push({ name, reason: `the model's batch axis, or the data, gives batches of ${measured}` });
+    }
+  }
+  return timed;
 }
 
 async function compareLayers(

@@ -25,6 +25,8 @@ export interface EvaluationContext {
   readonly classNames?: readonly string[];
   /** Time for timing each model. Default 4 s. */
   readonly latencyBudgetMs?: number;
+  /** Batch sizes to time besides 1. */
+  readonly latencyBatches?: readonly number[];
   readonly signal?: AbortSignal;
   readonly progress?: (fraction: number, message: string) => void;
 }

@@ -11,6 +11,8 @@ export interface LatencyOptions {
   readonly seed: number;
   /** Time to spend on each model, in all. Default 4 s. */
   readonly budgetMs?: number;
+  /** Samples a run. Default 1; a model's fixed batch axis wins. */
+  readonly batch?: number;
   /** Sizes for symbolic dimensions, by name. */
   readonly freeDimensions?: Readonly<Record<string, number>>;
   readonly signal?: AbortSignal;
@@ -18,7 +20,6 @@ export interface LatencyOptions {
 }
 
 export interface LatencySubject {
-  readonly name: string;
   readonly model: Model | { readonly path: string };
 }
 
@@ -38,7 +39,7 @@ const SMALLEST_CLAIM = 0.02;
 const HISTOGRAM_BINS = 40;
 
 /**
- * Times models on the same inputs at batch 1 (or the model's fixed batch) in alternating blocks, so that a drift of the
+ * Times models on the same inputs in alternating blocks, so that a drift of the
  * machine hits all of them alike. All sessions are alive, with spinning off: idle pool threads that spin would take
  * the cores of the one that is measured (distortions of 2-3x were seen on two cores).
  *
@@ -51,7 +52,7 @@ export async function measureLatencies(
   feeds: FeedSource,
   options: LatencyOptions,
 ): Promise<readonly MeasuredLatency[] | undefined> {
-  const inputs = await firstFeeds(feeds);
+  const inputs = await firstFeeds(feeds, options.batch ?? 1);
   const firstInput = inputs[0];
   if (firstInput === undefined) return undefined;
   const runs: Run[] = [];
@@ -93,10 +94,12 @@ interface Run {
   next: number;
 }
 
-async function firstFeeds(source: FeedSource): Promise<readonly FeedBatch[]> {
+/** Full batches only: a last one that is smaller would be timed as if it were not. */
+async function firstFeeds(source: FeedSource, size: number): Promise<readonly FeedBatch[]> {
   const kept: FeedBatch[] = [];
   let bytes = 0;
-  for await (const batch of source.batches(1)) {
+  for await (const batch of source.batches(size)) {
+    if (kept[0] !== undefined && batch.count < kept[0].count) break;
     for (const array of Object.values(batch.feeds)) bytes += array.type === 'string' ? 0 : array.data.byteLength;
     if (kept.length > 0 && bytes > MAX_FEED_BYTES) break;
     kept.push(batch);

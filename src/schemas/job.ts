@@ -72,6 +72,12 @@ export type Constraints = z.infer<typeof Constraints>;
 
 export const TargetField = z.strictObject({
   cpu: z.enum(['portable', 'x64-vnni', 'arm64-dotprod', 'this', 'int8-only']).default('portable'),
+  latencyBatches: z
+    .array(z.number().int().min(2).max(1024))
+    .min(1)
+    .max(4)
+    .optional()
+    .describe('Batch sizes at which latency is measured as well; at batch 1 it always is'),
 });
 
 export const MAX_DEADLINE_SECONDS = 7 * 24 * 3600;

@@ -265,6 +265,15 @@ const ReportValue = z.object({
   shape: z.array(z.union([z.number(), z.string(), z.null()])).nullable(),
 });
 
+/** Timings of both models at one batch size. */
+export const BatchLatency = z.object({
+  batch: Count,
+  baseline: Latency,
+  result: Latency,
+  comparison: LatencyComparison,
+});
+export type BatchLatency = z.infer<typeof BatchLatency>;
+
 export const Report = z.object({
   version: z.literal(1),
   job: z.string().nullable().describe('Null when the recipe ran without the service'),
@@ -287,6 +296,10 @@ export const Report = z.object({
   baseline: Measurement,
   result: Measurement,
   comparison: Comparison,
+  latencyAtBatches: z
+    .array(BatchLatency)
+    .optional()
+    .describe('At the batch sizes of target.latencyBatches, where the job names some'),
   layers: z.array(LayerReport),
   steps: z.array(StepReport),
   constraints: z.array(ConstraintReport),

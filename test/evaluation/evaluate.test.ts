@@ -136,6 +136,24 @@ describe('evaluate', () => {
     });
   });
 
+  it('times further batch sizes as asked, and says which the data cannot fill', async () => {
+    await withContext(async (context, write) => {
+      const [a, b] = [await write('a.onnx', floatNet()), await write('b.onnx', int8Net())];
+      const found = await evaluate({ ...context, data: labelled, latencyBatches: [16, 64] }, a, b);
+      assert.deepEqual(
+        found.latencyAtBatches?.map(({ batch, baseline, result }) => [batch, baseline.batch, result.batch]),
+        [[16, 16, 16]],
+      );
+      assert.ok((found.latencyAtBatches[0]?.comparison.blocks ?? 0) >= 8);
+      assert.equal(found.baseline.latency?.batch, 1);
+      assert.deepEqual(
+        found.notMeasured.map(({ name }) => name),
+        ['latencyAtBatches.64'],
+      );
+      assert.match(found.notMeasured[0]?.reason ?? '', /batches of 40/);
+    });
+  });
+
   it('leaves out, with reasons, all that needs inputs when there are none', async () => {
     await withContext(async (context, write) => {
       const [a, b] = [await write('a.onnx', floatNet()), await write('b.onnx', int8Net())];

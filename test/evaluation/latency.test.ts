@@ -61,7 +61,6 @@ describe('measureLatencies', () => {
     while (performance.now() < end);
   };
   const subject = (name: string) => ({
-    name,
     model: new Model({ graph: new Graph({ name }), opsetImports: new Map() }),
   });
 
@@ -129,6 +128,13 @@ describe('measureLatencies', () => {
     assert.equal(measured?.[0]?.latency.runs, 8);
     // cold start, two of warm-up, one a block
     assert.equal(notes.filter((note) => note === 'slow').length, 11);
+  });
+
+  it('times full batches only', async () => {
+    const five = rows([[1], [2], [3], [4], [5]]);
+    const options = { threads: 1, seed: 0, budgetMs: 1, batch: 2 };
+    const measured = await measureLatencies(fakeRuntime([], []), [subject('fast')], five, options);
+    assert.equal(measured?.[0]?.latency.batch, 2);
   });
 
   it('measures nothing without samples', async () => {

@@ -207,7 +207,12 @@ function accuracyRows({ baseline: { accuracy: a }, result: { accuracy: b }, comp
   return rows;
 }
 
-function latencyRows({ baseline: { latency: a }, result: { latency: b }, comparison }: Report): Row[] {
+function latencyRows({
+  baseline: { latency: a },
+  result: { latency: b },
+  comparison,
+  latencyAtBatches = [],
+}: Report): Row[] {
   if (a === undefined || b === undefined) return [];
   const time = (name: string, pick: (latency: Latency) => number, meaning: string): Row => ({
     name,
@@ -230,6 +235,13 @@ function latencyRows({ baseline: { latency: a }, result: { latency: b }, compari
       'One run in a hundred takes longer; other work on the machine shows here.',
     ),
     time('Cold start', (latency) => latency.coldStartMs, 'Loading the model and the first run.'),
+    ...latencyAtBatches.map((at) => ({
+      name: `Median run of ${at.batch} samples`,
+      before: formatMs(at.baseline.p50Ms),
+      after: formatMs(at.result.p50Ms),
+      change: speedWord(at.comparison),
+      meaning: `Batch ${at.batch}: the time for all of them together.`,
+    })),
   ];
 }
 
