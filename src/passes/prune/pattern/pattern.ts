@@ -4,7 +4,7 @@ import { definePass } from '../../pass.ts';
 import type { SparsityPattern } from '../scores/choose-masks.ts';
 import { contradiction, PAPERS, pruningFields, sparsityField } from '../scores/options.ts';
 import { neededRoles, runPruning } from '../scores/run-pruning.ts';
-import { weightTargets } from '../scores/weight-targets.ts';
+import { weightTargets } from '../../layer-inputs/weight-targets.ts';
 
 const side = z.number().int().min(1).max(1024);
 

@@ -7,14 +7,14 @@ import { Tensor } from '../../../onnx/tensor.ts';
 import type { Session } from '../../../runtime/session.ts';
 import type { FeedSource, PassContext, Skipped } from '../../pass.ts';
 import { nodeLabel } from '../../quantize/node-filter.ts';
-import { inputRows, rowsObstacle, type InputRows, type RowSampling } from '../scores/input-rows.ts';
-import { groupMatrix, putGroup } from '../scores/weight-matrix.ts';
-import { targetLabel, weightTargets, type MatrixLayout, type WeightTarget } from '../scores/weight-targets.ts';
+import { inputRows, rowsObstacle, type InputRows, type RowSampling } from '../../layer-inputs/input-rows.ts';
+import { groupMatrix, putGroup } from '../../layer-inputs/weight-matrix.ts';
+import { targetLabel, weightTargets, type MatrixLayout, type WeightTarget } from '../../layer-inputs/weight-targets.ts';
 import { affectedValues, losesInputs, type KeptPositions } from './kept-positions.ts';
 import { layerBias } from './layer-bias.ts';
 import { fitLinear, RegressionSums } from './regression.ts';
 import { residualSum, type ResidualSum } from './residual-sum.ts';
-import { SteppedRun } from './stepped-run.ts';
+import { SteppedRun } from '../../stepped-run.ts';
 
 export type RecoveryContext = Pick<PassContext, 'runtime' | 'threads' | 'signal' | 'seed' | 'progress'>;
 

@@ -5,12 +5,12 @@ import type { Node } from '../../../onnx/node.ts';
 import { Tensor } from '../../../onnx/tensor.ts';
 import type { FeedSource, Skipped } from '../../pass.ts';
 import { nodeLabel } from '../../quantize/node-filter.ts';
-import { targetLabel, weightTargets, type WeightTarget } from '../scores/weight-targets.ts';
+import { targetLabel, weightTargets, type WeightTarget } from '../../layer-inputs/weight-targets.ts';
 import { ChannelStatistics } from './channel-statistics.ts';
 import { affectedValues } from './kept-positions.ts';
 import { layerBias } from './layer-bias.ts';
 import type { PrunedFrom, RecoveryContext } from './reconstruct-layers.ts';
-import { SteppedRun } from './stepped-run.ts';
+import { SteppedRun } from '../../stepped-run.ts';
 
 export interface Reestimation {
   /** BatchNormalizations with new statistics, and layers whose outputs were matched to the original's, in graph order. */

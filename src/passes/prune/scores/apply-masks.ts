@@ -2,7 +2,7 @@ import type { Model } from '../../../onnx/model.ts';
 import { Tensor } from '../../../onnx/tensor.ts';
 import type { Masks } from './choose-masks.ts';
 import { sparseBytes } from './sparse-size.ts';
-import { targetLabel, type WeightTarget } from './weight-targets.ts';
+import { targetLabel, type WeightTarget } from '../../layer-inputs/weight-targets.ts';
 
 /** Said once in each report of a step that zeroes single weights. */
 export const NO_SPEED =

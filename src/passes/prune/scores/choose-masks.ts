@@ -1,8 +1,8 @@
 import { CompressionError } from '../../../errors.ts';
 import { keepMasks } from './select-smallest.ts';
 import type { Scores } from './element-scores.ts';
-import { groupMatrix, putGroup } from './weight-matrix.ts';
-import { targetLabel, type MatrixLayout, type WeightTarget } from './weight-targets.ts';
+import { groupMatrix, putGroup } from '../../layer-inputs/weight-matrix.ts';
+import { targetLabel, type MatrixLayout, type WeightTarget } from '../../layer-inputs/weight-targets.ts';
 
 /** Which zeros are allowed, and how many. */
 export type SparsityPattern =

@@ -2,12 +2,12 @@ import type { Model } from '../../../onnx/model.ts';
 import { Tensor } from '../../../onnx/tensor.ts';
 import type { FeedSource, PassContext, Skipped } from '../../pass.ts';
 import { chooseMasks, type SparsityPattern } from './choose-masks.ts';
-import { MomentCollector, type InputMoments } from './input-moments.ts';
-import { rowsObstacle } from './input-rows.ts';
+import { MomentCollector, type InputMoments } from '../../layer-inputs/input-moments.ts';
+import { rowsObstacle } from '../../layer-inputs/input-rows.ts';
 import { sparseGpt, type GptPattern } from './sparse-gpt.ts';
 import { wandaScores } from './wanda.ts';
-import { groupMatrix, putGroup } from './weight-matrix.ts';
-import { targetLabel, type MatrixLayout, type WeightTarget } from './weight-targets.ts';
+import { groupMatrix, putGroup } from '../../layer-inputs/weight-matrix.ts';
+import { targetLabel, type MatrixLayout, type WeightTarget } from '../../layer-inputs/weight-targets.ts';
 
 /** Methods that look at what goes into each layer. */
 export const FROM_INPUTS = ['wanda', 'sparsegpt'] as const;

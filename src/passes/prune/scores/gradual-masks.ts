@@ -3,7 +3,7 @@ import type { MaskUpdates } from '../../../training/weight-masks.ts';
 import { chooseMasks, type SparsityPattern } from './choose-masks.ts';
 import { ALREADY_ZERO, dataFreeScores, type DataFreeMethod, type Scores } from './element-scores.ts';
 import { cubicSparsity } from './schedule.ts';
-import type { WeightTarget } from './weight-targets.ts';
+import type { WeightTarget } from '../../layer-inputs/weight-targets.ts';
 
 /** Methods that can prune while training runs: by the weights as they are, or by a score that training keeps. */
 export type GradualMethod = DataFreeMethod | 'snip' | 'movement';

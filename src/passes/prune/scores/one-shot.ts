@@ -5,7 +5,7 @@ import { applyMasks } from './apply-masks.ts';
 import { checkNoneEmpty, chooseMasks, type Masks, type SparsityPattern } from './choose-masks.ts';
 import { dataFreeScores, type DataFreeMethod, type Scores } from './element-scores.ts';
 import { FROM_INPUTS, pruneFromInputs, type FromInputsMethod } from './from-inputs.ts';
-import type { WeightTarget } from './weight-targets.ts';
+import type { WeightTarget } from '../../layer-inputs/weight-targets.ts';
 
 /** Methods that prune a trained model at once, without training it. */
 type OneShotMethod = DataFreeMethod | FromInputsMethod;

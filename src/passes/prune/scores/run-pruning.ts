@@ -7,7 +7,7 @@ import { applyMasks, describeSparsity, NO_SPEED } from './apply-masks.ts';
 import { checkNoneEmpty, chooseMasks, type SparsityPattern } from './choose-masks.ts';
 import { readsInputs, pruneOneShot, type OneShotResult } from './one-shot.ts';
 import type { PruningOptions } from './options.ts';
-import type { WeightTarget } from './weight-targets.ts';
+import type { WeightTarget } from '../../layer-inputs/weight-targets.ts';
 
 /** What both passes ask of a pruning, besides the pattern. */
 export interface PruningRequest {

@@ -1,15 +1,10 @@
-import { CompressionError } from '../../../errors.ts';
-import { inverseCholesky } from '../../../numerics/cholesky.ts';
+import { dampedInverseFactor } from '../../rounding/damped-factor.ts';
+import type { GroupMatrix } from '../../layer-inputs/weight-matrix.ts';
 import { countOf } from './choose-masks.ts';
 import { keepMasks } from './select-smallest.ts';
-import type { GroupMatrix } from './weight-matrix.ts';
 
 /** Columns whose mask is chosen together, as in the authors' code. */
 const BLOCK = 128;
-/** Share of the mean diagonal that is added to the diagonal. */
-const DAMPING = 0.01;
-/** Ten times the damping is tried so often before giving up. */
-const RETRIES = 4;
 
 export type GptPattern =
   | { readonly kind: 'elements'; readonly sparsity: number }
@@ -28,7 +23,7 @@ export type GptPattern =
  */
 export function sparseGpt(matrix: GroupMatrix, moments: Float64Array, pattern: GptPattern): void {
   const { rows, columns, data } = matrix;
-  const { u, dead } = inverseFactor(moments, columns);
+  const { u, dead } = dampedInverseFactor(moments, columns);
   let zeroed = 0;
   const errors = new Float64Array(rows * BLOCK);
   for (let from = 0; from < columns;) {
@@ -104,32 +99,4 @@ function zeroLowest(
   const scores = Float64Array.from({ length: m }, (_, j) => score(at + j));
   const [mask] = keepMasks([scores], zeros);
   if (mask !== undefined) keep.set(mask, row * width + at);
-}
-
-/** U with UᵀU = (H + damping)⁻¹; `dead` marks inputs that were 0 in every row, which cost nothing to lose. */
-function inverseFactor(
-  moments: Float64Array,
-  columns: number,
-): { readonly u: Float64Array; readonly dead: Uint8Array } {
-  const dead = new Uint8Array(columns);
-  let trace = 0;
-  for (let c = 0; c < columns; c += 1) {
-    const diagonal = moments[c * columns + c] ?? 0;
-    trace += diagonal;
-    if (diagonal === 0) dead[c] = 1;
-  }
-  const mean = trace / columns;
-  for (let attempt = 0; attempt < RETRIES; attempt += 1) {
-    const damped = Float64Array.from(moments);
-    for (let c = 0; c < columns; c += 1) {
-      const place = c * columns + c;
-      damped[place] = (dead[c] === 1 ? mean || 1 : (damped[place] ?? 0)) + DAMPING * 10 ** attempt * mean;
-    }
-    const u = inverseCholesky(damped, columns);
-    if (u !== undefined) return { u, dead };
-  }
-  throw new CompressionError(
-    'INTERNAL',
-    `the second moments of ${columns} layer inputs have no inverse; check that the calibration data is finite`,
-  );
 }

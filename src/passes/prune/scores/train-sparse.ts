@@ -6,7 +6,7 @@ import { finetuneContext } from '../../finetune-context.ts';
 import type { PassContext, Skipped } from '../../pass.ts';
 import { checkNoneEmpty, type SparsityPattern } from './choose-masks.ts';
 import { GradualMasks, type GradualMethod } from './gradual-masks.ts';
-import { targetLabel, type WeightTarget } from './weight-targets.ts';
+import { targetLabel, type WeightTarget } from '../../layer-inputs/weight-targets.ts';
 
 export interface GradualOptions {
   readonly method: GradualMethod;

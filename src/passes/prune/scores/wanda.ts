@@ -1,8 +1,8 @@
-import type { InputMoments } from './input-moments.ts';
+import type { InputMoments } from '../../layer-inputs/input-moments.ts';
 import type { Scores } from './element-scores.ts';
 import { ALREADY_ZERO } from './element-scores.ts';
-import { groupMatrix, putGroup } from './weight-matrix.ts';
-import type { MatrixLayout } from './weight-targets.ts';
+import { groupMatrix, putGroup } from '../../layer-inputs/weight-matrix.ts';
+import type { MatrixLayout } from '../../layer-inputs/weight-targets.ts';
 
 /**
  * |w_ij| ||x_j||: how much an output loses with a weight, by the inputs it has seen. In the tensor's element order.

@@ -7,7 +7,7 @@ import { checkNoneEmpty, thresholdMask } from '../scores/choose-masks.ts';
 import { readsInputs } from '../scores/one-shot.ts';
 import { contradiction, PAPERS, pruningFields, sparsityField } from '../scores/options.ts';
 import { describePruning, neededRoles, runPruning } from '../scores/run-pruning.ts';
-import { weightTargets, type WeightTarget } from '../scores/weight-targets.ts';
+import { weightTargets, type WeightTarget } from '../../layer-inputs/weight-targets.ts';
 
 const DEFAULT_SPARSITY = 0.5;
 

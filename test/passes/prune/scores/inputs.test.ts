@@ -3,12 +3,12 @@ import { readFileSync } from 'node:fs';
 import { describe, it } from 'node:test';
 import { inverseCholesky } from '../../../../src/numerics/cholesky.ts';
 import { makeNode, type Node } from '../../../../src/onnx/node.ts';
-import { inputRows } from '../../../../src/passes/prune/scores/input-rows.ts';
+import { inputRows } from '../../../../src/passes/layer-inputs/input-rows.ts';
 import { rowMask } from '../../../../src/passes/prune/scores/choose-masks.ts';
 import { wandaScores } from '../../../../src/passes/prune/scores/wanda.ts';
 import { sparseGpt } from '../../../../src/passes/prune/scores/sparse-gpt.ts';
-import { groupMatrix } from '../../../../src/passes/prune/scores/weight-matrix.ts';
-import { weightTargets, type WeightTarget } from '../../../../src/passes/prune/scores/weight-targets.ts';
+import { groupMatrix } from '../../../../src/passes/layer-inputs/weight-matrix.ts';
+import { weightTargets, type WeightTarget } from '../../../../src/passes/layer-inputs/weight-targets.ts';
 import { net, noise, runtime, weight } from '../../quantize/helpers.ts';
 
 /** Made by test/golden/prune/make_golden.py with numpy. */

@@ -6,7 +6,7 @@ import { lampScores, randomScores } from '../../../../src/passes/prune/scores/el
 import { cubicSparsity } from '../../../../src/passes/prune/scores/schedule.ts';
 import { keepMasks } from '../../../../src/passes/prune/scores/select-smallest.ts';
 import { sparseBytes } from '../../../../src/passes/prune/scores/sparse-size.ts';
-import type { WeightTarget } from '../../../../src/passes/prune/scores/weight-targets.ts';
+import type { WeightTarget } from '../../../../src/passes/layer-inputs/weight-targets.ts';
 
 const target = (outputs: number, inputs: number, kernel = 1): WeightTarget => ({
   name: 'w',

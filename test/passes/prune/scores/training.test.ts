@@ -5,7 +5,7 @@ import type { Model } from '../../../../src/onnx/model.ts';
 import { runStep } from '../../../../src/passes/pass-manager.ts';
 import type { Pass, PassContext, PassResult } from '../../../../src/passes/pass.ts';
 import { GradualMasks } from '../../../../src/passes/prune/scores/gradual-masks.ts';
-import { weightTargets } from '../../../../src/passes/prune/scores/weight-targets.ts';
+import { weightTargets } from '../../../../src/passes/layer-inputs/weight-targets.ts';
 import { prunePattern } from '../../../../src/passes/prune/pattern/pattern.ts';
 import { pruneUnstructured } from '../../../../src/passes/prune/unstructured/unstructured.ts';
 import { distill } from '../../../../src/passes/distill/distill.ts';

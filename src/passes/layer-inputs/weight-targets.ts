@@ -1,11 +1,11 @@
-import type { Graph } from '../../../onnx/graph.ts';
-import { usesOf, withSubgraphs } from '../../../onnx/graph.ts';
-import type { Model } from '../../../onnx/model.ts';
-import { elementCount } from '../../../onnx/nd-array.ts';
-import type { Node } from '../../../onnx/node.ts';
-import type { Skipped } from '../../pass.ts';
-import { filterNodes, nodeLabel, type NodeFilter } from '../../quantize/node-filter.ts';
-import { constantOf, whyNotConstant } from '../../quantize/scope.ts';
+import type { Graph } from '../../onnx/graph.ts';
+import { usesOf, withSubgraphs } from '../../onnx/graph.ts';
+import type { Model } from '../../onnx/model.ts';
+import { elementCount } from '../../onnx/nd-array.ts';
+import type { Node } from '../../onnx/node.ts';
+import type { Skipped } from '../pass.ts';
+import { filterNodes, nodeLabel, type NodeFilter } from '../quantize/node-filter.ts';
+import { constantOf, whyNotConstant } from '../quantize/scope.ts';
 
 /**
  * A weight as a matrix [outputs, inputs x kernel]: element (o, i, k) of the tensor lies at

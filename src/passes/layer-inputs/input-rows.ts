@@ -1,6 +1,6 @@
-import type { NdArray } from '../../../onnx/nd-array.ts';
-import type { Node } from '../../../onnx/node.ts';
-import { keyedRandom } from '../../../data/training/keyed-random.ts';
+import type { NdArray } from '../../onnx/nd-array.ts';
+import type { Node } from '../../onnx/node.ts';
+import { keyedRandom } from '../../data/training/keyed-random.ts';
 import type { MatrixLayout } from './weight-targets.ts';
 
 /** Rows that a layer multiplies with its weights: [count, columns], column k * inputs + i for input channel i at place k of the kernel. */

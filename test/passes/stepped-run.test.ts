@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { SteppedRun } from '../../../../src/passes/prune/recovery/stepped-run.ts';
-import { Tensor } from '../../../../src/onnx/tensor.ts';
-import { contextWith, noiseSource, repeatingNet, valuesOf, Weights } from './helpers.ts';
+import { SteppedRun } from '../../src/passes/stepped-run.ts';
+import { Tensor } from '../../src/onnx/tensor.ts';
+import { contextWith, noiseSource, repeatingNet, valuesOf, Weights } from './prune/recovery/helpers.ts';
 
 /** Two convolutions with a shortcut around them, and a shape computed on the way. */
 const net = () =>

@@ -1,10 +1,10 @@
-import { CompressionError, defined } from '../../../errors.ts';
-import { GraphBuilder } from '../../../onnx/graph-builder.ts';
-import type { Model } from '../../../onnx/model.ts';
-import { tensorValue } from '../../../onnx/value-type.ts';
-import type { Runtime, Session } from '../../../runtime/session.ts';
-import { copyModel } from '../../../training/copy-model.ts';
-import type { FeedSource, PassContext } from '../../pass.ts';
+import { CompressionError, defined } from '../../errors.ts';
+import { GraphBuilder } from '../../onnx/graph-builder.ts';
+import type { Model } from '../../onnx/model.ts';
+import { tensorValue } from '../../onnx/value-type.ts';
+import type { Runtime, Session } from '../../runtime/session.ts';
+import { copyModel } from '../../training/copy-model.ts';
+import type { FeedSource, PassContext } from '../pass.ts';
 import { inputRows, type InputRows } from './input-rows.ts';
 import type { WeightTarget } from './weight-targets.ts';
 

@@ -1,13 +1,13 @@
-import { CompressionError, defined } from '../../../errors.ts';
-import { Graph, outerNames } from '../../../onnx/graph.ts';
-import { inferTypes } from '../../../onnx/inference/infer-types.ts';
-import type { TypeTable } from '../../../onnx/inference/type-table.ts';
-import { Model } from '../../../onnx/model.ts';
-import type { NdArray } from '../../../onnx/nd-array.ts';
-import type { Node } from '../../../onnx/node.ts';
-import { tensorValue, type ValueInfo } from '../../../onnx/value-type.ts';
-import type { Session } from '../../../runtime/session.ts';
-import type { FeedSource, PassContext } from '../../pass.ts';
+import { CompressionError, defined } from '../errors.ts';
+import { Graph, outerNames } from '../onnx/graph.ts';
+import { inferTypes } from '../onnx/inference/infer-types.ts';
+import type { TypeTable } from '../onnx/inference/type-table.ts';
+import { Model } from '../onnx/model.ts';
+import type { NdArray } from '../onnx/nd-array.ts';
+import type { Node } from '../onnx/node.ts';
+import { tensorValue, type ValueInfo } from '../onnx/value-type.ts';
+import type { Session } from '../runtime/session.ts';
+import type { FeedSource, PassContext } from './pass.ts';
 
 /** Values at a cut of the graph that take more than this, over all samples, are computed again instead. */
 const KEPT_BYTES = 512 * 2 ** 20;
