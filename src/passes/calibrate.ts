@@ -182,7 +182,10 @@ function answers(plan: RunPlan, samples: number): Observations {
     for (const [key, accumulator] of accumulators) {
       const result = accumulator.result();
       if (result === undefined) continue;
-      if ('min' in result && !(Number.isFinite(result.min) && Number.isFinite(result.max))) {
+      if (
+        (result.kind === 'range' || result.kind === 'histogram') &&
+        !(Number.isFinite(result.min) && Number.isFinite(result.max))
+      ) {
         throw new CompressionError(
           'MODEL_RUN',
           `"${tensor}" became ${result.min} .. ${result.max} on the calibration data; check the model and the preprocessing, ` +

@@ -12,8 +12,10 @@ export type Statistic =
   | { readonly kind: 'moving-average'; readonly constant: number }
   /** Counts over bins of equal width that start at zero. At least `bins` of them cover the larger of |min| and max. */
   | { readonly kind: 'histogram'; readonly bins: number }
-  /** Arithmetic mean over every axis but `axis`. */
-  | { readonly kind: 'channel-mean'; readonly axis: number };
+  /** Arithmetic mean over every axis but `axis`; -1 is the last. */
+  | { readonly kind: 'channel-mean'; readonly axis: number }
+  /** Smallest and largest value over every axis but `axis`; -1 is the last. */
+  | { readonly kind: 'channel-range'; readonly axis: number };
 
 export interface ObservationPoint {
   /** Name of a graph input or of a value some node of the main graph makes; float tensors only. */
@@ -43,7 +45,13 @@ export interface ChannelMeanObservation {
   readonly mean: Float64Array;
 }
 
-export type Observation = RangeObservation | HistogramObservation | ChannelMeanObservation;
+export interface ChannelRangeObservation {
+  readonly kind: 'channel-range';
+  readonly min: Float64Array;
+  readonly max: Float64Array;
+}
+
+export type Observation = RangeObservation | HistogramObservation | ChannelMeanObservation | ChannelRangeObservation;
 
 /** The answers. A point whose value was never made (a branch not taken) or was empty has no answer. */
 export interface Observations {
@@ -63,6 +71,7 @@ export function pointKey(point: ObservationPoint): string {
     case 'histogram':
       return `histogram ${statistic.bins} ${tensor}`;
     case 'channel-mean':
-      return `channel-mean ${statistic.axis} ${tensor}`;
+    case 'channel-range':
+      return `${statistic.kind} ${statistic.axis} ${tensor}`;
   }
 }

@@ -1,7 +1,13 @@
-import type { ChannelMeanObservation, RangeObservation, Statistic, HistogramObservation } from './observe.ts';
+import type {
+  ChannelMeanObservation,
+  ChannelRangeObservation,
+  HistogramObservation,
+  RangeObservation,
+  Statistic,
+} from './observe.ts';
 
 /** Collects one statistic of one value over the batches of a run, in memory that does not grow with them. */
-export type Accumulator = RangeAccumulator | HistogramAccumulator | ChannelMeanAccumulator;
+export type Accumulator = RangeAccumulator | HistogramAccumulator | ChannelMeanAccumulator | ChannelRangeAccumulator;
 
 export function accumulatorOf(statistic: Statistic): Accumulator {
   switch (statistic.kind) {
@@ -13,6 +19,8 @@ export function accumulatorOf(statistic: Statistic): Accumulator {
       return new HistogramAccumulator(statistic.bins);
     case 'channel-mean':
       return new ChannelMeanAccumulator(statistic.axis);
+    case 'channel-range':
+      return new ChannelRangeAccumulator(statistic.axis);
   }
 }
 
@@ -143,8 +151,7 @@ export class ChannelMeanAccumulator {
   }
 
   add(values: Float32Array, dims: readonly number[]): void {
-    const channels = dims[this.#axis] ?? 1;
-    const inner = dims.slice(this.#axis + 1).reduce((product, dim) => product * dim, 1);
+    const { channels, inner } = stretchesOf(dims, this.#axis);
     if (this.#sums.length === 0) this.#sums = new Float64Array(channels);
     for (let from = 0, channel = 0; from < values.length; from += inner, channel = (channel + 1) % channels) {
       let sum = 0;
@@ -158,4 +165,48 @@ export class ChannelMeanAccumulator {
     if (this.#count === 0) return undefined;
     return { kind: 'channel-mean', mean: this.#sums.map((sum) => sum / this.#count) };
   }
+}
+
+/** Extremes over every axis but one. */
+export class ChannelRangeAccumulator {
+  readonly #axis: number;
+  #min = new Float64Array(0);
+  #max = new Float64Array(0);
+
+  constructor(axis: number) {
+    this.#axis = axis;
+  }
+
+  add(values: Float32Array, dims: readonly number[]): void {
+    const { channels, inner } = stretchesOf(dims, this.#axis);
+    if (this.#min.length === 0) {
+      this.#min = new Float64Array(channels).fill(Infinity);
+      this.#max = new Float64Array(channels).fill(-Infinity);
+    }
+    for (let from = 0, channel = 0; from < values.length; from += inner, channel = (channel + 1) % channels) {
+      let min = this.#min[channel] ?? Infinity;
+      let max = this.#max[channel] ?? -Infinity;
+      for (let i = from; i < from + inner; i += 1) {
+        const value = values[i] ?? 0;
+        if (value < min) min = value;
+        if (value > max) max = value;
+      }
+      this.#min[channel] = min;
+      this.#max[channel] = max;
+    }
+  }
+
+  result(): ChannelRangeObservation | undefined {
+    if (!this.#min.every((min, channel) => min <= (this.#max[channel] ?? -Infinity)) || this.#min.length === 0) {
+      return undefined;
+    }
+    return { kind: 'channel-range', min: this.#min, max: this.#max };
+  }
+}
+
+/** Values that belong to one channel lie in stretches of `inner`, one channel after the other. */
+function stretchesOf(dims: readonly number[], axis: number): { readonly channels: number; readonly inner: number } {
+  const at = axis < 0 ? axis + dims.length : axis;
+  const inner = dims.slice(at + 1).reduce((product, dim) => product * dim, 1);
+  return { channels: dims[at] ?? 1, inner };
 }

@@ -1,7 +1,12 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
-import { ChannelMeanAccumulator, HistogramAccumulator, RangeAccumulator } from '../../src/passes/statistics.ts';
+import {
+  ChannelMeanAccumulator,
+  ChannelRangeAccumulator,
+  HistogramAccumulator,
+  RangeAccumulator,
+} from '../../src/passes/statistics.ts';
 
 const finite = fc.float({ min: -1e6, max: 1e6, noNaN: true });
 
@@ -73,5 +78,28 @@ describe('ChannelMeanAccumulator', () => {
     const mean = new ChannelMeanAccumulator(1);
     mean.add(Float32Array.of(1, 3, 10, 30, 5, 7, 50, 70), [2, 2, 2]);
     assert.deepEqual([...mean.result()!.mean], [4, 40]);
+  });
+});
+
+describe('ChannelRangeAccumulator', () => {
+  it('takes extremes over every axis but the channel, over all batches', () => {
+    const range = new ChannelRangeAccumulator(1);
+    range.add(Float32Array.of(1, 3, 10, 30, 5, -7, 50, 70), [2, 2, 2]);
+    range.add(Float32Array.of(2, 2, 90, 20), [1, 2, 2]);
+    assert.deepEqual(range.result(), {
+      kind: 'channel-range',
+      min: Float64Array.of(-7, 10),
+      max: Float64Array.of(5, 90),
+    });
+  });
+
+  it('counts axes from the end, too', () => {
+    const range = new ChannelRangeAccumulator(-1);
+    range.add(Float32Array.of(1, -2, 3, -4), [1, 2, 2]);
+    assert.deepEqual(range.result(), {
+      kind: 'channel-range',
+      min: Float64Array.of(1, -4),
+      max: Float64Array.of(3, -2),
+    });
   });
 });

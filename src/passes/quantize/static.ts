@@ -1,13 +1,17 @@
 import { z } from 'zod';
 import { CompressionError } from '../../errors.ts';
 import { opsetOf, type Model } from '../../onnx/model.ts';
+import type { Node } from '../../onnx/node.ts';
+import { calibrate } from '../calibrate.ts';
+import type { ObservationPoint, Observations } from '../observe.ts';
 import { definePass, type PassContext } from '../pass.ts';
 import { METHODS, activationParams, pointsOf, type ActivationSettings } from './activation-params.ts';
 import { chooseUnits, type Choice } from './choose-units.ts';
 import { viewOf, type GraphView } from './graph-view.ts';
 import { emptyCostTable } from '../cost/kernel-cost-table.ts';
-import { filterNodes } from './node-filter.ts';
+import { filterNodes, nodeLabel } from './node-filter.ts';
 import { findCandidates, type QuantPlan } from './plan.ts';
+import { prepare, type Preparation } from './prepare.ts';
 import { QdqWriter } from './qdq-writer.ts';
 import { QOperatorWriter, importMicrosoft } from './qoperator-writer.ts';
 import { describeLayers, describeValues } from './static-details.ts';
@@ -36,6 +40,18 @@ const Options = z.strictObject({
     .record(z.string().min(1).max(256), z.strictObject({ min: z.number(), max: z.number() }))
     .default({})
     .describe('Ranges of activations by value name, in place of the observed ones'),
+  equalize: z
+    .boolean()
+    .default(false)
+    .describe('Scale channels between layers so that their ranges become alike; the output in float stays'),
+  smooth: z
+    .number()
+    .gt(0)
+    .lt(1)
+    .optional()
+    .describe(
+      'SmoothQuant alpha: how much of the outliers of activations moves into the weights of products; absent: none',
+    ),
   powerOfTwoScales: z.boolean().default(false).describe('Every scale a power of two: requantizing is a shift'),
 });
 type Options = z.output<typeof Options>;
@@ -50,6 +66,15 @@ export const quantizeStatic = definePass({
       title:
         'Jacob et al., Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference, CVPR 2018',
       url: 'https://arxiv.org/abs/1712.05877',
+    },
+    {
+      title: 'Nagel et al., Data-Free Quantization Through Weight Equalization and Bias Correction, ICCV 2019',
+      url: 'https://arxiv.org/abs/1906.04721',
+    },
+    {
+      title:
+        'Xiao et al., SmoothQuant: Accurate and Efficient Post-Training Quantization for Large Language Models, ICML 2023',
+      url: 'https://arxiv.org/abs/2211.10438',
     },
   ],
   options: Options,
@@ -67,13 +92,11 @@ export const quantizeStatic = definePass({
     if (opset >= needed) return undefined;
     return `quantizers of these types need opset ${needed}, the model has ${opset}; run canonicalize first, which raises it`;
   },
-  observe(model, options, context) {
-    const { plan, view } = decide(model, options, context);
-    return pointsOf(plan, view, activationSettings(options));
-  },
-  run(model, options, context) {
-    const { plan, view, skipped, estimate } = decide(model, options, context);
-    const params = activationParams(plan, view, activationSettings(options), context.observations);
+  async run(model, options, context) {
+    const preparation = await prepareIfUseful(model, options, context);
+    const { plan, view, skipped, estimate } = decide(model, options, context, preparation.floatNodes);
+    const observations = await observe(model, pointsOf(plan, view, activationSettings(options)), context);
+    const params = activationParams(plan, view, activationSettings(options), observations);
     const scheme = weightScheme(options, context);
     const weights = planWeights(plan, params, scheme);
     const compute = [...plan.units.values()].filter((unit) => unit.kind === 'compute');
@@ -83,10 +106,11 @@ export const quantizeStatic = definePass({
       targetExplanation: targetRules(context).explanation,
       costTable: context.costTable.hash,
       ...(estimate === undefined ? {} : { estimatedNs: { before: estimate.floatNs, after: estimate.int8Ns } }),
-      calibrationSamples: context.observations?.samples ?? 0,
+      calibrationSamples: observations?.samples ?? 0,
       saturationRisk: saturationRisk(
         layers.filter((layer) => layer.weight?.canSaturate === true).map(({ node }) => node),
       ),
+      ...preparation.report,
       layers,
       activations: describeValues(plan, params),
     };
@@ -104,18 +128,45 @@ export const quantizeStatic = definePass({
       importMicrosoft(model);
     }
     context.progress(1);
-    return Promise.resolve({ changes: compute.length, skipped, warnings: warningsOf(options, context), details });
+    return {
+      changes: compute.length,
+      skipped: [...preparation.skipped, ...skipped],
+      warnings: warningsOf(options, context),
+      details,
+    };
   },
   ensures: () => undefined,
 });
+
+const NO_PREPARATION: Preparation = { report: {}, skipped: [], floatNodes: new Set() };
+
+/** Rewrites the model where the options ask for it and something of it is going to be quantized. */
+async function prepareIfUseful(model: Model, options: Options, context: PassContext): Promise<Preparation> {
+  if (!options.equalize && options.smooth === undefined) return NO_PREPARATION;
+  const { plan } = decide(model, options, context, new Set());
+  if (plan.units.size === 0) return NO_PREPARATION;
+  return prepare(model, { equalize: options.equalize, smooth: options.smooth }, context);
+}
+
+/** Calibrates here, not through the pass manager: it is the prepared model whose values count. */
+function observe(
+  model: Model,
+  points: readonly ObservationPoint[],
+  context: PassContext,
+): Promise<Observations | undefined> {
+  const feeds = context.data.calibration;
+  if (points.length === 0 || feeds === undefined) return Promise.resolve(undefined);
+  return calibrate(model, points, feeds, context);
+}
 
 interface Decision extends Choice {
   readonly view: GraphView;
 }
 
-function decide(model: Model, options: Options, context: PassContext): Decision {
+function decide(model: Model, options: Options, context: PassContext, floatNodes: ReadonlySet<Node>): Decision {
   const view = viewOf(model);
-  const kept = filterNodes(model.graph.nodes, { include: options.include, exclude: options.exclude });
+  const wanted = filterNodes(model.graph.nodes, { include: options.include, exclude: options.exclude });
+  const kept = new Set([...wanted].filter((node) => !floatNodes.has(node)));
   const settings = {
     activations: options.activations,
     perChannel: options.perChannel,
@@ -127,7 +178,14 @@ function decide(model: Model, options: Options, context: PassContext): Decision 
   const costTable = byCost ? context.costTable : emptyCostTable();
   const choice = chooseUnits(view, candidates, { ...settings, kept, costTable });
   checkOverrides(options, choice.plan);
-  return { ...choice, view, skipped: [...candidates.skipped, ...choice.skipped, ...choice.plan.skipped] };
+  const added = new Set([...floatNodes].map(nodeLabel));
+  const skipped = [
+    ...candidates.skipped.filter(({ node }) => !added.has(node)),
+    ...[...added].map((node) => ({ node, reason: 'the factors of smoothing stay in float' })),
+    ...choice.skipped,
+    ...choice.plan.skipped,
+  ];
+  return { ...choice, view, skipped };
 }
 
 function checkOverrides(options: Options, plan: QuantPlan): void {

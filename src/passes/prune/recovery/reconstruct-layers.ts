@@ -11,7 +11,7 @@ import { inputRows, rowsObstacle, type InputRows, type RowSampling } from '../..
 import { groupMatrix, putGroup } from '../../layer-inputs/weight-matrix.ts';
 import { targetLabel, weightTargets, type MatrixLayout, type WeightTarget } from '../../layer-inputs/weight-targets.ts';
 import { affectedValues, losesInputs, type KeptPositions } from './kept-positions.ts';
-import { layerBias } from './layer-bias.ts';
+import { layerBias } from '../../layer-bias.ts';
 import { fitLinear, RegressionSums } from './regression.ts';
 import { residualSum, type ResidualSum } from './residual-sum.ts';
 import { SteppedRun } from '../../stepped-run.ts';

@@ -8,7 +8,7 @@ import { nodeLabel } from '../../quantize/node-filter.ts';
 import { targetLabel, weightTargets, type WeightTarget } from '../../layer-inputs/weight-targets.ts';
 import { ChannelStatistics } from './channel-statistics.ts';
 import { affectedValues } from './kept-positions.ts';
-import { layerBias } from './layer-bias.ts';
+import { layerBias } from '../../layer-bias.ts';
 import type { PrunedFrom, RecoveryContext } from './reconstruct-layers.ts';
 import { SteppedRun } from '../../stepped-run.ts';
 

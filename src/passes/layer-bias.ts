@@ -1,8 +1,9 @@
-import { NameScope, usesOf } from '../../../onnx/graph.ts';
-import type { Model } from '../../../onnx/model.ts';
-import { elementCount } from '../../../onnx/nd-array.ts';
-import type { Node } from '../../../onnx/node.ts';
-import { Tensor } from '../../../onnx/tensor.ts';
+import { NameScope, usesOf } from '../onnx/graph.ts';
+import type { Model } from '../onnx/model.ts';
+import { elementCount } from '../onnx/nd-array.ts';
+import type { Node } from '../onnx/node.ts';
+import { Tensor } from '../onnx/tensor.ts';
+import { replaceConstant } from './replace-constant.ts';
 
 /** What is added to each output channel of a layer, and where more can be. */
 export interface LayerBias {
@@ -56,17 +57,15 @@ interface Place {
   readonly sign: 1 | -1;
 }
 
-function shiftOf({ graph }: Model, { node, input, channels, sign }: Place): LayerBias['add'] {
+function shiftOf(model: Model, { node, input, channels, sign }: Place): LayerBias['add'] {
+  const { graph } = model;
   const name = node.inputs[input] ?? '';
   const tensor = graph.initializers.get(name);
   if (tensor?.dataType !== 'float' || graph.inputs.some((given) => given.name === name)) return undefined;
   if (elementCount(tensor.dims) !== channels || tensor.dims.at(-1) !== channels) return undefined;
   return (shift) => {
-    // Others that read the same constant keep it as it is.
-    const isShared = (usesOf(graph).get(name)?.length ?? 0) > 1;
-    const target = isShared ? new NameScope(graph).fresh(name) : name;
-    const values = Float32Array.from(tensor.floats(), (value, i) => value + sign * (shift[i] ?? 0));
-    graph.initializers.set(target, Tensor.float(target, values, tensor.dims));
-    node.inputs[input] = target;
+    const values = (graph.initializers.get(node.inputs[input] ?? '') ?? tensor).floats();
+    const shifted = values.map((value, i) => value + sign * (shift[i] ?? 0));
+    replaceConstant(model, node, input, shifted);
   };
 }

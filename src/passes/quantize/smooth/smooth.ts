@@ -1,0 +1,159 @@
+import { CompressionError } from '../../../errors.ts';
+import { NameScope, usesOf } from '../../../onnx/graph.ts';
+import { inferTypes } from '../../../onnx/inference/infer-types.ts';
+import type { Model } from '../../../onnx/model.ts';
+import { makeNode, type Node } from '../../../onnx/node.ts';
+import { Tensor } from '../../../onnx/tensor.ts';
+import { calibrate } from '../../calibrate.ts';
+import { targetLabel, weightTargets, type WeightTarget } from '../../layer-inputs/weight-targets.ts';
+import type { ObservationPoint, Observations } from '../../observe.ts';
+import type { PassContext, Skipped } from '../../pass.ts';
+import { visitKernels } from '../equalize/scalable-layer.ts';
+import { foldDivisor } from './fold-divisor.ts';
+
+/** Products that read one value: they share its scales. */
+interface Branches {
+  readonly value: string;
+  readonly targets: readonly WeightTarget[];
+  readonly channels: number;
+  readonly point: ObservationPoint;
+}
+
+export interface SmoothReport {
+  /** Values that were smoothed: into the constants of what makes them, or by a Mul of their own. */
+  readonly folded: number;
+  readonly inserted: number;
+  readonly largestScale: number;
+}
+
+export interface Smoothing {
+  readonly report: SmoothReport;
+  readonly skipped: readonly Skipped[];
+  /** Mul nodes that were added. Their factors are to stay in float: eight bits for all of them would undo what they do. */
+  readonly multipliers: ReadonlySet<Node>;
+}
+
+const SMALLEST_SCALE = 1e-5;
+
+/**
+ * Moves outliers of activations into weights: each input channel j of a product of matrices is divided by
+ * s_j = max|X_j|^alpha / max|W_j|^(1 - alpha) and its weights are multiplied by it, so both are easy to quantize. The division
+ * goes into the constants of the operator before, where nobody else reads its result; else a Mul is added. Changes the model.
+ *
+ * @param alpha - 0..1: how much of the difficulty goes into the weights
+ * @throws CompressionError DATASET_EMPTY, MODEL_RUN
+ * @see Xiao et al., "SmoothQuant: Accurate and Efficient Post-Training Quantization for Large Language Models", ICML 2023, eq. 4
+ */
+export async function smooth(model: Model, alpha: number, context: PassContext): Promise<Smoothing> {
+  const feeds = context.data.calibration;
+  if (feeds === undefined) throw new CompressionError('PASS_PRECONDITION', 'smooth needs calibration data');
+  const { branches, skipped } = findBranches(model);
+  const multipliers = new Set<Node>();
+  let [folded, largestScale] = [0, 1];
+  if (branches.length > 0) {
+    const observations = await calibrate(
+      model,
+      branches.map(({ point }) => point),
+      feeds,
+      context,
+    );
+    for (const branch of branches) {
+      const scales = scalesOf(model, branch, observations, alpha);
+      if (scales === undefined) continue;
+      const multiplier = divide(model, branch, scales);
+      for (const target of branch.targets) multiplyWeight(model, target, scales);
+      largestScale = scales.reduce((a, b) => Math.max(a, b), largestScale);
+      if (multiplier === undefined) folded += 1;
+      else multipliers.add(multiplier);
+    }
+  }
+  return { report: { folded, inserted: multipliers.size, largestScale }, skipped, multipliers };
+}
+
+function findBranches(model: Model): { branches: Branches[]; skipped: Skipped[] } {
+  const { targets } = weightTargets(model, { exclude: [] });
+  const types = inferTypes(model);
+  const byValue = new Map<string, WeightTarget[]>();
+  const skipped: Skipped[] = [];
+  for (const target of targets) {
+    const { nodes } = target;
+    const [node] = nodes;
+    if (node === undefined || (node.opType !== 'MatMul' && node.opType !== 'Gemm')) continue;
+    const value = node.inputs[0] ?? '';
+    const type = types.of(model.graph, value);
+    const reason = nodes.some(({ inputs }) => inputs[0] !== value)
+      ? 'layers with different inputs share its weight'
+      : node.int('transA', 0) === 1
+        ? 'it reads its input transposed'
+        : type?.kind !== 'tensor' || type.elementType !== 'float'
+          ? `the type of "${value}" is not float`
+          : undefined;
+    if (reason !== undefined) skipped.push({ node: targetLabel(target), reason: `not smoothed: ${reason}` });
+    else byValue.set(value, [...(byValue.get(value) ?? []), target]);
+  }
+  const branches = [...byValue].map(([value, own]): Branches => {
+    const channels = own[0]?.layout.inputs ?? 0;
+    return { value, targets: own, channels, point: { tensor: value, statistic: { kind: 'channel-range', axis: -1 } } };
+  });
+  return { branches, skipped };
+}
+
+/** s of each channel; 1 where input or weights are always 0. Undefined where the value was never made. */
+function scalesOf(
+  { graph }: Model,
+  { targets, channels, point }: Branches,
+  observations: Observations,
+  alpha: number,
+): Float64Array | undefined {
+  const observed = observations.get(point);
+  if (observed?.kind !== 'channel-range') return undefined;
+  const largest = new Float64Array(channels);
+  for (const { name, layout } of targets) {
+    const values = graph.initializers.get(name)?.floats() ?? [];
+    visitKernels(layout, (input, _output, from) => {
+      largest[input] = Math.max(largest[input] ?? 0, Math.abs(values[from] ?? 0));
+    });
+  }
+  return largest.map((w, j) => {
+    const x = Math.max(Math.abs(observed.min[j] ?? 0), Math.abs(observed.max[j] ?? 0));
+    return x === 0 || w === 0 ? 1 : Math.max(x ** alpha / w ** (1 - alpha), SMALLEST_SCALE);
+  });
+}
+
+/** @returns the Mul that was added; undefined where the division went into constants */
+function divide(model: Model, { value, targets }: Branches, scales: Float64Array): Node | undefined {
+  const { graph } = model;
+  const readers = new Set(targets.flatMap(({ nodes }) => nodes));
+  const isOutput = graph.outputs.some(({ name }) => name === value);
+  const othersRead = (usesOf(graph).get(value) ?? []).some(
+    ({ node, inputIndex }) => !readers.has(node) || inputIndex !== 0,
+  );
+  if (!isOutput && !othersRead && foldDivisor(model, value, scales)) return undefined;
+  const names = new NameScope(graph);
+  const [factors, smoothed] = [names.fresh(`${value}_smooth`), names.fresh(`${value}_smoothed`)];
+  graph.initializers.set(
+    factors,
+    Tensor.float(
+      factors,
+      scales.map((scale) => 1 / scale),
+    ),
+  );
+  const multiplier = makeNode('Mul', [value, factors], [smoothed], { name: smoothed });
+  graph.nodes.splice(
+    graph.nodes.findIndex((node) => readers.has(node)),
+    0,
+    multiplier,
+  );
+  for (const node of readers) node.inputs[0] = smoothed;
+  return multiplier;
+}
+
+function multiplyWeight({ graph }: Model, { name, dims, layout }: WeightTarget, scales: Float64Array): void {
+  const tensor = graph.initializers.get(name);
+  if (tensor === undefined) return;
+  const values = Float32Array.from(tensor.floats());
+  visitKernels(layout, (input, _output, from) => {
+    values[from] = (values[from] ?? 0) * (scales[input] ?? 1);
+  });
+  graph.initializers.set(name, Tensor.float(name, values, dims));
+}
