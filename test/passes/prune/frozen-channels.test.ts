@@ -10,41 +10,56 @@ import { net, weight, type NetParts } from '../quantize/helpers.ts';
 import { between, op } from './between.ts';
 
 /** Layers that keep all channels, and why. */
-const FROZEN: Readonly<Record<string, { readonly parts: NetParts; readonly reason: RegExp }>> = {
-  'LayerNormalization over channels': {
-    parts: between([op('LayerNormalization', ['a', 'g'], 'n', { axis: 1 })], [weight('g', [8, 6, 6], 4)], {
-      last: 'n',
-      channels: 8,
-    }),
-    reason: /normalizes over this axis/,
-  },
-  LRN: {
-    parts: between([op('LRN', ['a'], 'n', { size: 3 })], [], { last: 'n', channels: 8 }),
-    reason: /neighbouring channels/,
-  },
-  'a split that takes one channel alone': {
-    parts: between(
-      [op('Split', ['a', 'sizes'], ['s', 't'], { axis: 1 }), op('Mul', ['s', 't'], 'm')],
-      [Tensor.int64('sizes', [1, 7])],
-      { last: 'm', channels: 7 },
-    ),
-    reason: /takes it alone/,
-  },
-  'an operator without a rule': {
-    parts: between([op('TopK', ['a', 'k'], ['n', ''], { axis: 1 })], [Tensor.int64('k', [8])], {
-      last: 'n',
-      channels: 8,
-    }),
-    reason: /has no pruning rule/,
-  },
-};
+const FROZEN: Readonly<Record<string, { readonly parts: NetParts; readonly layer?: string; readonly reason: RegExp }>> =
+  {
+    'LayerNormalization over channels': {
+      parts: between([op('LayerNormalization', ['a', 'g'], 'n', { axis: 1 })], [weight('g', [8, 6, 6], 4)], {
+        last: 'n',
+        channels: 8,
+      }),
+      reason: /normalizes over this axis/,
+    },
+    'a grouped convolution of which one group has to stay': {
+      parts: between(
+        [
+          op('Conv', ['a', 'w1'], 'g', { group: 2 }),
+          op('Split', ['g', 'sizes'], ['s', 't'], { axis: 1 }),
+          op('Softmax', ['s'], 'm', { axis: 1 }),
+          op('Concat', ['m', 't'], 'n', { axis: 1 }),
+        ],
+        [weight('w1', [8, 4, 1, 1], 4), Tensor.int64('sizes', [4, 4])],
+        { last: 'n', channels: 8 },
+      ),
+      layer: 'Conv_g',
+      reason: /normalizes over this axis|groups of equal size, and these channels have no counterpart/,
+    },
+    LRN: {
+      parts: between([op('LRN', ['a'], 'n', { size: 3 })], [], { last: 'n', channels: 8 }),
+      reason: /neighbouring channels/,
+    },
+    'a split that takes one channel alone': {
+      parts: between(
+        [op('Split', ['a', 'sizes'], ['s', 't'], { axis: 1 }), op('Mul', ['s', 't'], 'm')],
+        [Tensor.int64('sizes', [1, 7])],
+        { last: 'm', channels: 7 },
+      ),
+      reason: /takes it alone/,
+    },
+    'an operator without a rule': {
+      parts: between([op('TopK', ['a', 'k'], ['n', ''], { axis: 1 })], [Tensor.int64('k', [8])], {
+        last: 'n',
+        channels: 8,
+      }),
+      reason: /has no pruning rule/,
+    },
+  };
 
 describe('channels that stay', () => {
-  for (const [name, { parts, reason }] of Object.entries(FROZEN)) {
+  for (const [name, { parts, layer = 'Conv_a', reason }] of Object.entries(FROZEN)) {
     it(name, () => {
       const { frozen } = channelGroups(analyzeChannels(net(parts)));
-      const layer = frozen.find(({ node }) => node.name === 'Conv_a');
-      assert.match(layer?.reason ?? '', reason);
+      const found = frozen.find(({ node }) => node.name === layer);
+      assert.match(found?.reason ?? '', reason);
     });
   }
 

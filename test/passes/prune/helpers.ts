@@ -1,3 +1,4 @@
+import assert from 'node:assert/strict';
 import { SeededRandom } from '../../../src/data/seeded-random.ts';
 import { NameScope } from '../../../src/onnx/graph.ts';
 import type { Model } from '../../../src/onnx/model.ts';
@@ -5,10 +6,14 @@ import type { NdArray } from '../../../src/onnx/nd-array.ts';
 import { elementCount } from '../../../src/onnx/nd-array.ts';
 import { makeNode, type Node } from '../../../src/onnx/node.ts';
 import { Tensor } from '../../../src/onnx/tensor.ts';
-import type { ChannelAnalysis } from '../../../src/passes/prune/groups/analyze-channels.ts';
+import { verifyModel } from '../../../src/onnx/verify/verify-model.ts';
+import { removeChannels } from '../../../src/passes/prune/channels/remove-channels.ts';
+import { analyzeChannels, type ChannelAnalysis } from '../../../src/passes/prune/groups/analyze-channels.ts';
 import type { Axes } from '../../../src/passes/prune/groups/axis.ts';
+import { channelGroups } from '../../../src/passes/prune/groups/channel-groups.ts';
+import { copyModel } from '../../../src/training/copy-model.ts';
 import { isAdder } from '../../../src/zoo/adder2d.ts';
-import { runtime } from '../quantize/helpers.ts';
+import { net, runtime, type NetParts } from '../quantize/helpers.ts';
 
 /**
  * Operators that only move values or keep zero at zero: a channel that is zero ahead of them is zero behind them. Those
@@ -148,4 +153,31 @@ export function randomRemoval(
     for (const { root } of order.slice(0, count)) removed[root] = 1;
   }
   return removed;
+}
+
+/**
+ * Random channels removed at several shares give the outputs of the network with the same channels held at zero.
+ *
+ * @param sizes - of the groups, in order of first use
+ */
+export async function assertRemovable(parts: NetParts, sizes: readonly number[]): Promise<void> {
+  for (const share of [0.3, 0.6, 0.9]) {
+    // Nodes are changed in place, and the table holds one of each.
+    const model = copyModel(net(parts));
+    const masked = copyModel(model);
+    const analysis = analyzeChannels(model);
+    const { groups } = channelGroups(analysis);
+    assert.deepEqual(
+      groups.map(({ roots }) => roots.length),
+      sizes,
+    );
+    const removed = randomRemoval(analysis, groups, { share, seed: Math.round(share * 10) });
+    maskRemoved(masked, analysis, removed);
+    assert.ok(removeChannels(analysis, removed) > 0);
+    verifyModel(model);
+    const feeds = noiseFeeds(model, 1);
+    const difference = relativeDifference(await run(masked, feeds), await run(model, feeds));
+    // The same sums in float32 without the zeros: rounding only.
+    assert.ok(difference < 1e-5, `relative difference ${difference} at share ${share}`);
+  }
 }

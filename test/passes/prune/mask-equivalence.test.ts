@@ -25,6 +25,8 @@ const NETWORKS: readonly ArchitectureRequest[] = [
   { architecture: 'mobilenet-v3', width: 0.25 },
   { architecture: 'shufflenet-v1', width: 0.25, groups: 2 },
   { architecture: 'shufflenet-v1', width: 0.25, groups: 3 },
+  { architecture: 'shufflenet-v1', width: 0.25, groups: 4 },
+  { architecture: 'shufflenet-v1', width: 0.5, groups: 8 },
   { architecture: 'shufflenet-v2', width: 0.25 },
   { architecture: 'addernet', depth: 8, width: 0.25 },
   { architecture: 'vgg', width: 0.125 },

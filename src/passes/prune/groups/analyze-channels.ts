@@ -6,6 +6,7 @@ import { describeNode, type Node } from '../../../onnx/node.ts';
 import type { Tensor } from '../../../onnx/tensor.ts';
 import type { Shape } from '../../../onnx/value-type.ts';
 import { fixedAxis, freezeAxis, SINGLE, type Axes, type Axis } from './axis.ts';
+import { balanceChannels, type Balance } from './balance.ts';
 import { ChannelAtoms } from './channel-atoms.ts';
 import { RuleContext, type Rewrite, type RuleSurroundings } from './rule.ts';
 import { CHANNEL_RULES } from './rules.ts';
@@ -46,6 +47,7 @@ class Analysis implements RuleSurroundings {
   readonly #inputs: ReadonlySet<string>;
   readonly #axes = new Map<string, Axes>();
   readonly #rewrites: Rewrite[] = [];
+  readonly #balances: Balance[] = [];
 
   constructor(model: Model) {
     this.model = model;
@@ -65,6 +67,7 @@ class Analysis implements RuleSurroundings {
       if (reason !== undefined) for (const output of node.outputs) this.#freezeValue(output, reason);
     }
     for (const { name } of graph.outputs) this.#freezeValue(name, `"${name}" is an output of the graph`);
+    balanceChannels(this.#balances, this.atoms);
     return { model: this.model, types: this.#types, atoms: this.atoms, axes: this.#axes, rewrites: this.#rewrites };
   }
 
@@ -129,6 +132,10 @@ class Analysis implements RuleSurroundings {
 
   addRewrite(rewrite: Rewrite): void {
     this.#rewrites.push(rewrite);
+  }
+
+  addBalance(balance: Balance): void {
+    this.#balances.push(balance);
   }
 
   /** What a rule gives must fit the inferred shape; where it does not, nothing of the value may go. */

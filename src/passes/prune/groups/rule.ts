@@ -3,6 +3,7 @@ import type { Model } from '../../../onnx/model.ts';
 import { describeNode, type Node } from '../../../onnx/node.ts';
 import type { Dimension, Shape } from '../../../onnx/value-type.ts';
 import { coupleAxes, fixedAxis, freezeAxis, pick, type Axes, type Axis } from './axis.ts';
+import type { Balance } from './balance.ts';
 import type { ChannelAtoms } from './channel-atoms.ts';
 import type { Surgery } from './surgery.ts';
 
@@ -27,6 +28,7 @@ export interface RuleSurroundings {
   isGraphOutput(value: string): boolean;
   setAxes(value: string, axes: Axes): void;
   addRewrite(rewrite: Rewrite): void;
+  addBalance(balance: Balance): void;
   /** Nodes whose outputs another node's rule has set already. */
   readonly handled: Set<Node>;
 }
@@ -84,6 +86,13 @@ export class RuleContext {
   freeze(axes: Axis | Axes | undefined, reason: string): void {
     const text = `${this.name} ${reason}`;
     for (const axis of axes === undefined ? [] : [axes].flat()) freezeAxis(axis, text, this.around.atoms);
+  }
+
+  /** Makes equal parts of the axis, one a group, lose as many positions each. */
+  balance(axis: Axis, groups: number): void {
+    if (axis.kind === 'fixed') return;
+    const reason = `${this.name} needs groups of equal size, and these channels have no counterpart in the others`;
+    this.around.addBalance({ atoms: axis.atoms, parts: groups, reason });
   }
 
   /** Positions of an axis as an axis of an output. One position alone is not followed further, so it has to stay. */

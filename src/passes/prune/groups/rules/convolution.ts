@@ -1,11 +1,11 @@
-import { pick, repeatAll, repeatEach, type Axes, type Axis } from '../axis.ts';
+import { repeatAll, repeatEach, type Axes, type Axis } from '../axis.ts';
 import type { ChannelRule, RuleContext } from '../rule.ts';
 
 const SPATIAL = 'computes over this axis';
 
 /**
  * Conv, W [M, C/g, k...]. g = 1: rows and columns are independent. One channel a group (depthwise): a channel goes with
- * its rows. Otherwise every group loses the same channels of its own, so that they stay of equal size.
+ * its rows. Otherwise every group loses the same input channels of its own (they share the columns), and as many outputs.
  */
 export const conv: ChannelRule = (of) => {
   const window = windowOf(of);
@@ -17,9 +17,8 @@ export const conv: ChannelRule = (of) => {
     keepGroups(of, channels, groups);
   } else {
     of.couple(channels, repeatAll(column, groups));
-    const inGroup = rows / groups;
-    if (inGroup === 1) of.freeze(row, 'has one output channel a group');
-    else of.couple(row, repeatAll(pick(row, { from: 0, count: inGroup }), groups));
+    if (rows === groups) of.freeze(row, 'has one output channel a group');
+    else of.balance(row, groups);
   }
   if (of.has(2)) of.couple(row, of.input(2)?.[0]);
   finish(of, x, row);
@@ -34,13 +33,12 @@ export const convTranspose: ChannelRule = (of) => {
   let out: Axis = column;
   of.couple(channels, row);
   if (groups > 1) {
-    const inGroup = rows / groups;
-    if (inGroup === 1) {
+    if (rows === groups) {
       of.freeze(column, 'shares its output channels between groups');
       out = repeatEach(row, columns);
       keepGroups(of, row, groups);
     } else {
-      of.couple(row, repeatAll(pick(row, { from: 0, count: inGroup }), groups));
+      of.balance(row, groups);
       out = columns === 1 ? of.fixed('has one output channel a group') : repeatAll(column, groups);
     }
   }
