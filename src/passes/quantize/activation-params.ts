@@ -3,7 +3,7 @@ import type { ObservationPoint, Observations, Statistic } from '../observe.ts';
 import { affineParams, powerOfTwoParams, quantizeValue, type QuantParams } from './affine.ts';
 import type { GraphView } from './graph-view.ts';
 import type { QuantPlan } from './plan.ts';
-import { QUANT_RANGE, rangeOf, type QuantRange, type QuantType } from './quant-type.ts';
+import { QUANT_RANGE, rangeOf, type ActivationType, type QuantRange } from './quant-type.ts';
 import { entropyInterval, mseInterval, percentileInterval, type Interval } from './thresholds.ts';
 import type { CodesUnit } from './units.ts';
 
@@ -11,7 +11,7 @@ export const METHODS = ['minmax', 'moving-average', 'percentile', 'entropy', 'ms
 export type Method = (typeof METHODS)[number];
 
 export interface ActivationSettings {
-  readonly type: QuantType;
+  readonly type: ActivationType;
   readonly symmetric: boolean;
   readonly method: Method;
   /** Percent of the values kept by method `percentile`. */
@@ -99,7 +99,7 @@ function fixedRange(root: string, view: GraphView): Interval | undefined {
   return view.producerOf(root)?.opType === 'Softmax' ? { min: 0, max: 1 } : undefined;
 }
 
-function softmaxParams(type: QuantType, interval: Interval): ActivationParams {
+function softmaxParams(type: ActivationType, interval: Interval): ActivationParams {
   const range = QUANT_RANGE[type];
   if (type === 'uint8' || type === 'int8') return { scale: 1 / 256, zeroPoint: range[0], range, interval };
   return { ...affineParams(0, 1, range, false), range, interval };

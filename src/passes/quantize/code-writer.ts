@@ -3,12 +3,18 @@ import { NameScope, type Graph } from '../../onnx/graph.ts';
 import type { Model } from '../../onnx/model.ts';
 import { makeNode, type Node } from '../../onnx/node.ts';
 import { Tensor } from '../../onnx/tensor.ts';
-import type { NumericArray } from '../../onnx/nd-array.ts';
 import { clipCodes, quantizerClips, type ActivationParams } from './activation-params.ts';
 import { affineParams, quantizeValue, type QuantParams } from './affine.ts';
 import type { GraphView } from './graph-view.ts';
 import type { QuantPlan } from './plan.ts';
-import { QUANT_RANGE, allocateQuantized, type QuantType } from './quant-type.ts';
+import {
+  QUANT_RANGE,
+  allocateQuantized,
+  codesTensor,
+  type ActivationType,
+  type QuantType,
+  type WeightType,
+} from './quant-type.ts';
 import { dropUnread } from './scope.ts';
 import type { CodesUnit, ComputeUnit } from './units.ts';
 import type { PlannedWeight, WeightPlan } from './weight-plan.ts';
@@ -20,8 +26,8 @@ export interface WriteJob {
   readonly plan: QuantPlan;
   readonly params: ReadonlyMap<string, ActivationParams>;
   readonly weights: WeightPlan;
-  readonly activationType: QuantType;
-  readonly weightType: 'int8' | 'uint8';
+  readonly activationType: ActivationType;
+  readonly weightType: WeightType;
 }
 
 /** Names of a quantizer's scale and zero point among the initializers. */
@@ -151,10 +157,10 @@ export abstract class CodeWriter {
     const known = this.#zeroPoints.get(key);
     if (known !== undefined) return known;
     const name = this.names.fresh(`zp_${type}_${value}${count > 0 ? `_${count}` : ''}`);
-    const data: NumericArray =
-      type === 'int32' ? new Int32Array(Math.max(count, 1)) : allocateQuantized(type, Math.max(count, 1));
-    data.fill(value);
-    this.store(Tensor.fromArray(name, { type, dims: count > 0 ? [count] : [], data }));
+    const dims = count > 0 ? [count] : [];
+    const length = Math.max(count, 1);
+    if (type === 'int32') this.store(Tensor.fromArray(name, { type, dims, data: new Int32Array(length).fill(value) }));
+    else this.store(codesTensor(name, type, dims, allocateQuantized(type, length).fill(value)));
     this.#zeroPoints.set(key, name);
     return name;
   }
@@ -193,9 +199,7 @@ export abstract class CodeWriter {
     if (stored === undefined) {
       const { tensor, axis, scales, zeroPoints, codes: data } = planned;
       const type = this.job.weightType;
-      const codes = this.store(
-        Tensor.fromArray(this.names.fresh(`${tensor.name}_q`), { type, dims: tensor.dims, data }),
-      );
+      const codes = this.store(codesTensor(this.names.fresh(`${tensor.name}_q`), type, tensor.dims, data));
       const scale = this.store(
         Tensor.float(this.names.fresh(`${tensor.name}_s`), scales, axis === undefined ? [] : [scales.length]),
       );
@@ -213,7 +217,7 @@ export abstract class CodeWriter {
     }
     const data = allocateQuantized(type, zeroPoints.length);
     data.set(zeroPoints);
-    return this.store(Tensor.fromArray(this.names.fresh('zp'), { type, dims: [zeroPoints.length], data }));
+    return this.store(codesTensor(this.names.fresh('zp'), type, [zeroPoints.length], data));
   }
 
   #writeCodes({ node, clip }: CodesUnit): void {

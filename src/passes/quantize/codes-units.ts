@@ -1,14 +1,14 @@
 import type { Node } from '../../onnx/node.ts';
 import type { GraphView } from './graph-view.ts';
 import { placementOf } from './placement.ts';
-import type { QuantType } from './quant-type.ts';
+import type { ActivationType } from './quant-type.ts';
 import type { CodesUnit, Refusal } from './units.ts';
 
 /**
  * A node that can run on codes as they are, or why it cannot. Undefined for operators that never could. Exact: what it
  * does to codes is what it would do to the values they stand for.
  */
-export function examineCodes(node: Node, view: GraphView, type: QuantType): CodesUnit | Refusal | undefined {
+export function examineCodes(node: Node, view: GraphView, type: ActivationType): CodesUnit | Refusal | undefined {
   const placement = placementOf(node);
   if (placement?.kind === 'clips') return examineClip(node, view, type);
   if (placement?.kind !== 'moves') return undefined;
@@ -39,7 +39,7 @@ function examinePad(node: Node, view: GraphView): CodesUnit | Refusal {
   return { reason: 'the padded value is not the constant 0, so it may lie outside the range of the input' };
 }
 
-function examineClip(node: Node, view: GraphView, type: QuantType): CodesUnit | Refusal {
+function examineClip(node: Node, view: GraphView, type: ActivationType): CodesUnit | Refusal {
   const input = node.inputs[0] ?? '';
   if (type === 'int16' || type === 'uint16') return { reason: `${node.opType} has no 16-bit kernel` };
   if (view.isOutput(input) || view.readersOf(input).length !== 1) {

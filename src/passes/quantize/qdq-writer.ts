@@ -1,7 +1,7 @@
 import { makeNode } from '../../onnx/node.ts';
 import { Tensor } from '../../onnx/tensor.ts';
 import { CodeWriter, type StoredConstant } from './code-writer.ts';
-import type { ComputeUnit } from './units.ts';
+import type { ComputeUnit, UnitWeight } from './units.ts';
 
 /** Writes compute units as float operators between DequantizeLinear and QuantizeLinear, which runtimes fuse. */
 export class QdqWriter extends CodeWriter {
@@ -14,7 +14,7 @@ export class QdqWriter extends CodeWriter {
     for (const index of unit.activations) inputs[index] = this.floatOf(inputs[index] ?? '');
     for (const index of unit.constants)
       inputs[index] = this.#constant(this.storedConstant(inputs[index] ?? ''), inputs[index] ?? '');
-    if (weight !== undefined) inputs[weight.index] = this.#constant(this.storedWeight(unit), weight.tensor.name);
+    if (weight !== undefined) inputs[weight.index] = this.#weight(unit, weight);
     if (bias !== undefined) inputs[bias.index] = this.#bias(unit);
     node.inputs = inputs;
     if (weight !== undefined && weight.factor !== 1) node.attributes.delete('alpha');
@@ -36,6 +36,29 @@ export class QdqWriter extends CodeWriter {
     const output = this.names.fresh(`${base}_dq`);
     const attributes = stored.axis === undefined ? {} : { axis: stored.axis };
     this.push(makeNode('DequantizeLinear', [stored.codes, stored.scale, stored.zeroPoint], [output], { attributes }));
+    this.#dequantized.set(stored.codes, output);
+    return output;
+  }
+
+  #weight(unit: ComputeUnit, weight: UnitWeight): string {
+    const stored = this.storedWeight(unit);
+    const type = this.job.weightType;
+    if (type !== 'int2' && type !== 'uint2') return this.#constant(stored, weight.tensor.name);
+    // ONNX Runtime 1.30 fuses 2-bit codes into integer kernels that then refuse them: with the scales in a Mul of their own, it does
+    // not see what to fuse.
+    const base = weight.tensor.name;
+    const known = this.#dequantized.get(stored.codes);
+    if (known !== undefined) return known;
+    const { axis, planned } = stored;
+    const { scales } = planned;
+    const dims = weight.tensor.dims.map((_, at) => (at === axis ? scales.length : 1));
+    this.store(Tensor.float(stored.scale, scales, dims));
+    const ones = new Float32Array(scales.length).fill(1);
+    const one = this.store(Tensor.float(this.names.fresh('one'), ones, axis === undefined ? [] : [ones.length]));
+    const [steps, output] = [this.names.fresh(`${base}_steps`), this.names.fresh(`${base}_dq`)];
+    const attributes = axis === undefined ? {} : { axis };
+    this.push(makeNode('DequantizeLinear', [stored.codes, one, stored.zeroPoint], [steps], { attributes }));
+    this.push(makeNode('Mul', [steps, stored.scale], [output]));
     this.#dequantized.set(stored.codes, output);
     return output;
   }

@@ -1,6 +1,8 @@
+import { DATA_TYPES } from '../../onnx/data-type.ts';
 import type { ActivationParams } from './activation-params.ts';
 import { nodeLabel } from './node-filter.ts';
 import type { QuantPlan } from './plan.ts';
+import type { WeightType } from './quant-type.ts';
 import type { ComputeUnit } from './units.ts';
 import type { WeightPlan } from './weight-plan.ts';
 import { canSaturatePairs, type WeightScheme } from './weights.ts';
@@ -12,7 +14,8 @@ export interface LayerDetails {
   readonly weight?: {
     readonly name: string;
     readonly shape: readonly number[];
-    readonly bits: 8;
+    readonly type: WeightType;
+    readonly bits: number;
     readonly min: number;
     readonly max: number;
     readonly scaleMin: number;
@@ -37,7 +40,8 @@ export function describeLayers(
       weight: {
         name: tensor.name,
         shape: tensor.dims,
-        bits: 8,
+        type: scheme.type,
+        bits: DATA_TYPES[scheme.type].bits,
         min: smallest(values),
         max: largest(values),
         scaleMin: smallest(scales),

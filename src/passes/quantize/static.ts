@@ -1,6 +1,8 @@
 import { z } from 'zod';
 import { CompressionError } from '../../errors.ts';
 import { opsetOf, type Model } from '../../onnx/model.ts';
+import { isPackedType } from '../../onnx/packed-integers.ts';
+import { upgradeOpset } from '../../onnx/upgrade/upgrade-opset.ts';
 import type { Node } from '../../onnx/node.ts';
 import { calibrate } from '../calibrate.ts';
 import type { ObservationPoint, Observations } from '../observe.ts';
@@ -12,6 +14,7 @@ import { emptyCostTable } from '../cost/kernel-cost-table.ts';
 import { filterNodes, nodeLabel } from './node-filter.ts';
 import { findCandidates, type QuantPlan } from './plan.ts';
 import { prepare, type Preparation } from './prepare.ts';
+import { opsetFor } from './quant-type.ts';
 import { QdqWriter } from './qdq-writer.ts';
 import { QOperatorWriter, importMicrosoft } from './qoperator-writer.ts';
 import { describeLayers, describeValues } from './static-details.ts';
@@ -22,7 +25,12 @@ import type { WeightScheme } from './weights.ts';
 const globs = z.array(z.string().min(1).max(256)).max(256);
 const Options = z.strictObject({
   activations: z.enum(['uint8', 'int8', 'uint16', 'int16']).default('uint8').describe('Integer type of activations'),
-  weights: z.enum(['int8', 'uint8']).default('int8').describe('Integer type of weights, symmetric around zero'),
+  weights: z
+    .enum(['int8', 'uint8', 'int4', 'uint4', 'int2', 'uint2'])
+    .default('int8')
+    .describe(
+      'Integer type of weights, symmetric around zero; below 8 bits they are stored packed and computed in float',
+    ),
   perChannel: z.boolean().default(true).describe('One weight scale an output channel instead of one a tensor'),
   symmetric: z.boolean().default(false).describe('Activation ranges symmetric around zero'),
   method: z
@@ -87,10 +95,12 @@ export const quantizeStatic = definePass({
     if (options.activations === 'int8' && options.weights === 'uint8') {
       return 'int8 activations with uint8 weights have no kernel; use uint8 activations or int8 weights';
     }
-    const needed = options.activations.endsWith('16') ? 21 : 13;
+    if (options.format === 'qoperator' && isPackedType(options.weights)) {
+      return `integer operators take 8-bit weights only; use format qdq for ${options.weights}`;
+    }
     const opset = opsetOf(model);
-    if (opset >= needed) return undefined;
-    return `quantizers of these types need opset ${needed}, the model has ${opset}; run canonicalize first, which raises it`;
+    if (opset >= 13) return undefined;
+    return `quantizers need opset 13, the model has ${opset}; run canonicalize first, which raises it`;
   },
   async run(model, options, context) {
     const preparation = await prepareIfUseful(model, options, context);
@@ -142,10 +152,23 @@ const NO_PREPARATION: Preparation = { report: {}, skipped: [], floatNodes: new S
 
 /** Rewrites the model where the options ask for it and something of it is going to be quantized. */
 async function prepareIfUseful(model: Model, options: Options, context: PassContext): Promise<Preparation> {
-  if (!options.equalize && options.smooth === undefined) return NO_PREPARATION;
+  const opset = Math.max(opsetFor(options.activations), opsetFor(options.weights));
+  if (!options.equalize && options.smooth === undefined && opsetOf(model) >= opset) return NO_PREPARATION;
   const { plan } = decide(model, options, context, new Set());
   if (plan.units.size === 0) return NO_PREPARATION;
+  raiseOpset(model, opset, options);
   return prepare(model, { equalize: options.equalize, smooth: options.smooth }, context);
+}
+
+function raiseOpset(model: Model, opset: number, { activations, weights }: Options): void {
+  const { to, skipped } = upgradeOpset(model, Math.max(opset, opsetOf(model)));
+  if (to >= opset) return;
+  const held = skipped.slice(0, 5).map(({ node, reason }) => `${node}: ${reason}`);
+  throw new CompressionError(
+    'PASS_PRECONDITION',
+    `quantize.static: ${weights} weights and ${activations} activations need opset ${opset}, the model stays at ${to} ` +
+      `(${held.join('; ')}); use 8-bit types`,
+  );
 }
 
 /** Calibrates here, not through the pass manager: it is the prepared model whose values count. */
@@ -173,8 +196,9 @@ function decide(model: Model, options: Options, context: PassContext, floatNodes
     pairSafe: targetRules(context).weightRange === 'pair-safe',
   };
   const candidates = findCandidates(view, settings, kept);
-  // 16-bit activations have no kernels to compare, and an accelerator without floating point has no choice.
-  const byCost = !options.activations.endsWith('16') && context.targetCpu !== 'int8-only';
+  // Other types than 8-bit ones have no kernels to compare, and an accelerator without floating point has no choice.
+  const hasKernels = !options.activations.endsWith('16') && !isPackedType(options.weights);
+  const byCost = hasKernels && context.targetCpu !== 'int8-only';
   const costTable = byCost ? context.costTable : emptyCostTable();
   const choice = chooseUnits(view, candidates, { ...settings, kept, costTable });
   checkOverrides(options, choice.plan);
@@ -215,8 +239,8 @@ function weightScheme(options: Options, context: PassContext): WeightScheme {
   return {
     type: options.weights,
     symmetric: true,
-    // uint8 * uint8 has its own kernels, which widen to int16 before they multiply: nothing saturates.
-    range: options.weights === 'uint8' ? 'full' : targetRules(context).weightRange,
+    // uint8 * uint8 has its own kernels, which widen to int16 before they multiply, and smaller types have none: nothing saturates.
+    range: options.weights === 'int8' ? targetRules(context).weightRange : 'full',
     powerOfTwo: options.powerOfTwoScales,
   };
 }
@@ -230,6 +254,12 @@ function warningsOf(options: Options, { targetCpu }: PassContext): string[] {
     );
   } else if (options.activations === 'int8' && !onArm) {
     warnings.push('x64 kernels want uint8 activations: with int8 ones the model may be slower than in float');
+  }
+  if (isPackedType(options.weights)) {
+    warnings.push(
+      `CPUs have no kernels for ${options.weights} weights of these operators: the file is smaller, but the model computes in float ` +
+        'between quantizers and is slower than in int8',
+    );
   }
   if (options.weights === 'uint8' && !onArm) {
     warnings.push('x64 kernels for uint8 weights are slower than those for int8 weights');

@@ -2,7 +2,7 @@ import type { Node } from '../../onnx/node.ts';
 import type { Tensor } from '../../onnx/tensor.ts';
 import type { GraphView } from './graph-view.ts';
 import { channelAxis, placementOf, type Placement } from './placement.ts';
-import type { QuantType } from './quant-type.ts';
+import type { ActivationType } from './quant-type.ts';
 import { allFinite } from './weights.ts';
 
 /** An operator that computes on 8-bit codes (or, at 16 bits, on values rounded to codes). */
@@ -48,7 +48,7 @@ export interface Refusal {
 }
 
 export interface UnitSettings {
-  readonly activations: QuantType;
+  readonly activations: ActivationType;
   readonly perChannel: boolean;
   /** Whether int16 saturation is to be ruled out. */
   readonly pairSafe: boolean;

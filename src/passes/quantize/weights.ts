@@ -1,5 +1,7 @@
+import { isPackedType } from '../../onnx/packed-integers.ts';
 import { affineParams, powerOfTwoParams, roundHalfEven } from './affine.ts';
-import { QUANT_RANGE, SYMMETRIC_RANGE, allocateQuantized, type QuantType } from './quant-type.ts';
+import { QUANT_RANGE, SYMMETRIC_RANGE, allocateQuantized, type QuantType, type WeightType } from './quant-type.ts';
+import { leastErrorScale } from './weight-scale-search.ts';
 
 /** Which codes a weight may take. */
 export type WeightRange =
@@ -9,7 +11,7 @@ export type WeightRange =
   | 'pair-safe';
 
 export interface WeightScheme {
-  readonly type: 'int8' | 'uint8';
+  readonly type: WeightType;
   readonly symmetric: boolean;
   readonly range: WeightRange;
   readonly powerOfTwo: boolean;
@@ -53,7 +55,7 @@ interface ChannelExtremes {
 }
 
 /**
- * Chooses scale and zero point of each channel. O(n) time, four numbers a channel.
+ * Chooses scale and zero point of each channel: to cover all weights, or, below 8 bits, for the least squared error. O(n) time, four numbers a channel.
  *
  * @returns scales in float32 and zero points; a channel of zeros gets scale 1
  */
@@ -69,8 +71,13 @@ export function weightParams(
     const range = scheme.symmetric ? SYMMETRIC_RANGE[scheme.type] : QUANT_RANGE[scheme.type];
     const choose = scheme.powerOfTwo ? powerOfTwoParams : affineParams;
     const params = choose(extremes.min, extremes.max, range, scheme.symmetric);
-    const scale = scheme.range === 'pair-safe' ? pairSafeScale(extremes, params.scale, scheme) : params.scale;
-    scales[channel] = scale;
+    const { scale } = params;
+    const isPacked = isPackedType(scheme.type) && !scheme.powerOfTwo;
+    scales[channel] = isPacked
+      ? leastErrorScale(values, layout, channel, { ...params, range })
+      : scheme.range === 'pair-safe'
+        ? pairSafeScale(extremes, scale, scheme)
+        : scale;
     zeroPoints[channel] = params.zeroPoint;
   }
   return { scales, zeroPoints };

@@ -124,6 +124,38 @@ describe('quantize.static', () => {
     });
   }
 
+  for (const [weights, bits, floor] of [
+    ['int4', 4, 0.97],
+    ['uint4', 4, 0.97],
+    ['int2', 2, 0.6],
+    ['uint2', 2, 0.6],
+  ] as const) {
+    it(`stores ${weights} weights packed, per channel, and raises the opset as they need`, async () => {
+      const model = residualNet();
+      const before = await outputOf(model, feeds);
+      const { warnings, details } = await apply(quantizeStatic, model, { weights }, context);
+      verifyModel(model);
+      assert.equal(model.opsetImports.get(''), bits === 4 ? 21 : 25);
+      const stored = [...model.graph.initializers.values()].filter(
+        ({ dataType, dims }) => dataType === weights && dims.length > 1,
+      );
+      assert.deepEqual(
+        stored.map(({ byteLength }) => byteLength),
+        [(144 * bits) / 8, (144 * bits) / 8, (320 * bits) / 8],
+      );
+      const [layer] = details['layers'] as { weight?: { bits: number; type: string } }[];
+      assert.deepEqual([layer?.weight?.bits, layer?.weight?.type], [bits, weights]);
+      assert.ok(warnings.some((warning) => warning.includes('no kernels')));
+      // Noise as weights: the rounding error is 1/15 (or 1/3) of the largest, uniform.
+      assert.ok(cosine(before, await outputOf(model, feeds)) > floor);
+    });
+  }
+
+  it('refuses integer operators for packed weights', () => {
+    const options = quantizeStatic.options.parse({ weights: 'int4', format: 'qoperator' });
+    assert.match(quantizeStatic.requires(residualNet(), options) ?? '', /8-bit weights only/);
+  });
+
   it('gives the same bytes for the same request', async () => {
     const [a, b] = [residualNet(), residualNet()];
     await apply(quantizeStatic, a, {}, context);
