@@ -5,6 +5,7 @@ import type { Attempt } from '../src/jobs/job-service.ts';
 import type { ObjectStore } from '../src/storage/object-store.ts';
 import type { JobError, JobSummary } from '../src/schemas/job.ts';
 import { errorOfExit, type JobChild } from './child-process.ts';
+import type { CostTableFile, CostTableWaiter } from './cost-tables.ts';
 import { diskFull } from './disk-full.ts';
 import { fetchInputs } from './inputs.ts';
 import { JobLog } from './job-log.ts';
@@ -22,12 +23,8 @@ type Ending = 'cancel' | 'lost' | 'deadline' | 'shutdown';
 export interface AttemptDependencies {
   readonly store: ObjectStore;
   readonly logger: Logger;
-  /** The table of that hash, or this machine's own; `onMeasuring` is called when it has yet to be measured. */
-  readonly costTable: (
-    threads: number,
-    hash: string | null,
-    onMeasuring: () => void,
-  ) => Promise<{ readonly path: string; readonly hash: string }>;
+  /** The table of that hash, or this machine's own. */
+  readonly costTable: (threads: number, hash: string | null, waiter: CostTableWaiter) => Promise<CostTableFile>;
   readonly now: () => number;
   /** How often a long step saves its state. */
   readonly snapshotSeconds: number;
@@ -120,15 +117,16 @@ export class AttemptRunner {
 
   async #prepare(): Promise<JobTask> {
     const { record } = this.#attempt;
-    const costs = await this.#deps.costTable(record.threads, record.costTable, () =>
-      this.#progressEvent('measuring the kernels of this kind of CPU, once for all jobs'),
-    );
+    const costs = await this.#deps.costTable(record.threads, record.costTable, {
+      signal: this.#interruption.signal,
+      onMeasuring: () => this.#progressEvent('measuring the kernels of this kind of CPU, once for all jobs'),
+    });
     if (record.costTable === null) await this.#attempt.pinCostTable(costs.hash);
     const task = await fetchInputs(this.#deps.store, this.#attempt, this.#child.directory, costs.path);
     return { ...task, snapshotSeconds: this.#deps.snapshotSeconds };
   }
 
-  /** Measuring kernels or fetching a large input takes longer than a cancel may: when the attempt ends, the work is left behind. */
+  /** Fetching a large input takes longer than a cancel may: when the attempt ends, the work is left behind. */
   async #unlessEnded<T>(work: Promise<T>): Promise<T> {
     const { signal } = this.#interruption;
     const interrupted = new Promise<undefined>((resolve) => {

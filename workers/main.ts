@@ -81,7 +81,7 @@ export async function startWorker(deps: WorkerDependencies): Promise<Worker> {
     const runner = new AttemptRunner(attempt, child, {
       store: deps.store,
       logger: jobLogger,
-      costTable: (threads, hash, onMeasuring) => costTables.get(threads, hash, onMeasuring),
+      costTable: (threads, hash, waiter) => costTables.get(threads, hash, waiter),
       now: Date.now,
       snapshotSeconds: deps.snapshotSeconds ?? SNAPSHOT_SECONDS,
     });
@@ -124,6 +124,7 @@ export async function startWorker(deps: WorkerDependencies): Promise<Worker> {
       await consumer.close();
       await unsubscribe();
       await spare.dispose();
+      await costTables.close();
       await rm(root, { recursive: true, force: true });
       logger.info('worker stopped');
     },
