@@ -23,6 +23,8 @@ const KERNEL_FLAGS = [
   'sve',
 ];
 const MEASURE_TIMEOUT_MS = 120_000;
+/** Counts what a table holds: one of an earlier release, which knows fewer kernels, is measured anew. */
+const CONTENTS = 2;
 
 /** A table, as a file for the parent to copy into a child's folder. */
 export interface CostTableFile {
@@ -172,7 +174,7 @@ function throwIfCanceled({ aborted }: AbortSignal): void {
   if (aborted) throw new CompressionError('CANCELED', 'nobody waits for the kernel cost table any longer');
 }
 
-/** Same id, same kernels: architecture, CPU model, the flags that matter, threads. */
+/** Same id, same kernels: architecture, CPU model, the flags that matter, threads, and what a table holds. */
 export function cpuKindId(threads: number): string {
   const model = cpus()[0]?.model ?? 'unknown';
   const text = [
@@ -183,6 +185,7 @@ export function cpuKindId(threads: number): string {
       .sort()
       .join(' '),
     threads,
+    CONTENTS,
   ].join('|');
   return createHash('sha256').update(text).digest('hex').slice(0, 24);
 }

@@ -1,18 +1,19 @@
 import type { Node } from '../../onnx/node.ts';
 import type { Kernel } from './kernel-benchmarks.ts';
-import type { KernelCost, KernelCostTable } from './kernel-cost-table.ts';
 
 export interface Estimate {
   readonly floatNs: number;
   readonly int8Ns: number;
 }
 
-/** What a kernel is given; see `KernelCostSchema`. */
+/** What a kernel is given; see `KernelCostSchema`. The kernel is one of the table's names. */
 export interface Workload {
-  readonly kernel: Kernel;
+  readonly kernel: string;
   readonly shape: readonly number[];
   readonly work: number;
 }
+
+export interface MeasuredWorkload extends Workload, Estimate {}
 
 /**
  * Times of kernels at any shape, from those that were measured: the time per unit of work is averaged in the logarithm
@@ -20,9 +21,9 @@ export interface Workload {
  * Below the smallest measured time a call itself costs, so half of that is the least.
  */
 export class CostModel {
-  readonly #entries = new Map<string, KernelCost[]>();
+  readonly #entries = new Map<string, MeasuredWorkload[]>();
 
-  constructor(table: Pick<KernelCostTable, 'entries'>) {
+  constructor(table: { readonly entries: readonly MeasuredWorkload[] }) {
     for (const entry of table.entries) {
       const list = this.#entries.get(entry.kernel);
       if (list === undefined) this.#entries.set(entry.kernel, [entry]);
@@ -41,7 +42,7 @@ export class CostModel {
     if (entries === undefined) return undefined;
     const weights = entries.map((entry) => 1 / (squaredDistance(entry.shape, shape) + 1e-6));
     const total = weights.reduce((sum, weight) => sum + weight, 0);
-    const time = (of: (entry: KernelCost) => number): number => {
+    const time = (of: (entry: MeasuredWorkload) => number): number => {
       const times = entries.map(of);
       if (times.every((value) => value === 0)) return 0;
       const rate = entries.reduce((sum, entry, index) => {

@@ -21,6 +21,12 @@ export const KERNELS = [
   'conv-boundary',
   'dynamic-conv',
   'dynamic-matmul',
+  /** The convolutions again, in float at numbers of channels that fill no block of ONNX Runtime's fast layout. */
+  'conv-width',
+  'pointwise-conv-width',
+  'depthwise-conv-width',
+  /** What a value costs that leaves the layout of fast convolutions and comes back, with an operator in between. */
+  'reorder',
 ] as const;
 export type Kernel = (typeof KERNELS)[number];
 
@@ -55,22 +61,22 @@ export interface KernelBenchmark {
   readonly work: number;
   readonly inputDims: readonly number[];
   readonly link: ChainLink;
-  /** Chains whose time per link is measured in float, and in integers. */
+  /** Chains whose time per link is measured in float, and in integers; without `int8` that time is 0 in the table. */
   readonly float: ChainForm;
-  readonly int8: ChainForm;
+  readonly int8?: ChainForm;
   /** What a link holds besides the kernel, in the same forms: its time is taken away. */
   readonly base?: {
     readonly link: ChainLink;
     readonly inputDims: readonly number[];
     readonly float?: ChainForm;
-    readonly int8: ChainForm;
+    readonly int8?: ChainForm;
   };
 }
 
-function conv(channels: number, size: number, kernel: number, group = 1): KernelBenchmark[] {
+function convChain(channels: number, size: number, kernel: number, group: number) {
   const pad = (kernel - 1) / 2;
   const reduction = (channels / group) * kernel * kernel;
-  const common = {
+  return {
     shape: [channels, reduction, size * size],
     work: channels * reduction * size * size,
     inputDims: [1, channels, size, size],
@@ -82,11 +88,31 @@ function conv(channels: number, size: number, kernel: number, group = 1): Kernel
     },
     float: 'float',
   } as const;
-  const name = group > 1 ? 'depthwise-conv' : kernel === 1 ? 'pointwise-conv' : 'conv';
+}
+
+function conv(channels: number, size: number, kernel: number, group = 1): KernelBenchmark[] {
+  const common = convChain(channels, size, kernel, group);
   return [
-    { ...common, kernel: name, int8: 'int8' },
+    { ...common, kernel: convName(kernel, group), int8: 'int8' },
     { ...common, kernel: 'dynamic-conv', int8: 'dynamic' },
   ];
+}
+
+function convWidth(channels: number, size: number, kernel: number, group = 1): KernelBenchmark {
+  return { ...convChain(channels, size, kernel, group), kernel: `${convName(kernel, group)}-width` };
+}
+
+function convName(kernel: number, group: number) {
+  return group > 1 ? 'depthwise-conv' : kernel === 1 ? 'pointwise-conv' : 'conv';
+}
+
+/** Neg is none of the operators that the fast layout has. */
+function reorder(channels: number, size: number): KernelBenchmark {
+  const { inputDims, link } = convChain(channels, size, 1, 1);
+  const shape = [elementCount(inputDims)];
+  const work = elementCount(inputDims);
+  const base = { link, inputDims, float: 'float' } as const;
+  return { kernel: 'reorder', shape, work, inputDims, link, float: 'reordered', base };
 }
 
 function stem(channels: number, size: number): KernelBenchmark[] {
@@ -154,6 +180,12 @@ export const KERNEL_BENCHMARKS: readonly KernelBenchmark[] = [
   ...[conv(16, 32, 3, 16), conv(64, 28, 3, 64), conv(256, 7, 3, 256)].flat(),
   ...[matMul(1, 16), matMul(1, 64), matMul(1, 512), matMul(16, 48), matMul(16, 192), matMul(64, 512)].flat(),
   ...[elementwise(16, 16), elementwise(32, 56)].flat(),
+  // Fewer channels than a block; then such as are no multiple of 4, which ONNX Runtime runs on its general kernel.
+  ...[convWidth(6, 32, 3), convWidth(12, 32, 3), convWidth(12, 16, 1)],
+  ...[convWidth(18, 16, 3), convWidth(31, 16, 3), convWidth(50, 8, 3), convWidth(62, 8, 3), convWidth(126, 14, 3)],
+  ...[convWidth(30, 16, 1), convWidth(62, 14, 1), convWidth(127, 14, 1)],
+  ...[convWidth(31, 16, 3, 31), convWidth(62, 28, 3, 62)],
+  ...[reorder(32, 8), reorder(32, 32), reorder(64, 56)],
 ];
 
 /** A link's time is the difference between a long and a short chain: what a run costs besides cancels out. */
@@ -192,13 +224,10 @@ interface ChainPart {
 
 /** The chains to measure: the kernel's own and, where a link holds more than the kernel, the rest to take away. */
 function partsOf({ link, inputDims, base, float, int8 }: KernelBenchmark): ChainPart[] {
-  const parts: ChainPart[] = [
-    { part: 'float', link, inputDims, form: float },
-    { part: 'int8', link, inputDims, form: int8 },
-  ];
-  if (base === undefined) return parts;
-  if (base.float !== undefined) parts.push({ ...base, part: 'base-float', form: base.float });
-  parts.push({ ...base, part: 'base-int8', form: base.int8 });
+  const parts: ChainPart[] = [{ part: 'float', link, inputDims, form: float }];
+  if (int8 !== undefined) parts.push({ part: 'int8', link, inputDims, form: int8 });
+  if (base?.float !== undefined) parts.push({ ...base, part: 'base-float', form: base.float });
+  if (base?.int8 !== undefined) parts.push({ ...base, part: 'base-int8', form: base.int8 });
   return parts;
 }
 
@@ -216,7 +245,9 @@ async function measure(runtime: Runtime, benchmark: KernelBenchmark, threads: nu
     const { kernel, shape, work } = benchmark;
     let [floatNs, int8Ns] = [0, 0];
     const isBoundary = benchmark.int8 === 'boundary';
-    for (let attempt = 0; attempt < ATTEMPTS && (int8Ns <= 0 || (floatNs <= 0 && !isBoundary)); attempt += 1) {
+    const hasInt8 = benchmark.int8 !== undefined;
+    const isOff = (): boolean => (hasInt8 && int8Ns <= 0) || (floatNs <= 0 && !isBoundary);
+    for (let attempt = 0; attempt < ATTEMPTS && isOff(); attempt += 1) {
       for (let run = 0; run < WARM_UP + RUNS; run += 1) {
         for (const { session, feeds, times } of chains) {
           const started = performance.now();
@@ -233,7 +264,7 @@ async function measure(runtime: Runtime, benchmark: KernelBenchmark, threads: nu
       shape: [...shape],
       work,
       floatNs: isBoundary ? 0 : Math.max(floatNs, 1),
-      int8Ns: Math.max(int8Ns, 1),
+      int8Ns: hasInt8 ? Math.max(int8Ns, 1) : 0,
     };
   } finally {
     for (const { session } of chains) await session.release();

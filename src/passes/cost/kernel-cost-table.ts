@@ -2,13 +2,14 @@ import { createHash } from 'node:crypto';
 import { arch, cpus } from 'node:os';
 import { z } from 'zod';
 import type { Runtime } from '../../runtime/session.ts';
+import { convolutionBlock } from '../../training/blocked-convolutions.ts';
 import { KERNEL_BENCHMARKS, KERNELS, measureBenchmarks } from './kernel-benchmarks.ts';
 
 /**
  * Measured time of one kernel in float and in int8. `shape` says what was measured, by kernel: convolutions
  * `[outputChannels, reduction, outputPixels]` (reduction = input channels of a group * kernel size), products
  * `[columns, reduction, rows]`, the rest `[elements]`. `work` is multiply-accumulates or elements.
- * For `quantize` and `dequantize`, which float does not need, `floatNs` is 0.
+ * For boundaries of int8, which float does not need, `floatNs` is 0; where only float was measured, `int8Ns` is.
  */
 export const KernelCostSchema = z.strictObject({
   kernel: z.enum(KERNELS),
@@ -24,6 +25,8 @@ const TableFields = z.strictObject({
   cpuKind: z.string().max(256),
   runtimeVersion: z.string().max(256),
   threads: z.number().int().positive(),
+  /** Channels of a block in the layout of the fast float convolutions; 1 where there is none, absent: not known. */
+  convolutionBlock: z.number().int().positive().max(1024).optional(),
   entries: z.array(KernelCostSchema).max(1000),
 });
 /**
@@ -39,10 +42,11 @@ export const KernelCostTableSchema = TableFields.refine(
 
 /** sha256 of the canonical JSON of the table without its hash. */
 function hashOfTable(table: Omit<KernelCostTable, 'hash'>): string {
-  const { cpuKind, runtimeVersion, threads, entries } = table;
+  const { cpuKind, runtimeVersion, threads, convolutionBlock, entries } = table;
+  const block = convolutionBlock === undefined ? [] : [convolutionBlock];
   const rows = entries.map(({ kernel, shape, work, floatNs, int8Ns }) => [kernel, shape, work, floatNs, int8Ns]);
   return createHash('sha256')
-    .update(JSON.stringify([cpuKind, runtimeVersion, threads, rows]))
+    .update(JSON.stringify([cpuKind, runtimeVersion, threads, ...block, rows]))
     .digest('hex');
 }
 
@@ -51,7 +55,7 @@ export function makeCostTable(parts: Omit<KernelCostTable, 'hash'>): KernelCostT
   return { ...parts, hash: hashOfTable(parts) };
 }
 
-/** A table that knows nothing: every region counts as worth quantizing. */
+/** A table that knows nothing: every region counts as worth quantizing, and every channel as worth removing. */
 export function emptyCostTable(): KernelCostTable {
   return makeCostTable({ cpuKind: 'unknown', runtimeVersion: 'none', threads: 1, entries: [] });
 }
@@ -69,6 +73,7 @@ export async function measureKernelCosts(
     cpuKind: `${arch()} ${cpus()[0]?.model ?? 'unknown'}`.slice(0, 256),
     runtimeVersion: runtime.version,
     threads: options.threads,
+    convolutionBlock: await convolutionBlock(runtime),
     entries,
   });
 }

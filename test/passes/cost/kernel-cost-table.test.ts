@@ -25,6 +25,15 @@ describe('kernel cost table', () => {
     assert.ok(!KernelCostTableSchema.safeParse({ ...table, entries: [{ ...entry, floatNs: 1 }] }).success);
   });
 
+  it('names the block of the convolutions, and reads tables from before they did', () => {
+    const table = makeCostTable({ ...parts, convolutionBlock: 16, entries: [entry] });
+    assert.deepEqual(KernelCostTableSchema.parse(JSON.parse(JSON.stringify(table))), table);
+    assert.notEqual(makeCostTable({ ...parts, convolutionBlock: 8, entries: [entry] }).hash, table.hash);
+    // Of a table that was stored without: sha256 of ["x64 test","test",1,[["conv",[8,72,784],451584,12343,14850]]].
+    const stored = 'ac7f54335223850b79fc0d1b7f95400ba193ecdb1d0241df871d0d10185fa359';
+    assert.ok(KernelCostTableSchema.safeParse({ ...parts, entries: [entry], hash: stored }).success);
+  });
+
   it('has an empty form that claims nothing', () => assert.deepEqual(emptyCostTable().entries, []));
 });
 
@@ -40,6 +49,11 @@ describe('kernel benchmarks', () => {
       costs.map(({ kernel }) => kernel),
       [...KERNELS],
     );
-    assert.ok(costs.every(({ int8Ns }) => int8Ns >= 1));
+    const onlyFloat = new Set(first.filter(({ int8 }) => int8 === undefined).map(({ kernel }) => kernel));
+    assert.equal(onlyFloat.size, 4);
+    for (const { kernel, floatNs, int8Ns } of costs) {
+      if (onlyFloat.has(kernel)) assert.ok(floatNs >= 1 && int8Ns === 0, kernel);
+      else assert.ok(int8Ns >= 1, kernel);
+    }
   });
 });
