@@ -9,6 +9,7 @@ import type { EvaluationContext } from '../src/evaluation/evaluation-context.ts'
 import { renderHtml } from '../src/evaluation/html/render-html.ts';
 import { CompressionError } from '../src/errors.ts';
 import { loadModel } from '../src/onnx/codec/load.ts';
+import { TensorSpool } from '../src/onnx/codec/tensor-spool.ts';
 import { writeModel } from '../src/onnx/codec/write.ts';
 import type { Model } from '../src/onnx/model.ts';
 import { repairModel } from '../src/onnx/verify/repair-model.ts';
@@ -62,13 +63,16 @@ export async function runJob(task: JobTask, hooks: JobHooks): Promise<JobResult>
     const state = await startingState({ task, hooks, checkpoints, inputPath }, context, input);
     for (const [index, step] of steps.entries()) {
       if (index < state.done.length) continue;
-      const job = { task, hooks, data, costTable, checkpoints, input };
+      const spool = new TensorSpool(join(hooks.directory, 'spool.bin'));
+      const job = { task, hooks, data, costTable, checkpoints, input, spool };
       const { report, artifacts } = await oneStep(job, state.model, { index, step, of: steps.length });
       state.done.push(report);
       for (const artifact of artifacts) state.sidecars.set(artifact.name, artifact);
       const sidecars = [...state.sidecars.values()];
       const saved = { steps: state.done, baseline: baselineToJson(state.baseline), sidecars };
       state.model = await checkpoints.afterStep(state.model, saved);
+      // The model has been written and read again: nothing points into the spool any longer.
+      spool.remove();
     }
     return await finish({ task, hooks, data, costTable, input, inputPath, context, ...state });
   } finally {
@@ -163,6 +167,7 @@ async function oneStep(
     costTable: KernelCostTable;
     checkpoints: Checkpoints;
     input: Model;
+    spool: TensorSpool;
   },
   model: Model,
   place: { index: number; step: ScheduledStep; of: number },
@@ -188,6 +193,7 @@ async function oneStep(
     costTable,
     cpuFlags: data.cpuFlags,
     checkpoint: job.checkpoints.ofStep(),
+    spool: job.spool,
     signal: hooks.signal,
     progress,
     log: (level, message, fields) =>

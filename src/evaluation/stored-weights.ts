@@ -67,6 +67,7 @@ const OPERANDS: Readonly<Record<string, readonly (readonly [data: number, scale:
     [1, 3, 5],
   ],
   MatMulNBits: [[1, 2, 3]],
+  GatherBlockQuantized: [[0, 2, 3]],
 };
 
 /** One operand, quantized, to a quantized result: pooling, Sigmoid, LeakyRelu and the like. */
@@ -151,6 +152,7 @@ export function constantsOf(graph: Graph): ReadonlyMap<string, Tensor> {
 
 function axisOf(node: Node, tensor: Tensor, data: number): number {
   const rank = tensor.dims.length;
+  if (node.opType === 'GatherBlockQuantized') return node.int('quantize_axis', 1);
   if (node.opType === 'DequantizeLinear') {
     const axis = node.int('axis', 1);
     return axis < 0 ? axis + rank : axis;

@@ -8,6 +8,11 @@ export interface ExternalFile {
   /** Size of the whole file. */
   readonly byteLength: number;
   read(offset: number, length: number): Uint8Array;
+  /**
+   * Fills `target`, whose memory the caller may use again: with what lies at `offset`, or with pieces of `piece.length` bytes
+   * whose starts lie `piece.stride` bytes apart. Throws as `read` does.
+   */
+  readInto(target: Uint8Array, offset: number, piece?: { readonly length: number; readonly stride: number }): void;
 }
 
 /** Little-endian bytes as in `raw_data`; strings as their UTF-8 bytes; or a range of an external file, read on demand. */

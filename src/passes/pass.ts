@@ -1,5 +1,6 @@
 import type { z } from 'zod';
 import type { TrainingOptions, TrainingSource } from '../data/training/training-source.ts';
+import type { TensorSpool } from '../onnx/codec/tensor-spool.ts';
 import type { Model } from '../onnx/model.ts';
 import type { NdArray } from '../onnx/nd-array.ts';
 import type { Runtime } from '../runtime/session.ts';
@@ -98,6 +99,8 @@ export interface PassContext {
   /** The answers to this step's `observe` points; absent when it named none. */
   readonly observations?: Observations;
   readonly checkpoint: StepCheckpoint;
+  /** Where a step may put the tensors it makes, so that they need no memory; absent: in memory. */
+  readonly spool?: TensorSpool;
   readonly signal: AbortSignal;
   /** 0..1 within this step. */
   progress(fraction: number, message?: string): void;

@@ -11,6 +11,7 @@ import { prunePattern } from './prune/pattern/pattern.ts';
 import { pruneUnstructured } from './prune/unstructured/unstructured.ts';
 import { quantizeDynamic } from './quantize/dynamic.ts';
 import { quantizeStatic } from './quantize/static.ts';
+import { quantizeWeights } from './quantize/weights-only/quantize-weights.ts';
 import { trainFinetune } from './train/finetune.ts';
 
 /** Every pass there is, in the order /v1/passes lists them. */
@@ -27,5 +28,6 @@ export const PASSES: readonly Pass[] = [
   distill,
   quantizeStatic,
   quantizeDynamic,
+  quantizeWeights,
   clusterWeights,
 ];

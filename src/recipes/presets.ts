@@ -25,6 +25,12 @@ export const PRESETS = [
       'Like int8, with the range of each activation that has the least squared error: for outliers, where the smallest and largest value cost accuracy.',
     steps: [{ pass: 'quantize.static', method: 'mse' }],
   },
+  {
+    name: 'int4-weights',
+    description:
+      'Weights of products and embeddings in 4 bits, blocks of 32, activations in float. Needs no data. For transformers, whose weights are most of what is read for each token; convolutions stay as they are.',
+    steps: [{ pass: 'quantize.weights' }],
+  },
 ] as const satisfies readonly Preset[];
 
 export type PresetName = (typeof PRESETS)[number]['name'];

@@ -1,32 +1,14 @@
-import { closeSync, openSync, readFileSync, readSync, statSync } from 'node:fs';
+import { readFileSync, statSync } from 'node:fs';
 import { parentPort } from 'node:worker_threads';
 import { describeDataset } from '../data/open-dataset.ts';
 import { CompressionError, messageOf } from '../errors.ts';
 import { decodeModel } from '../onnx/codec/decode.ts';
+import { externalFileAt } from '../onnx/codec/external-file.ts';
 import { MAX_PROTOBUF_BYTES } from '../onnx/codec/limits.ts';
 import { repairModel } from '../onnx/verify/repair-model.ts';
 import { verifyModel } from '../onnx/verify/verify-model.ts';
-import type { ExternalFile } from '../onnx/tensor.ts';
 import type { InspectionReply, InspectionTask } from './inspection.ts';
 import { summarize } from './model-summary.ts';
-
-/** An external data file beside the model, read on demand. */
-function externalFile(location: string, path: string): ExternalFile {
-  return {
-    location,
-    byteLength: statSync(path).size,
-    read(offset, length) {
-      const bytes = new Uint8Array(length);
-      const file = openSync(path, 'r');
-      try {
-        if (readSync(file, bytes, 0, length, offset) === length) return bytes;
-      } finally {
-        closeSync(file);
-      }
-      throw new CompressionError('MODEL_EXTERNAL_DATA', `external data "${location}" ends before its tensor does`);
-    },
-  };
-}
 
 async function inspect(task: InspectionTask): Promise<InspectionReply> {
   if (task.kind === 'dataset') {
@@ -58,7 +40,7 @@ async function inspect(task: InspectionTask): Promise<InspectionReply> {
           `the model keeps tensors in "${location}", which was not uploaded; send it as a multipart part named external with this file name`,
         );
       used.add(location);
-      return externalFile(location, path);
+      return externalFileAt(location, path);
     },
   });
   for (const location of files.keys())

@@ -14,6 +14,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import { TensorProto_DataLocation } from 'onnx-buf';
+import { externalFileAt } from '../../src/onnx/codec/external-file.ts';
 import { loadModel } from '../../src/onnx/codec/load.ts';
 import { writeModel } from '../../src/onnx/codec/write.ts';
 import { Graph } from '../../src/onnx/graph.ts';
@@ -39,17 +40,7 @@ function sparseFile(name: string, byteLength: number): ExternalFile {
   writeSync(descriptor, new Uint8Array(16).fill(0x11), 0, 16, 0);
   writeSync(descriptor, new Uint8Array(16).fill(0x22), 0, 16, byteLength - 16);
   closeSync(descriptor);
-  return {
-    location: name,
-    byteLength,
-    read(offset, length) {
-      const bytes = new Uint8Array(length);
-      const file = openSync(join(folder, name), 'r');
-      readSync(file, bytes, 0, length, offset);
-      closeSync(file);
-      return bytes;
-    },
-  };
+  return externalFileAt(name, join(folder, name));
 }
 
 /** Bytes [offset, offset + 16) of a file. */

@@ -66,6 +66,7 @@ describe('Tensor', () => {
         asked.push([offset, length]);
         return new Uint8Array(length).fill(7);
       },
+      readInto: () => assert.fail('not asked'),
     };
     const storage = { kind: 'external' as const, file, offset: 40, byteLength: 3 };
     const tensor = new Tensor({ name: 'e', dataType: 'uint8', dims: [3], storage });

@@ -30,31 +30,47 @@ export function folderFiles(folder: string, allowed?: Iterable<string>): Externa
   };
 }
 
-/** Checks the file and remembers which it is; each read opens it, makes sure it is still the same, and closes it. */
 function openLater(folder: string, location: string): ExternalFile {
-  const path = join(folder, location);
-  const known = inspect(folder, location);
+  return rememberedFile(location, join(folder, location), inspect(folder, location));
+}
+
+/**
+ * A file of our own making or choosing under another name than models know it by. It must not change while it is in use.
+ *
+ * @param location - what messages and models call it
+ */
+export function externalFileAt(location: string, path: string): ExternalFile {
+  return rememberedFile(location, path, lstatSync(path, { bigint: true }));
+}
+
+/** Remembers which file it is; each read opens it, makes sure it is still the same, and closes it. */
+function rememberedFile(location: string, path: string, known: BigIntStats): ExternalFile {
+  const opened = (use: (descriptor: number) => void): void => {
+    const descriptor = open(path, location);
+    try {
+      const now = fstatSync(descriptor, { bigint: true });
+      if (now.dev !== known.dev || now.ino !== known.ino || now.size !== known.size || now.mtimeNs !== known.mtimeNs) {
+        throw refused(location, 'has changed since the model was loaded');
+      }
+      use(descriptor);
+    } finally {
+      closeSync(descriptor);
+    }
+  };
   return {
     location,
     byteLength: Number(known.size),
     read(offset, length) {
       const bytes = newBytes(length, location);
-      const descriptor = open(path, location);
-      try {
-        const now = fstatSync(descriptor, { bigint: true });
-        if (
-          now.dev !== known.dev ||
-          now.ino !== known.ino ||
-          now.size !== known.size ||
-          now.mtimeNs !== known.mtimeNs
-        ) {
-          throw refused(location, 'has changed since the model was loaded');
+      opened((descriptor) => readFully(descriptor, bytes, offset, location));
+      return bytes;
+    },
+    readInto(target, offset, piece = { length: target.byteLength, stride: 0 }) {
+      opened((descriptor) => {
+        for (let at = 0, from = offset; at < target.byteLength; at += piece.length, from += piece.stride) {
+          readFully(descriptor, target.subarray(at, at + piece.length), from, location);
         }
-        readFully(descriptor, bytes, offset, location);
-        return bytes;
-      } finally {
-        closeSync(descriptor);
-      }
+      });
     },
   };
 }

@@ -1,3 +1,4 @@
+import { withSubgraphs } from '../../onnx/graph.ts';
 import { opsetOf, type Model } from '../../onnx/model.ts';
 import { makeNode, type Attribute } from '../../onnx/node.ts';
 import { Tensor } from '../../onnx/tensor.ts';
@@ -129,7 +130,8 @@ function inputsOf({ codes, scale, zeroPoint }: StoredConstant): string[] {
 
 /** Imports `com.microsoft` where a node needs it. */
 export function importMicrosoft(model: Model): void {
-  if (model.graph.nodes.some((node) => node.domain === MICROSOFT) && !model.opsetImports.has(MICROSOFT)) {
-    model.opsetImports.set(MICROSOFT, 1);
+  if (model.opsetImports.has(MICROSOFT)) return;
+  for (const graph of withSubgraphs(model.graph)) {
+    if (graph.nodes.some((node) => node.domain === MICROSOFT)) model.opsetImports.set(MICROSOFT, 1);
   }
 }
