@@ -12,7 +12,11 @@ export type WeightScore =
   /** S -= learning rate * g * w: falls for weights that training moves towards zero. */
   | { readonly kind: 'movement' }
   /** S = decay * S + |g * w|: what the loss would lose without the weight, to first order. */
-  | { readonly kind: 'saliency'; readonly decay: number };
+  | { readonly kind: 'saliency'; readonly decay: number }
+  /** S = g * w, of the last step alone. */
+  | { readonly kind: 'product' }
+  /** S += (g * w)²: with one sample a step the empirical Fisher information, times w². */
+  | { readonly kind: 'square' };
 
 /** Weights that are trained under a mask of ones and zeros: the network sees weight * mask, the dense weight is kept beside it. */
 export interface WeightMasks {
@@ -73,11 +77,21 @@ export function writeScore(io: StateIo, weight: StateTensor, gradient: string, s
   const { b } = io;
   const state = io.make('score', `${weight.name}.score`, weight);
   const product = b.op('Mul', [gradient, weight.name]);
-  const next =
-    score.kind === 'movement'
-      ? b.op('Sub', [state.name, b.op('Mul', [product, io.scalar('learning_rate')])])
-      : b.op('Add', [b.op('Mul', [state.name, b.float('score_decay', score.decay)]), b.op('Abs', [product])]);
+  const next = nextScore(io, state.name, product, score);
   io.write(state, next);
+}
+
+function nextScore({ b, scalar }: StateIo, before: string, product: string, score: WeightScore): string {
+  switch (score.kind) {
+    case 'movement':
+      return b.op('Sub', [before, b.op('Mul', [product, scalar('learning_rate')])]);
+    case 'saliency':
+      return b.op('Add', [b.op('Mul', [before, b.float('score_decay', score.decay)]), b.op('Abs', [product])]);
+    case 'product':
+      return product;
+    case 'square':
+      return b.op('Add', [before, b.op('Mul', [product, product])]);
+  }
 }
 
 /** A weight counts as pruned on purpose from this share of exact zeros on: training never makes any by itself. */

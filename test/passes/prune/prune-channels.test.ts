@@ -10,7 +10,7 @@ import { runStep } from '../../../src/passes/pass-manager.ts';
 import { pruneChannels } from '../../../src/passes/prune/channels/prune-channels.ts';
 import { analyzeChannels } from '../../../src/passes/prune/groups/analyze-channels.ts';
 import { channelGroups } from '../../../src/passes/prune/groups/channel-groups.ts';
-import { channelScores, lamp, type Importance } from '../../../src/passes/prune/importance/channel-scores.ts';
+import { channelScores, lamp, type WeightImportance } from '../../../src/passes/prune/importance/channel-scores.ts';
 import { buildArchitecture } from '../../../src/zoo/build-architecture.ts';
 import { contextOf, net, source } from '../quantize/helpers.ts';
 import { noiseFeeds, run } from './helpers.ts';
@@ -51,7 +51,7 @@ function dense(rows: readonly number[], columns: readonly number[]): Model {
 describe('channel scores', () => {
   const model = dense([1, 2, -3, 4, 0, 5], [2, -2, 1]);
   const { groups } = channelGroups(analyzeChannels(model));
-  const scores = (importance: Exclude<Importance, 'activation'>) =>
+  const scores = (importance: WeightImportance) =>
     Array.from(channelScores(model.graph, groups, { importance, seed: 1 })[0] ?? []);
   const byMean = (values: readonly number[]) => {
     const mean = values.reduce((sum, value) => sum + value, 0) / values.length;

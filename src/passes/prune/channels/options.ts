@@ -1,5 +1,6 @@
 import { z } from 'zod';
-import { IMPORTANCES } from '../importance/channel-scores.ts';
+import { TrainingField } from '../../../schemas/training.ts';
+import { IMPORTANCES } from '../importance/group-scores.ts';
 import { RECOVERIES } from '../recovery/recover.ts';
 import { SCOPES } from './choose-channels.ts';
 
@@ -17,8 +18,17 @@ export const ChannelOptions = z
       .enum(IMPORTANCES)
       .default('l2')
       .describe(
-        'Score of a channel over all weights that go with it: l1, l2 (sum of squares), bn-scale (|gamma| of BatchNormalization), fpgm (distance to the other filters), lamp (l2 over the larger ones), activation (mean on the calibration data), random',
+        'Score of a channel over all weights that go with it: l1, l2 (sum of squares), bn-scale (|gamma| of BatchNormalization), fpgm (distance to the other filters), taylor and hessian (what the loss loses, by gradients on the training data), lamp (l2 over the larger ones), activation (mean on the calibration data), random',
       ),
+    batches: z
+      .int()
+      .min(1)
+      .max(10_000)
+      .default(16)
+      .describe(
+        'Batches of training data that taylor and hessian take gradients of; hessian takes their samples one by one',
+      ),
+    training: TrainingField.optional().describe('Batch size and loss of taylor and hessian'),
     ratio: share.optional().describe('Share of the channels that is removed; at most one of the three targets'),
     macsRatio: share
       .optional()

@@ -1,9 +1,6 @@
-import { CompressionError, defined } from '../../../errors.ts';
-import type { Observations } from '../../observe.ts';
+import { CompressionError } from '../../../errors.ts';
 import type { ChannelAnalysis } from '../groups/analyze-channels.ts';
-import { groupName, type ChannelGroup, type ChannelGroups } from '../groups/channel-groups.ts';
-import { activationScores } from '../importance/activation-scores.ts';
-import { channelScores } from '../importance/channel-scores.ts';
+import { groupName, type ChannelGroups } from '../groups/channel-groups.ts';
 import { ChannelCosts, type Costs } from './channel-costs.ts';
 import { ChannelChooser, type ScoredGroup } from './choose-channels.ts';
 import { targetOf, type ChannelOptions } from './options.ts';
@@ -22,24 +19,17 @@ export interface RemovalPlan {
 const BISECTIONS = 24;
 
 /**
- * Scores all groups and chooses the channels to remove: the smallest ratio that meets a target of MACs or parameters.
+ * Chooses the channels to remove: the smallest ratio that meets a target of MACs or parameters.
  *
- * @throws CompressionError PASS_PRECONDITION when no choice meets the target, or the importance fits no group
+ * @param options.scores - by group
+ * @throws CompressionError PASS_PRECONDITION when no choice meets the target
  */
 export function planRemoval(
   analysis: ChannelAnalysis,
   { groups, frozen }: ChannelGroups,
-  options: ChannelOptions & { readonly seed: number; readonly observations: Observations | undefined },
+  { scores, ...options }: ChannelOptions & { readonly scores: readonly (Float64Array | undefined)[] },
 ): RemovalPlan {
-  const scores = scoresOf(analysis, groups, options);
   const scored = groups.map((group, index) => ({ group, scores: scores[index] }));
-  if (options.importance === 'bn-scale' && groups.length > 0 && scores.every((list) => list === undefined)) {
-    throw new CompressionError(
-      'PASS_PRECONDITION',
-      `prune.channels: importance "${options.importance}" needs BatchNormalization with a scale behind the layers, and the model has none ` +
-        'left; set foldBatchNormalization of canonicalize to false, add a training step to the recipe, or take another importance',
-    );
-  }
   const chooser = new ChannelChooser(scored, options);
   const costs = new ChannelCosts(analysis);
   const rootsOf = (kept: readonly number[]): Uint8Array => {
@@ -68,15 +58,6 @@ export function planRemoval(
     before: costs.before,
     expected: costs.without(removedRoots),
   };
-}
-
-function scoresOf(
-  analysis: ChannelAnalysis,
-  groups: readonly ChannelGroup[],
-  { importance, seed, observations }: ChannelOptions & { seed: number; observations: Observations | undefined },
-): (Float64Array | undefined)[] {
-  if (importance !== 'activation') return channelScores(analysis.model.graph, groups, { importance, seed });
-  return activationScores(analysis, groups, defined(observations, 'what prune.channels asked to observe'));
 }
 
 /** Bisects for the smallest ratio that meets the target, then gives channels back one group at a time where it still does. */

@@ -1,6 +1,7 @@
 import { macsOf } from '../../../onnx/cost/macs.ts';
 import { describeNode } from '../../../onnx/node.ts';
 import { countWeightElements } from '../../../onnx/print/summarize-model.ts';
+import { parametersOf } from '../../../training/parameters.ts';
 import { copyModel } from '../../../training/copy-model.ts';
 import { definePass, type PassContext } from '../../pass.ts';
 import { analyzeChannels } from '../groups/analyze-channels.ts';
@@ -10,6 +11,8 @@ import { keptPositions } from '../recovery/kept-positions.ts';
 import { recover } from '../recovery/recover.ts';
 import type { RecoveryContext } from '../recovery/reconstruct-layers.ts';
 import { activationPoints } from '../importance/activation-scores.ts';
+import { readsGradients } from '../importance/gradient-scores.ts';
+import { groupScores } from '../importance/group-scores.ts';
 import { nodesThatStay } from './layer-filter.ts';
 import { ChannelOptions } from './options.ts';
 import { planRemoval } from './plan-removal.ts';
@@ -50,6 +53,14 @@ export const pruneChannels = definePass({
       title: 'Molchanov et al., Pruning Convolutional Neural Networks (activation), ICLR 2017',
       url: 'https://arxiv.org/abs/1611.06440',
     },
+    {
+      title: 'Molchanov et al., Importance Estimation for Neural Network Pruning (taylor), CVPR 2019',
+      url: 'https://arxiv.org/abs/1906.10771',
+    },
+    {
+      title: 'LeCun et al., Optimal Brain Damage (hessian), NeurIPS 1989',
+      url: 'https://proceedings.neurips.cc/paper/1989/hash/6c9882bbac1c7093bd25041881277658-Abstract.html',
+    },
     { title: 'Fang et al., Isomorphic Pruning for Vision Models, ECCV 2024', url: 'https://arxiv.org/abs/2407.04616' },
     {
       title: 'He et al., Channel Pruning for Accelerating Very Deep Neural Networks (least squares), ICCV 2017',
@@ -59,8 +70,14 @@ export const pruneChannels = definePass({
   ],
   options: ChannelOptions,
   example: { macsRatio: 0.5, importance: 'l2' },
-  needs: ({ recover, importance }) => (recover === 'none' && importance !== 'activation' ? [] : ['calibration']),
-  requires: () => undefined,
+  needs: ({ recover, importance }) => [
+    ...(recover === 'none' && importance !== 'activation' ? [] : (['calibration'] as const)),
+    ...(readsGradients(importance) ? (['training'] as const) : []),
+  ],
+  requires(model, { importance }) {
+    if (!readsGradients(importance) || parametersOf(model).length > 0) return undefined;
+    return `importance ${importance} needs gradients and the model has no float weights; prune before quantizing, or by l2`;
+  },
   observe(model, options) {
     if (options.importance !== 'activation') return [];
     const analysis = analyzeChannels(model, nodesThatStay(model, options));
@@ -72,7 +89,8 @@ export const pruneChannels = definePass({
     const original = options.recover === 'none' ? undefined : copyModel(model);
     const analysis = analyzeChannels(model, staying);
     const groups = channelGroups(analysis);
-    const plan = planRemoval(analysis, groups, { ...options, seed: context.seed, observations: context.observations });
+    const scores = await groupScores(analysis, groups.groups, options, scoringContext(context));
+    const plan = planRemoval(analysis, groups, { ...options, scores });
     context.progress(RECOVERY_FROM);
     context.signal.throwIfAborted();
     const details = removalDetails(analysis, groups, plan);
@@ -111,6 +129,10 @@ export const pruneChannels = definePass({
   },
   ensures: () => undefined,
 });
+
+function scoringContext(context: PassContext): PassContext {
+  return { ...context, progress: (done, message) => context.progress(RECOVERY_FROM * done, message) };
+}
 
 function recoveryContext(context: PassContext): RecoveryContext {
   const { runtime, threads, signal, seed } = context;

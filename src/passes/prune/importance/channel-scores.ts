@@ -1,10 +1,10 @@
 import { SeededRandom } from '../../../data/seeded-random.ts';
 import type { ChannelGroup, GroupMember } from '../groups/channel-groups.ts';
 import type { Graph } from '../../../onnx/graph.ts';
-import { distancesAlong, numbersOf, sumsAlong, type Numbers } from './weight-sums.ts';
+import { addByChannel, byMean, distancesAlong, numbersOf, sumsAlong, type Numbers, type Term } from './weight-sums.ts';
 
-export const IMPORTANCES = ['l1', 'l2', 'bn-scale', 'fpgm', 'lamp', 'activation', 'random'] as const;
-export type Importance = (typeof IMPORTANCES)[number];
+/** Importances that need nothing but the weights. */
+export type WeightImportance = 'l1' | 'l2' | 'bn-scale' | 'fpgm' | 'lamp' | 'random';
 
 /**
  * A score for every channel of every group, over all slices that go with the channel. Normalized by the group's mean (LAMP:
@@ -16,21 +16,20 @@ export type Importance = (typeof IMPORTANCES)[number];
 export function channelScores(
   graph: Graph,
   groups: readonly ChannelGroup[],
-  { importance, seed }: { readonly importance: Exclude<Importance, 'activation'>; readonly seed: number },
+  { importance, seed }: { readonly importance: WeightImportance; readonly seed: number },
 ): (Float64Array | undefined)[] {
   const random = new SeededRandom(seed);
-  const values = new Map<string, Numbers>();
-  const scorer = new GroupScorer(graph, values);
+  const scorer = new GroupScorer(graph);
   return groups.map((group) => {
     switch (importance) {
       case 'random':
         return Float64Array.from(group.roots, () => random.uniform());
       case 'l1':
-        return byMean(scorer.magnitude(group, 1));
+        return byMean(scorer.magnitude(group, 'magnitude'));
       case 'l2':
-        return byMean(scorer.magnitude(group, 2));
+        return byMean(scorer.magnitude(group, 'square'));
       case 'lamp':
-        return lamp(scorer.magnitude(group, 2));
+        return lamp(scorer.magnitude(group, 'square'));
       case 'fpgm':
         return byMean(scorer.medianDistance(group));
       case 'bn-scale':
@@ -41,19 +40,20 @@ export function channelScores(
 
 class GroupScorer {
   readonly #graph: Graph;
-  readonly #values: Map<string, Numbers>;
+  readonly #values = new Map<string, Numbers>();
+  /** By axis: many groups can lie in one, as in the layers behind a long concatenation. */
+  readonly #sums = new Map<string, Float64Array>();
 
-  constructor(graph: Graph, values: Map<string, Numbers>) {
+  constructor(graph: Graph) {
     this.#graph = graph;
-    this.#values = values;
   }
 
   /** Sum of |w|^p over rows, columns and scales. Biases and statistics say nothing about the work a channel does. */
-  magnitude(group: ChannelGroup, power: 1 | 2): Float64Array {
+  magnitude(group: ChannelGroup, term: Term): Float64Array {
     const scores = new Float64Array(group.roots.length);
     for (const member of group.members) {
       if (member.role === 'other') continue;
-      this.#add(scores, member, (values, dims) => sumsAlong(values, { dims, axis: member.axis, power }));
+      this.#addSums(scores, member, term);
     }
     return scores;
   }
@@ -62,7 +62,7 @@ class GroupScorer {
     const scores = new Float64Array(group.roots.length);
     for (const member of group.members) {
       if (member.role !== 'scale') continue;
-      this.#add(scores, member, (values, dims) => sumsAlong(values, { dims, axis: member.axis, power: 1 }));
+      this.#addSums(scores, member, 'magnitude');
     }
     return scores;
   }
@@ -73,41 +73,38 @@ class GroupScorer {
     for (const member of group.members) {
       if (member.role !== 'output') continue;
       const positions = [...member.channels.keys()].filter((position) => (member.channels[position] ?? -1) >= 0);
-      this.#add(scores, member, (values, dims) => {
-        const sums = new Float64Array(member.channels.length);
-        distancesAlong(values, { dims, axis: member.axis }, positions).forEach((sum, index) => {
-          sums[positions[index] ?? 0] = sum;
-        });
-        return sums;
+      const read = this.#read(member);
+      if (read === undefined) continue;
+      const sums = new Float64Array(member.channels.length);
+      distancesAlong(read.values, { dims: read.dims, axis: member.axis }, positions).forEach((sum, index) => {
+        sums[positions[index] ?? 0] = sum;
       });
+      addByChannel(scores, member, sums);
     }
     return scores;
   }
 
-  #add(
-    scores: Float64Array,
-    { value, channels }: GroupMember,
-    sums: (values: Numbers, dims: readonly number[]) => Float64Array,
-  ): void {
-    const tensor = this.#graph.initializers.get(value);
-    // A constant that a node makes is the same everywhere: it prefers no channel.
-    if (tensor === undefined || tensor.dataType === 'string') return;
-    let values = this.#values.get(value);
-    if (values === undefined) {
-      values = numbersOf(tensor);
-      this.#values.set(value, values);
+  #addSums(scores: Float64Array, member: GroupMember, term: Term): void {
+    const { value, axis } = member;
+    const key = `${term} ${axis} ${value}`;
+    let sums = this.#sums.get(key);
+    if (sums === undefined) {
+      const read = this.#read(member);
+      if (read === undefined) return;
+      sums = sumsAlong(read.values, { dims: read.dims, axis, term });
+      this.#sums.set(key, sums);
     }
-    const byPosition = sums(values, tensor.dims);
-    for (let position = 0; position < channels.length; position += 1) {
-      const channel = channels[position] ?? -1;
-      if (channel >= 0) scores[channel] = (scores[channel] ?? 0) + (byPosition[position] ?? 0);
-    }
+    addByChannel(scores, member, sums);
   }
-}
 
-function byMean(scores: Float64Array): Float64Array {
-  const mean = scores.reduce((sum, score) => sum + score, 0) / scores.length;
-  return mean > 0 ? scores.map((score) => score / mean) : scores;
+  /** Undefined for a constant that a node makes: it is the same everywhere, and prefers no channel. */
+  #read({ value }: GroupMember): { readonly values: Numbers; readonly dims: readonly number[] } | undefined {
+    const tensor = this.#graph.initializers.get(value);
+    if (tensor === undefined || tensor.dataType === 'string') return undefined;
+    const values = this.#values.get(value) ?? numbersOf(tensor);
+    this.#values.set(value, values);
+    return { values, dims: tensor.dims };
+  }
 }
 
 /**

@@ -1,5 +1,6 @@
 import { bfloat16ToNumber, float16ToNumber } from '../../../data/half-float.ts';
 import type { Tensor } from '../../../onnx/tensor.ts';
+import type { GroupMember } from '../groups/channel-groups.ts';
 
 export type Numbers = Float32Array | Float64Array;
 
@@ -12,14 +13,13 @@ export function numbersOf(tensor: Tensor): Numbers {
   return Float64Array.from(data as ArrayLike<number | bigint>, Number);
 }
 
-/**
- * Sum of |w|^p over everything that belongs to each position of an axis. O(elements).
- *
- * @param power - 1 or 2
- */
+/** What is summed of each number: itself, its magnitude, or its square. */
+export type Term = 'value' | 'magnitude' | 'square';
+
+/** Sum of a term over everything that belongs to each position of an axis. O(elements). */
 export function sumsAlong(
   values: Numbers,
-  { dims, axis, power }: { readonly dims: readonly number[]; readonly axis: number; readonly power: 1 | 2 },
+  { dims, axis, term }: { readonly dims: readonly number[]; readonly axis: number; readonly term: Term },
 ): Float64Array {
   const size = dims[axis] ?? 1;
   const inner = dims.slice(axis + 1).reduce((product, dim) => product * dim, 1);
@@ -31,12 +31,26 @@ export function sumsAlong(
       let sum = 0;
       for (const end = at + inner; at < end; at += 1) {
         const value = values[at] ?? 0;
-        sum += power === 2 ? value * value : Math.abs(value);
+        sum += term === 'square' ? value * value : term === 'magnitude' ? Math.abs(value) : value;
       }
       sums[position] = (sums[position] ?? 0) + sum;
     }
   }
   return sums;
+}
+
+/** Adds what was summed for each position of a member's axis to the channels that lie there. */
+export function addByChannel(scores: Float64Array, { channels }: GroupMember, byPosition: Float64Array): void {
+  for (let position = 0; position < channels.length; position += 1) {
+    const channel = channels[position] ?? -1;
+    if (channel >= 0) scores[channel] = (scores[channel] ?? 0) + (byPosition[position] ?? 0);
+  }
+}
+
+/** Over their mean, so that groups can be ranked with each other; zeros stay zeros. */
+export function byMean(scores: Float64Array): Float64Array {
+  const mean = scores.reduce((sum, score) => sum + score, 0) / scores.length;
+  return mean > 0 ? scores.map((score) => score / mean) : scores;
 }
 
 /**
