@@ -3,7 +3,7 @@
  * output stays within a few percent of the entropy from a few thousand symbols on. Counts start at 1, grow by 32, and are
  * halved (rounding up) when their sum passes 65,535.
  *
- * Layout: bytes of the code, first those of highest weight; four bytes flush the end. The decoder reads zeros behind it.
+ * Layout: bytes of the code, first those of highest weight; four bytes flush the end, so that the decoder never reads behind it.
  *
  * @see Martin, "Range encoding: an algorithm for removing redundancy from a digitised message", 1979; carryless form: Subbotin 1999
  */
@@ -73,13 +73,17 @@ export function encodeSymbols(symbols: Uint8Array, alphabet: number): Uint8Array
 /**
  * The inverse of `encodeSymbols`.
  *
- * @throws RangeError when the bytes are no code of this alphabet
+ * @throws RangeError when the bytes are no code of this alphabet, or too few: as few bytes cannot make many symbols run long
  */
 export function decodeSymbols(bytes: Uint8Array, count: number, alphabet: number): Uint8Array {
   const model = new Model(alphabet);
   const symbols = new Uint8Array(count);
   let [low, range, code, at] = [0, 0xffffffff, 0, 0];
-  const next = (): number => bytes[at++] ?? 0;
+  const next = (): number => {
+    const byte = bytes[at++];
+    if (byte === undefined) throw new RangeError(`the code of ${count} symbols breaks off after ${bytes.length} bytes`);
+    return byte;
+  };
   for (let k = 0; k < 4; k += 1) code = ((code << 8) | next()) >>> 0;
   for (let i = 0; i < count; i += 1) {
     range = Math.floor(range / model.total);

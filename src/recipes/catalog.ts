@@ -24,14 +24,14 @@ export function describePasses(): PassResource[] {
 export function describePresets(): PresetResource[] {
   return PRESETS.map((preset) => {
     const { recipe, steps } = resolveRecipe(preset.name);
-    const papers = steps.flatMap(({ pass }) => pass.papers);
+    const papers = new Map(steps.flatMap(({ pass }) => pass.papers.map((paper) => [paper.url, paper] as const)));
     return {
       name: preset.name,
       description: preset.description,
       needs: [...new Set(steps.flatMap(({ needs }) => needs))],
       options: {},
       example: { ...recipe },
-      papers: papers.map(({ title, url }) => ({ title, url })),
+      papers: Array.from(papers.values(), ({ title, url }) => ({ title, url })),
     };
   });
 }

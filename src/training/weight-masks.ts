@@ -116,3 +116,11 @@ export function masksOfZeros(model: Model): WeightMasks | undefined {
   }
   return initial.size === 0 ? undefined : { initial, gradient: 'masked' };
 }
+
+/** How many layers a training graph has under masks, and how many weights of them are zero at the start. */
+export function keptZeros(state: readonly StateTensor[]): { readonly layers: number; readonly zeros: number } {
+  const masks = state.filter(({ kind }) => kind === 'mask');
+  let zeros = 0;
+  for (const { initial } of masks) for (const one of initial ?? []) if (one === 0) zeros += 1;
+  return { layers: masks.length, zeros };
+}

@@ -1,6 +1,7 @@
 import { GraphBuilder } from '../../onnx/graph-builder.ts';
 import type { Model } from '../../onnx/model.ts';
 import { makeNode, type Node } from '../../onnx/node.ts';
+import { packIntegers } from '../../onnx/packed-integers.ts';
 import { Tensor } from '../../onnx/tensor.ts';
 import type { Clusters } from '../../numerics/k-means.ts';
 
@@ -43,7 +44,7 @@ export class CodebookWriter {
   write(tensor: Tensor, { centroids, indices }: Clusters): WrittenCodebook {
     const { graph } = this.#model;
     const bits = indexBits(centroids.length, this.#opset);
-    const packed = bits === 4 ? twoAByte(indices) : indices;
+    const packed = bits === 4 ? packIntegers('uint4', indices) : indices;
     const { name, dims } = tensor;
     graph.initializers.delete(name);
     graph.valueInfos.delete(name);
@@ -67,9 +68,3 @@ export class CodebookWriter {
 
 /** TensorProto.DataType of int32. */
 const INT32 = 6;
-
-function twoAByte(indices: Uint8Array): Uint8Array {
-  const packed = new Uint8Array(Math.ceil(indices.length / 2));
-  for (let i = 0; i < packed.length; i += 1) packed[i] = (indices[2 * i] ?? 0) | ((indices[2 * i + 1] ?? 0) << 4);
-  return packed;
-}

@@ -41,10 +41,11 @@ export const trainFinetune = definePass({
   },
   async run(model, { training, restoreBatchNormalization }, context) {
     // Loaded where it trains: the HTTP side lists passes, and never loads the engine.
-    const [{ finetune }, { applyTrained }, { runReport }] = await Promise.all([
+    const [{ finetune }, { applyTrained }, { runReport }, { keptZeros }] = await Promise.all([
       import('../../training/finetune.ts'),
       import('../../training/trained-values.ts'),
       import('../../training/run-report.ts'),
+      import('../../training/weight-masks.ts'),
     ]);
     separateVectors(model.graph);
     const trainingContext = finetuneContext(context);
@@ -61,6 +62,7 @@ export const trainFinetune = definePass({
         trainedParameters: graph.state
           .filter(({ kind }) => kind === 'parameter')
           .reduce((sum, { dims }) => sum + dims.reduce((product, size) => product * size, 1), 0),
+        keptZeros: keptZeros(graph.state),
       },
     };
   },

@@ -149,14 +149,15 @@ function deviationOf(weights: Float32Array): number {
  * A layer without a single weight left computes a constant: the network behind it sees nothing of its input.
  *
  * @param remedy - what to do about it, in words
+ * @param when - where it happens, as the beginning of the message
  * @throws CompressionError PASS_PRECONDITION naming the layers that the masks would empty
  */
-export function checkNoneEmpty(targets: readonly WeightTarget[], masks: Masks, remedy: string): void {
+export function checkNoneEmpty(targets: readonly WeightTarget[], masks: Masks, remedy: string, when = ''): void {
   const empty = targets.filter(({ name }) => masks.get(name)?.includes(1) === false);
   if (empty.length === 0) return;
   const named = empty.slice(0, 10).map((target) => `"${targetLabel(target)}" (${target.elements} weights)`);
   throw new CompressionError(
     'PASS_PRECONDITION',
-    `nothing would be left of ${named.join(', ')}${empty.length > 10 ? ` and ${empty.length - 10} more layers` : ''}; ${remedy}`,
+    `${when}nothing would be left of ${named.join(', ')}${empty.length > 10 ? ` and ${empty.length - 10} more layers` : ''}; ${remedy}`,
   );
 }

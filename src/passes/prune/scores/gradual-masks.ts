@@ -1,6 +1,6 @@
 import type { TrainingState } from '../../../training/training-state.ts';
 import type { MaskUpdates } from '../../../training/weight-masks.ts';
-import { chooseMasks, type SparsityPattern } from './choose-masks.ts';
+import { checkNoneEmpty, chooseMasks, type SparsityPattern } from './choose-masks.ts';
 import { ALREADY_ZERO, dataFreeScores, type DataFreeMethod, type Scores } from './element-scores.ts';
 import { cubicSparsity } from './schedule.ts';
 import type { WeightTarget } from '../../layer-inputs/weight-targets.ts';
@@ -23,6 +23,8 @@ export interface GradualPlan {
   readonly to: number;
   /** Updates between two masks. */
   readonly every: number;
+  /** What to do about a layer that would be emptied, in words. */
+  readonly remedy: string;
 }
 
 /**
@@ -43,6 +45,7 @@ export class GradualMasks implements MaskUpdates {
     this.#begin = Math.min(this.settledAfter, Math.round(plan.from * plan.updates));
   }
 
+  /** @throws CompressionError PASS_PRECONDITION naming layers that the masks of this update would empty */
   beforeUpdate(updates: number, state: TrainingState): void {
     const end = this.settledAfter;
     const begin = this.#begin;
@@ -55,7 +58,10 @@ export class GradualMasks implements MaskUpdates {
     for (const [order, { name }] of this.#plan.targets.entries()) {
       scores.set(name, this.#scores(name, order, { state, scoreOf: names.scores }));
     }
-    for (const [name, mask] of chooseMasks(this.#plan.targets, scores, pattern)) {
+    const { targets, remedy } = this.#plan;
+    const masks = chooseMasks(targets, scores, pattern);
+    checkNoneEmpty(targets, masks, remedy, `after ${updates} of ${this.#plan.updates} updates `);
+    for (const [name, mask] of masks) {
       const input = names.masks.get(name);
       if (input !== undefined) state.values(input).set(mask);
     }

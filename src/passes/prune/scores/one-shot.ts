@@ -48,7 +48,8 @@ export function readsInputs(method: string): method is FromInputsMethod {
   return FROM_INPUTS.some((one) => one === method);
 }
 
-function dataFreeMasks(
+/** The masks that the weights as they are give. */
+export function dataFreeMasks(
   model: Model,
   targets: readonly WeightTarget[],
   {

@@ -48,6 +48,10 @@ export const pruningFields = {
     .default(16)
     .describe('Batches of training data that oneshot snip takes gradients of'),
   training: TrainingField.optional().describe('How a gradual step trains; batch size and loss of oneshot snip'),
+  sidecar: z
+    .boolean()
+    .default(false)
+    .describe('Adds an artifact with the weights in a sparse format, from which the client restores the model file'),
 };
 
 /** Share of weights that become zero. 1 would leave nothing of any layer. */

@@ -7,6 +7,7 @@ import { applyMasks, describeSparsity, NO_SPEED } from './apply-masks.ts';
 import { checkNoneEmpty, chooseMasks, type SparsityPattern } from './choose-masks.ts';
 import { readsInputs, pruneOneShot, type OneShotResult } from './one-shot.ts';
 import type { PruningOptions } from './options.ts';
+import { sparseSidecar } from './sparse-sidecar.ts';
 import type { WeightTarget } from '../../layer-inputs/weight-targets.ts';
 
 /** What both passes ask of a pruning, besides the pattern. */
@@ -42,18 +43,39 @@ export async function runPruning(
   request: PruningRequest,
   context: PassContext,
 ): Promise<PassResult> {
-  return describePruning(model, given.skipped, await prune(model, given.targets, request, context));
+  const outcome = await prune(model, given.targets, request, context);
+  const finish = { skipped: given.skipped, outcome, sidecar: request.options.sidecar, pattern: request.pattern };
+  return finishPruning(model, finish, context);
 }
 
-/** The step's report. */
-export function describePruning(model: Model, skipped: PassResult['skipped'], outcome: Outcome): PassResult {
+/** What a pruning leaves to be told and handed out. */
+export interface PrunedModel {
+  /** Left out before anything was pruned. */
+  readonly skipped: PassResult['skipped'];
+  readonly outcome: Outcome;
+  /** Whether the sparse file is an artifact. */
+  readonly sidecar: boolean;
+  readonly pattern?: SparsityPattern;
+}
+
+/** The step's report, and the sparse file where it is asked for. */
+export async function finishPruning(
+  model: Model,
+  { skipped, outcome, sidecar, pattern }: PrunedModel,
+  context: PassContext,
+): Promise<PassResult> {
+  const sparse = sidecar ? await sparseSidecar(model, { targets: outcome.pruned, pattern }, context) : undefined;
   const nothing = outcome.pruned.length === 0 ? ['The model has no weight that this step prunes.'] : [NO_SPEED];
   return {
     changes: outcome.changes,
     skipped: [...skipped, ...outcome.skipped],
     warnings: [...nothing, ...(outcome.warnings ?? [])],
     ...(outcome.training === undefined ? {} : { training: outcome.training }),
-    details: describeSparsity(model, outcome.pruned),
+    ...(sparse === undefined ? {} : { artifacts: [sparse.artifact] }),
+    details: {
+      ...describeSparsity(model, outcome.pruned),
+      ...(sparse === undefined ? {} : { sidecar: sparse.details }),
+    },
   };
 }
 

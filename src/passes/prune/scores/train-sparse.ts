@@ -5,6 +5,7 @@ import { parametersOf, selectParameters, separateVectors } from '../../../traini
 import { finetuneContext } from '../../finetune-context.ts';
 import type { PassContext, Skipped } from '../../pass.ts';
 import { checkNoneEmpty, type SparsityPattern } from './choose-masks.ts';
+import { dataFreeMasks } from './one-shot.ts';
 import { GradualMasks, type GradualMethod } from './gradual-masks.ts';
 import { targetLabel, type WeightTarget } from '../../layer-inputs/weight-targets.ts';
 
@@ -36,7 +37,8 @@ const SALIENCY_DECAY = 0.9;
 /**
  * Trains the model while its weights are zeroed step by step. Changes the model; its weights end exactly as sparse as asked for.
  *
- * @throws CompressionError PASS_PRECONDITION naming layers that were emptied; what training throws
+ * @throws CompressionError PASS_PRECONDITION naming layers that would be emptied: before the training where the weights tell, at an
+ *   update where its masks do; what training throws
  */
 export async function pruneWhileTraining(
   model: Model,
@@ -55,6 +57,11 @@ export async function pruneWhileTraining(
   const trained = new Set(selectParameters(parametersOf(model), training).map(({ name }) => name));
   const targets = given.filter(({ name }) => trained.has(name));
   const frozen = given.filter(({ name }) => !trained.has(name));
+  if (method !== 'snip' && method !== 'movement') {
+    // What training makes of the weights is not known yet; a ranking that empties a layer now would be found only at its end.
+    const masks = dataFreeMasks(model, targets, { method, pattern, seed: context.seed });
+    checkNoneEmpty(targets, masks, options.remedy, 'ranked by the weights before training, ');
+  }
   const zeros = zerosOf(model, targets);
   const initial = new Map<string, Uint8Array>(
     targets.map(({ name, elements }) => [name, new Uint8Array(elements).fill(1)]),
@@ -75,6 +82,7 @@ export async function pruneWhileTraining(
         seed: context.seed,
         pattern,
         updates,
+        remedy: options.remedy,
         ...schedule,
         initialSparsity: Math.max(schedule.initialSparsity, zeros),
       }),

@@ -6,7 +6,7 @@ import { applyMasks } from '../scores/apply-masks.ts';
 import { checkNoneEmpty, thresholdMask } from '../scores/choose-masks.ts';
 import { readsInputs } from '../scores/one-shot.ts';
 import { contradiction, PAPERS, pruningFields, sparsityField } from '../scores/options.ts';
-import { describePruning, neededRoles, runPruning } from '../scores/run-pruning.ts';
+import { finishPruning, neededRoles, runPruning } from '../scores/run-pruning.ts';
 import { weightTargets, type WeightTarget } from '../../layer-inputs/weight-targets.ts';
 
 const DEFAULT_SPARSITY = 0.5;
@@ -58,10 +58,11 @@ export const pruneUnstructured = definePass({
   example: { method: 'magnitude', sparsity: 0.5 },
   needs: neededRoles,
   requires: (model, options) => nothingToTrain(model, neededRoles(options)),
-  run(model, options, context) {
+  async run(model, options, context) {
     const found = weightTargets(model, options);
     if (options.threshold !== undefined) {
-      return Promise.resolve(describePruning(model, found.skipped, byThreshold(model, found.targets, options)));
+      const outcome = byThreshold(model, found.targets, options);
+      return finishPruning(model, { skipped: found.skipped, outcome, sidecar: options.sidecar }, context);
     }
     const pattern = {
       kind: 'elements',

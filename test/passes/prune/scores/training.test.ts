@@ -10,6 +10,7 @@ import { prunePattern } from '../../../../src/passes/prune/pattern/pattern.ts';
 import { pruneUnstructured } from '../../../../src/passes/prune/unstructured/unstructured.ts';
 import { distill } from '../../../../src/passes/distill/distill.ts';
 import { trainFinetune } from '../../../../src/passes/train/finetune.ts';
+import { Tensor } from '../../../../src/onnx/tensor.ts';
 import { copyModel } from '../../../../src/training/copy-model.ts';
 import { TrainingState, type StateTensor } from '../../../../src/training/training-state.ts';
 import { stripes, teacherNet, trainingContext } from '../../distill/helpers.ts';
@@ -108,6 +109,25 @@ describe('pruning while training', () => {
     assert.match(result.skipped[0]?.reason ?? '', /not trained/);
   });
 
+  it('names a layer that a global ranking would empty before anything is trained', async () => {
+    const model = teacherNet();
+    const [first] = weightTargets(model, { exclude: [] }).targets;
+    assert.ok(first !== undefined);
+    const values =
+      model.graph.initializers
+        .get(first.name)
+        ?.floats()
+        .map((value) => value * 1e-6) ?? [];
+    model.graph.initializers.set(first.name, Tensor.float(first.name, values, first.dims));
+    const options = { sparsity: 0.8, scope: 'global', schedule: gradual, training };
+    const openTraining = (): never => assert.fail('the data were opened');
+    await assert.rejects(run(model, options, pruneUnstructured, { openTraining }), {
+      code: 'PASS_PRECONDITION',
+      message:
+        /ranked by the weights before training, nothing would be left of "stem\S*" \(\d+ weights\); use scope layer/,
+    });
+  });
+
   it('snip prunes at once by the gradients of a few batches, and trains nothing', async () => {
     const [model, again] = [teacherNet(), teacherNet()];
     const before = copyModel(model);
@@ -144,6 +164,16 @@ describe('zeros of a pruned model', () => {
     }
   });
 
+  it('are counted in the report of train.finetune', async () => {
+    const model = teacherNet();
+    const before = await run(copyModel(model), { training }, trainFinetune);
+    assert.deepEqual(before.details['keptZeros'], { layers: 0, zeros: 0 });
+    await run(model, { sparsity: 0.5 });
+    const zeros = counts(model).reduce((sum, [, own]) => sum + own, 0);
+    const { details } = await run(model, { training }, trainFinetune);
+    assert.deepEqual(details['keptZeros'], { layers: counts(model).length, zeros });
+  });
+
   it('learn again on request, and with weight decay and Adam stay where they should', async () => {
     const pruned = teacherNet();
     await run(pruned, { sparsity: 0.5 });
@@ -173,6 +203,31 @@ describe('GradualMasks', () => {
     initial: values,
   });
 
+  it('stops at the update whose masks would empty a layer', () => {
+    const other = { ...target, name: 'v' };
+    const state = new TrainingState([
+      tensor('w', 'parameter', new Float32Array(100).fill(1)),
+      { ...tensor('v', 'parameter', new Float32Array(100).fill(0.01)), of: 'v' },
+    ]);
+    const masks = new GradualMasks({
+      targets: [target, other],
+      method: 'magnitude',
+      seed: 0,
+      pattern: { kind: 'elements', scope: 'global', sparsity: 0.6 },
+      initialSparsity: 0,
+      updates: 20,
+      from: 0,
+      to: 1,
+      every: 10,
+      remedy: 'use scope layer',
+    });
+    masks.beforeUpdate(0, state);
+    assert.throws(() => masks.beforeUpdate(10, state), {
+      code: 'PASS_PRECONDITION',
+      message: 'after 10 of 20 updates nothing would be left of "v" (100 weights); use scope layer',
+    });
+  });
+
   it('follows the cubic curve at the updates it is due, and lets weights come back', () => {
     const weights = Float32Array.from({ length: 100 }, (_, i) => i + 1);
     const state = new TrainingState([
@@ -189,6 +244,7 @@ describe('GradualMasks', () => {
       from: 0.1,
       to: 0.6,
       every: 2,
+      remedy: '',
     });
     const zeros = (): number => state.values('w.mask').filter((value) => value === 0).length;
     const seen: number[] = [];

@@ -7,6 +7,7 @@ import { prunePattern } from '../../../../src/passes/prune/pattern/pattern.ts';
 import { runStep } from '../../../../src/passes/pass-manager.ts';
 import type { Pass } from '../../../../src/passes/pass.ts';
 import { encodeModel } from '../../../../src/onnx/codec/encode.ts';
+import { decodeSparseModel } from '../../../../src/client/sparse-model.ts';
 import { contextOf, net, runtime, source, weight } from '../../quantize/helpers.ts';
 
 const DIMS = [1, 4, 8, 8];
@@ -226,3 +227,44 @@ async function output(model: Model): Promise<number[]> {
   await session.release();
   return all;
 }
+
+describe('sidecar', () => {
+  const sidecarOf = async (options: object, pass: Pass = pruneUnstructured, model = network()) => {
+    const result = await run(model, { ...options, sidecar: true }, pass);
+    const [artifact] = result.artifacts ?? [];
+    assert.ok(artifact !== undefined);
+    return { model, artifact, details: result.details['sidecar'] as Record<string, number> };
+  };
+
+  for (const [what, options, pass] of [
+    ['a sparsity', { sparsity: 0.8 }, pruneUnstructured],
+    ['a threshold', { threshold: { deviations: 1 } }, pruneUnstructured],
+    ['2 of 4', {}, prunePattern],
+    ['blocks', { block: [2, 2], sparsity: 0.7 }, prunePattern],
+  ] as const) {
+    it(`of ${what}: the client gives the model file back, byte for byte; the report has the bytes`, async () => {
+      const { model, artifact, details } = await sidecarOf(options, pass);
+      assert.equal(artifact.name, 'sparse.tersors');
+      const file = encodeModel(model);
+      assert.deepEqual(Buffer.from(decodeSparseModel(artifact.bytes)), Buffer.from(file));
+      assert.equal(details['bytes'], artifact.bytes.length);
+      assert.equal(details['modelBytes'], file.length);
+      assert.equal(details['tensors'], 3);
+      assert.ok(artifact.bytes.length < file.length * 0.75);
+    });
+  }
+
+  it('holds what was sparse before, and says so of a model with nothing sparse in it', async () => {
+    const model = network();
+    await run(model, { sparsity: 0.9, include: ['conv1'] });
+    const { details } = await sidecarOf({ sparsity: 0.9, include: ['conv2'] }, pruneUnstructured, model);
+    assert.equal(details['tensors'], 2);
+    const dense = await sidecarOf({ threshold: 1e-30 });
+    assert.equal(dense.details['tensors'], 0);
+    assert.deepEqual(Buffer.from(decodeSparseModel(dense.artifact.bytes)), Buffer.from(encodeModel(dense.model)));
+  });
+
+  it('is not there unless it is asked for', async () => {
+    assert.equal((await run(network(), { sparsity: 0.8 })).artifacts, undefined);
+  });
+});
