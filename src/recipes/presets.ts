@@ -5,6 +5,14 @@ export interface Preset {
   readonly steps: readonly Readonly<{ pass: string } & Record<string, unknown>>[];
 }
 
+/** How weights are zeroed along the cubic curve: masks settle after 7 of the 10 epochs, the rest recovers. */
+const GRADUAL = {
+  pass: 'prune.unstructured',
+  method: 'lamp',
+  schedule: 'gradual',
+  training: { epochs: 10, learningRate: 0.02, optimizer: { name: 'sgd', momentum: 0.9, nesterov: true } },
+} as const;
+
 /** Every preset, in the order /v1/presets lists them. */
 export const PRESETS = [
   {
@@ -30,6 +38,27 @@ export const PRESETS = [
     description:
       'Weights of products and embeddings in 4 bits, blocks of 32, activations in float. Needs no data. For transformers, whose weights are most of what is read for each token; convolutions stay as they are.',
     steps: [{ pass: 'quantize.weights' }],
+  },
+  {
+    name: 'sparse-80',
+    description:
+      'Zeroes 80 % of the weights of convolutions and products while the model trains for 10 epochs, and hands out the file in a sparse format too (sparse.tersors). For storage, transport and sparse runtimes: no gain in speed on CPU.',
+    steps: [{ ...GRADUAL, sparsity: 0.8, sidecar: true }],
+  },
+  {
+    name: 'deep-compression',
+    description:
+      'Deep Compression: zeroes 85 % of the weights over 10 epochs of training, shares what is left among 32 trained values a tensor, and entropy-codes them into a file 15 to 30 times smaller (clustered.tersorc), from which the client restores model.onnx. Speed stays.',
+    steps: [
+      { ...GRADUAL, sparsity: 0.85 },
+      {
+        pass: 'cluster.weights',
+        bits: 5,
+        finetune: true,
+        training: { epochs: 3, optimizer: 'adam' },
+        entropyCode: true,
+      },
+    ],
   },
 ] as const satisfies readonly Preset[];
 
