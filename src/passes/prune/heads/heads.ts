@@ -2,17 +2,20 @@ import { z } from 'zod';
 import { defined } from '../../../errors.ts';
 import { macsOf } from '../../../onnx/cost/macs.ts';
 import type { Model } from '../../../onnx/model.ts';
-import { describeNode } from '../../../onnx/node.ts';
+import { describeNode, type Node } from '../../../onnx/node.ts';
 import { countWeightElements } from '../../../onnx/print/summarize-model.ts';
 import { copyModel } from '../../../training/copy-model.ts';
 import { removeDeadCode } from '../../canonicalize/dead-code.ts';
 import { definePass, type PassContext, type PassResult, type Skipped } from '../../pass.ts';
+import { filterNodes } from '../../quantize/node-filter.ts';
 import { concreteTypes } from '../removal/concrete-types.ts';
 import { activationScores, randomScores, weightScores } from './importance.ts';
 import { Obstacle } from './obstacle.ts';
 import { keptPositions, rewrite } from './rewrite.ts';
 import { findFeatures, findHeads, type Site } from './sites.ts';
 import { GraphFacts } from './spread.ts';
+
+const globs = z.array(z.string().min(1).max(256)).max(256);
 
 const Options = z.strictObject({
   ratio: z
@@ -33,6 +36,11 @@ const Options = z.strictObject({
     .lt(1)
     .default(0)
     .describe('Share of the hidden features between two dense layers to remove, in each such pair, rounded down'),
+  exclude: globs
+    .default([])
+    .describe(
+      'Attentions and dense blocks to leave whole, by the name or operator type of any of their layers; * and ? are wildcards',
+    ),
 });
 type Options = z.output<typeof Options>;
 
@@ -65,9 +73,16 @@ async function pruneModel(model: Model, options: Options, context: PassContext):
   const heads = findHeads(facts);
   const features = options.ffnRatio > 0 ? findFeatures(facts, heads.sites) : { sites: [], skipped: [] };
   const skipped = [...heads.skipped, ...features.skipped];
-  const sites = [...heads.sites, ...features.sites].filter((site) => removedCount(site, options) > 0);
+  const all = [...heads.sites, ...features.sites];
+  // A glob that names only what would not be pruned anyway is no mistake: it may match any node.
+  const kept = filterNodes(model.graph.nodes, options);
+  const open = all.filter((site) => nodesOf(site).every((node) => kept.has(node)));
+  for (const { node } of all.filter((site) => !open.includes(site))) {
+    skipped.push({ node: describeNode(node), reason: 'excluded by the options' });
+  }
+  const sites = open.filter((site) => removedCount(site, options) > 0);
   for (const site of heads.sites) {
-    if (sites.includes(site)) continue;
+    if (sites.includes(site) || !open.includes(site)) continue;
     skipped.push({
       node: describeNode(site.node),
       reason: `ratio ${options.ratio} of ${site.units} heads is less than one`,
@@ -96,6 +111,10 @@ async function pruneModel(model: Model, options: Options, context: PassContext):
       after: sizeOf(model),
     },
   };
+}
+
+function nodesOf({ node, weights }: Site): Node[] {
+  return [node, ...weights.map((use) => use.node)];
 }
 
 interface SiteRemoval {

@@ -1,8 +1,10 @@
 import { CompressionError, defined } from '../../../errors.ts';
+import { realValues } from '../../../data/real-values.ts';
 import { keyedRandom } from '../../../data/training/keyed-random.ts';
 import type { Model } from '../../../onnx/model.ts';
 import type { NdArray } from '../../../onnx/nd-array.ts';
 import type { Tensor } from '../../../onnx/tensor.ts';
+import { GraphBuilder } from '../../../onnx/graph-builder.ts';
 import { tensorValue } from '../../../onnx/value-type.ts';
 import { copyModel } from '../../../training/copy-model.ts';
 import type { FeedSource, PassContext } from '../../pass.ts';
@@ -52,15 +54,19 @@ export async function activationScores(
   const contributions = takers.flat();
   const taps = [...new Set(contributions.map(({ value }) => value))];
   const tapped = copyModel(model);
-  tapped.graph.outputs = taps.map((value) => tensorValue(value, 'float'));
+  const builder = new GraphBuilder(tapped.graph);
+  // Half floats and doubles come as floats; ONNX Runtime drops casts from float to float.
+  const casts = taps.map((value) => builder.op('Cast', [value], { name: 'heads_cast', attributes: { to: 1 } }));
+  tapped.graph.outputs = casts.map((value) => tensorValue(value, 'float'));
   const session = await context.runtime.createSession(tapped, { threads: context.threads });
   let samples = 0;
   try {
     for await (const batch of feeds.batches()) {
       context.signal.throwIfAborted();
-      const results = await session.run(batch.feeds, taps);
+      const results = await session.run(batch.feeds, casts);
       for (const contribution of contributions) {
-        const array = defined(results.get(contribution.value), contribution.value);
+        const cast = casts[taps.indexOf(contribution.value)] ?? '';
+        const array = defined(results.get(cast), contribution.value);
         contribution.add(array, { count: batch.count, of: feeds.samples });
       }
       samples += batch.count;
@@ -126,7 +132,7 @@ class Contribution {
   }
 
   addTo(sums: Float64Array): void {
-    const weight = this.#weight.floats();
+    const weight = realValues(this.#weight);
     const [rows = 0, columns = 0] = this.#weight.dims;
     const outputs = this.#axis === 0 ? columns : rows;
     const at = (input: number, output: number): number =>
@@ -151,7 +157,7 @@ function valuesOf(facts: GraphFacts, name: string | undefined): Tensor {
 }
 
 function addSquares(sums: Float64Array, tensor: Tensor, axis: number, labels: Int32Array): void {
-  const values = tensor.floats();
+  const values = realValues(tensor);
   const inner = tensor.dims.slice(axis + 1).reduce((product, size) => product * size, 1);
   for (let i = 0; i < values.length; i += 1) {
     const unit = labels[Math.floor(i / inner) % labels.length] ?? -1;

@@ -15,6 +15,8 @@ export interface Branch {
   readonly rank: number;
   /** Layers with weights between shortcut and residual, in graph order. */
   readonly layers: readonly Node[];
+  /** Whether it holds an attention: a Softmax, or a fused operator. */
+  readonly attends: boolean;
 }
 
 export interface FoundBranches {
@@ -38,6 +40,8 @@ const LAYER_OPS: ReadonlySet<string> = new Set([
   'MultiHeadAttention',
   'GroupQueryAttention',
 ]);
+
+const ATTENDS = /^(Softmax|.*Attention)$/;
 
 const ACTIVATIONS: ReadonlySet<string> = new Set([
   'Relu',
@@ -96,18 +100,23 @@ export function findBranches(model: Model): FoundBranches {
   }
 
   /** The layers that lead from `shortcut` to `residual`; undefined when `residual` does not depend on `shortcut`. */
-  function between(shortcut: string, residual: string): Pick<Branch, 'shortcut' | 'residual' | 'layers'> | undefined {
+  function between(
+    shortcut: string,
+    residual: string,
+  ): Pick<Branch, 'shortcut' | 'residual' | 'layers' | 'attends'> | undefined {
     const first = producers.get(shortcut);
     const start = first === undefined ? -1 : (index.get(first) ?? -1);
     const order = ancestors(residual, start);
     const reached = new Set<string>([shortcut]);
     const layers: Node[] = [];
+    let attends = false;
     for (const node of order) {
       if (!readsOf(node).some((name) => reached.has(name))) continue;
       for (const name of node.outputs) reached.add(name);
       if (isLayer(node)) layers.push(node);
+      attends ||= ATTENDS.test(node.opType);
     }
-    return reached.has(residual) ? { shortcut, residual, layers } : undefined;
+    return reached.has(residual) ? { shortcut, residual, layers, attends } : undefined;
   }
 
   /** Nodes behind position `start` that `value` is computed by, in graph order. */

@@ -5,17 +5,27 @@ import type { Model } from '../../../onnx/model.ts';
 import { describeNode } from '../../../onnx/node.ts';
 import { countWeightElements } from '../../../onnx/print/summarize-model.ts';
 import { definePass, type PassContext, type PassResult, type Skipped } from '../../pass.ts';
+import { blocksOf } from './blocks.ts';
 import { findBranches, isLayer, type Branch } from './branches.ts';
+import { filterNodes } from '../../quantize/node-filter.ts';
 import { chooserOf, type Choice } from './choose.ts';
 import { removeBranch } from './remove-branch.ts';
 
+const globs = z.array(z.string().min(1).max(256)).max(256);
+
 const Options = z.strictObject({
+  unit: z
+    .enum(['branch', 'block'])
+    .default('branch')
+    .describe(
+      'What goes at a time. branch: one residual branch. block: in transformers an attention with the dense branch behind it',
+    ),
   count: z
     .int()
     .min(1)
     .max(4096)
     .optional()
-    .describe('How many residual branches to take out; 1 where neither this nor macsRatio is given'),
+    .describe('How many branches (blocks, with that unit) to take out; 1 where neither this nor macsRatio is given'),
   macsRatio: z
     .number()
     .gt(0)
@@ -27,6 +37,11 @@ const Options = z.strictObject({
     .default('cosine')
     .describe(
       'Which branch goes first. cosine: the one whose output is most like its input, 1 - cos on the calibration data. metric: the one that costs the least accuracy, on calibration data with class labels, else the one that changes the outputs least',
+    ),
+  exclude: globs
+    .default([])
+    .describe(
+      'Branches that stay, by the name or operator type of their sum or of any of their layers; * and ? are wildcards',
     ),
 });
 type Options = z.output<typeof Options>;
@@ -58,10 +73,23 @@ export const pruneLayers = definePass({
 });
 
 async function pruneModel(model: Model, options: Options, context: PassContext): Promise<PassResult> {
-  const { branches, kept } = findBranches(model);
+  const found = findBranches(model);
+  // By the nodes themselves, which stay the same objects while others go.
+  const open = filterNodes(model.graph.nodes, options);
+  const isOpen = ({ sum, layers }: Branch): boolean => [sum, ...layers].every((node) => open.has(node));
+  const unitsOf = (branches: readonly Branch[]): readonly Branch[] =>
+    options.unit === 'block' ? blocksOf(model, branches) : branches;
+  const units = unitsOf(found.branches);
+  const branches = units.filter(isOpen);
+  const kept = [
+    ...units
+      .filter((unit) => !isOpen(unit))
+      .map(({ sum }) => ({ node: describeNode(sum), reason: 'excluded by the options' })),
+    ...found.kept,
+  ];
   const before = sizeOf(model);
   const removed: Removal[] = [];
-  if (branches.length > 0) {
+  if (units.length > 0) {
     const target = options.macsRatio === undefined ? undefined : options.macsRatio * before.macs;
     const wanted = target === undefined ? (options.count ?? 1) : undefined;
     let candidates = branches.filter((branch) => leavesLayers(model, branch));
@@ -86,13 +114,15 @@ async function pruneModel(model: Model, options: Options, context: PassContext):
       const share =
         wanted === undefined ? (before.macs - now.macs) / (before.macs - (target ?? 0)) : removed.length / wanted;
       context.progress(Math.min(share, 1), `${removed.length} branches removed`);
-      candidates = findBranches(model).branches.filter((candidate) => leavesLayers(model, candidate));
+      candidates = unitsOf(findBranches(model).branches).filter(
+        (candidate) => isOpen(candidate) && leavesLayers(model, candidate),
+      );
     }
   }
   return {
     changes: removed.length,
     skipped: kept,
-    warnings: branches.length > 0 ? [] : ['the model has no residual branch that could be taken out'],
+    warnings: units.length > 0 ? [] : ['the model has no residual branch that could be taken out'],
     details: {
       candidates: branches.map(({ sum }) => describeNode(sum)),
       removed,

@@ -67,6 +67,31 @@ export function separate(sizes: Sizes, seed: number): Model {
   return net.finish(x, net.op('Reshape', [net.op('Transpose', [mixed], { perm: [0, 2, 1, 3] }), flatShape]));
 }
 
+/** As a decoder with a cache has it: past keys and values are inputs, the new ones outputs, joined along the positions. */
+export function cached(sizes: Sizes, seed: number): Model {
+  const net = new Net(sizes, seed);
+  const { heads, size, width, tokens } = sizes;
+  const x = net.input();
+  const part = (name: string) => {
+    const split = net.op('Reshape', [
+      net.dense(name, x, width, heads * size),
+      net.b.ints('shape', [0, 0, heads, size]),
+    ]);
+    return net.op('Transpose', [split], { perm: [0, 2, 1, 3] });
+  };
+  const withPast = (name: string) => {
+    const past = net.b.input(`past_${name}`, 'float', ['batch', heads, 'past', size]);
+    const present = net.op('Concat', [past, part(name)], { axis: 2 });
+    net.b.output(present, `present_${name}`, 'float', ['batch', heads, 'all', size]);
+    return present;
+  };
+  const q = part('q');
+  const k = net.op('Transpose', [withPast('k')], { perm: [0, 1, 3, 2] });
+  const mixed = net.op('MatMul', [net.shares(q, k), withPast('v')], {}, 'mix');
+  const joined = net.op('Transpose', [mixed], { perm: [0, 2, 1, 3] });
+  return net.finish(x, net.op('Reshape', [joined, net.b.ints('flat', [0, tokens, heads * size])]));
+}
+
 /** One layer for all three, parts picked by Gather; a learned bias for each head. */
 export function fused(sizes: Sizes, seed: number): Model {
   const net = new Net(sizes, seed);

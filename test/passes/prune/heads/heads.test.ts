@@ -15,7 +15,8 @@ import { GraphFacts } from '../../../../src/passes/prune/heads/spread.ts';
 import { copyModel } from '../../../../src/training/copy-model.ts';
 import { buildArchitecture } from '../../../../src/zoo/build-architecture.ts';
 import { contextOf, noise, outputOf } from '../../quantize/helpers.ts';
-import { batched, fused, gated, grouped, separate } from './attention-nets.ts';
+import { inType } from '../in-type.ts';
+import { batched, cached, fused, gated, grouped, separate } from './attention-nets.ts';
 
 const SIZES = { heads: 4, size: 3, width: 10, tokens: 5 };
 const VIT = { architecture: 'vit', patchSize: 4, width: 24, depth: 2, heads: 3, classes: 5, inputSize: 16 };
@@ -174,6 +175,49 @@ describe('prune.heads', () => {
     assert.match(result.skipped[0]?.reason ?? '', /output of the model/);
     assert.deepEqual(encodeModel(model), bytes);
   });
+
+  it('leaves heads of a decoder whose cache is an input, with the reason', async () => {
+    const model = cached(SIZES, 5);
+    const bytes = encodeModel(model);
+    const result = await run(model, { ratio: 0.5, importance: 'l2' });
+    assert.equal(result.changes, 0);
+    assert.deepEqual(
+      result.skipped.map(({ node }) => node),
+      ['MatMul "mix"'],
+    );
+    assert.match(result.skipped[0]?.reason ?? '', /(input|output) of the model/);
+    assert.deepEqual(encodeModel(model), bytes);
+  });
+
+  it('leaves what is excluded, by the product or by a layer of it, and takes the others', async () => {
+    for (const exclude of [['block1.attention.mix'], ['block1.attention.*']]) {
+      const result = await run(buildArchitecture(VIT, 4), { ratio: 0.5, importance: 'l2', exclude });
+      assert.deepEqual(
+        places(result).map(({ node }) => node),
+        ['MatMul "block2.attention.mix"'],
+      );
+      assert.deepEqual(result.skipped, [{ node: 'MatMul "block1.attention.mix"', reason: 'excluded by the options' }]);
+    }
+    await assert.rejects(run(buildArchitecture(VIT, 4), { exclude: ['nothing*'] }), { code: 'RECIPE_NO_MATCH' });
+  });
+
+  for (const type of ['float16', 'double'] as const) {
+    for (const importance of ['l2', 'activation']) {
+      it(`${type} weights, ${importance}: takes the heads that the float model loses`, async () => {
+        const float = separate(SIZES, 5);
+        const expected = places(await run(float, { ratio: 0.5, importance }));
+        const model = inType(separate(SIZES, 5), type);
+        const actual = places(await run(model, { ratio: 0.5, importance }));
+        assert.deepEqual(
+          actual.map(({ removed, after }) => ({ removed, after })),
+          expected.map(({ removed, after }) => ({ removed, after })),
+        );
+        assert.equal(model.graph.initializers.get('q_w')?.dataType, type);
+        assert.deepEqual(model.graph.initializers.get('q_w')?.dims, [10, 6]);
+        verifyModel(model);
+      });
+    }
+  }
 
   it('leaves heads whose sizes are computed in a way that is not followed, and takes the others', async () => {
     const model = buildArchitecture(VIT, 4);

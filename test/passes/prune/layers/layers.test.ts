@@ -6,6 +6,7 @@ import { makeNode } from '../../../../src/onnx/node.ts';
 import type { Model } from '../../../../src/onnx/model.ts';
 import { countWeightElements } from '../../../../src/onnx/print/summarize-model.ts';
 import { Tensor } from '../../../../src/onnx/tensor.ts';
+import { tensorValue } from '../../../../src/onnx/value-type.ts';
 import { verifyModel } from '../../../../src/onnx/verify/verify-model.ts';
 import type { FeedSource, PassContext } from '../../../../src/passes/pass.ts';
 import { findBranches } from '../../../../src/passes/prune/layers/branches.ts';
@@ -13,6 +14,7 @@ import { pruneLayers } from '../../../../src/passes/prune/layers/layers.ts';
 import { runStep } from '../../../../src/passes/pass-manager.ts';
 import { copyModel } from '../../../../src/training/copy-model.ts';
 import { buildArchitecture } from '../../../../src/zoo/build-architecture.ts';
+import { inType } from '../in-type.ts';
 import { contextOf, net, noise, outputOf, weight } from '../../quantize/helpers.ts';
 
 const SMALL = { classes: 5, inputSize: 16, inputChannels: 3 };
@@ -200,6 +202,72 @@ describe('prune.layers: choice and limits', () => {
     assert.equal(changes, 0);
     assert.match(warnings[0] ?? '', /no residual branch/);
   });
+
+  it('leaves branches that are excluded, by their sum or by a layer', async () => {
+    const names = async (exclude: string[]) => {
+      const { details, skipped } = await run(resnet(), { count: 2, exclude });
+      const removed = details['removed'] as { node: string }[];
+      return {
+        removed: removed.map(({ node }) => node),
+        skipped: skipped.filter(({ reason }) => /excluded/.test(reason)),
+      };
+    };
+    const { removed: free } = await names([]);
+    const first = free[0]?.replace(/^.*"(.*)"$/, '$1') ?? '';
+    for (const glob of [first, first.replace('add', 'conv1')]) {
+      const { removed, skipped } = await names([glob]);
+      assert.ok(!removed.includes(free[0] ?? ''), glob);
+      assert.equal(removed.length, 2);
+      assert.deepEqual(skipped, [{ node: free[0], reason: 'excluded by the options' }]);
+    }
+    await assert.rejects(run(resnet(), { count: 1, exclude: ['Conv'] }), {
+      code: 'PASS_PRECONDITION',
+      message: /excluded/,
+    });
+    await assert.rejects(run(resnet(), { count: 1, exclude: ['none'] }), { code: 'RECIPE_NO_MATCH' });
+  });
+
+  it('unit block: takes attention and dense branch of a transformer together, and a ResNet as before', async () => {
+    const vit = () => buildArchitecture(NETS['a ViT'], 3);
+    const model = vit();
+    const original = copyModel(model);
+    const { details, changes } = await run(model, { count: 1, unit: 'block' });
+    assert.equal(changes, 1);
+    assert.equal((details['candidates'] as string[]).length, 3);
+    const [removed] = details['removed'] as { node: string; layers: string[] }[];
+    const block = /block\d/.exec(removed?.node ?? '')?.[0] ?? '';
+    const own = findBranches(original).branches.filter(({ sum }) => sum.name.startsWith(block));
+    assert.equal(own.length, 2);
+    assert.equal(
+      removed?.layers.length,
+      own.reduce((sum, { layers }) => sum + layers.length, 0),
+    );
+    for (const { sum } of own) silence(original, sum.name);
+    assertClose(await feed(model), await feed(original));
+    verifyModel(model);
+    assert.ok(!model.graph.nodes.some(({ name }) => name.startsWith(block)));
+
+    const [branch, whole] = [resnet(), resnet()];
+    await run(branch, { count: 2 });
+    await run(whole, { count: 2, unit: 'block' });
+    assert.deepEqual(encodeModel(whole), encodeModel(branch));
+    // A caller that reads the sum in the middle of a block keeps its two branches apart.
+    const read = vit();
+    const middle = findBranches(read).branches[0]?.sum.outputs[0] ?? '';
+    read.graph.outputs.push(tensorValue(middle, 'float'));
+    assert.equal(((await run(read, { count: 1, unit: 'block' })).details['candidates'] as string[]).length, 4);
+  });
+
+  for (const score of ['cosine', 'metric']) {
+    it(`float16 weights, ${score}: takes the branch that adds next to nothing`, async () => {
+      const model = resnet();
+      quiet(model, 'stage2.block2');
+      inType(model, 'float16');
+      const { details } = await run(model, { count: 1, score });
+      assert.equal((details['removed'] as { node: string }[])[0]?.node, 'Add "stage2.block2.add"');
+      verifyModel(model);
+    });
+  }
 
   it('gives the same bytes for the same request, and stops when it is canceled', async () => {
     const [a, b] = [resnet(), resnet()];
