@@ -15,7 +15,8 @@ interface Edit {
 
 /**
  * Divides a value by s, channel by channel on its last axis, in the constants of the operators that make it: scale and bias of a
- * LayerNormalization, weight and bias of a product of matrices, the constant of a Mul or Div, that of an Add on the way there.
+ * LayerNormalization, weight and bias of a product of matrices, the constant of a Mul or Div, that of an Add on the way there,
+ * either factor of a Mul.
  * All or nothing: nobody but the chain may read what lies on it.
  *
  * @param divisors - s > 0, one a channel
@@ -54,7 +55,9 @@ function editsFor(site: Site, value: string): readonly Edit[] | undefined {
       return all([weightEdit(site, node)]);
     case 'Mul': {
       const input = [0, 1].find((index) => isConstant(site, node.inputs[index]));
-      return input === undefined ? undefined : all([vector(input)]);
+      if (input !== undefined) return all([vector(input)]);
+      // Of two computed factors one takes the whole division: the gate of a gated layer, or what it lets through.
+      return behind(site, node.inputs[1] ?? '') ?? behind(site, node.inputs[0] ?? '');
     }
     case 'Div':
       return isConstant(site, node.inputs[1]) ? all([multiplying(vector(1))]) : undefined;

@@ -1,20 +1,16 @@
 import { CompressionError } from '../../../errors.ts';
-import { NameScope, usesOf } from '../../../onnx/graph.ts';
 import { inferTypes } from '../../../onnx/inference/infer-types.ts';
 import type { Model } from '../../../onnx/model.ts';
-import { makeNode, type Node } from '../../../onnx/node.ts';
-import { Tensor } from '../../../onnx/tensor.ts';
+import type { Node } from '../../../onnx/node.ts';
 import { calibrate } from '../../calibrate.ts';
 import { targetLabel, weightTargets, type WeightTarget } from '../../layer-inputs/weight-targets.ts';
 import type { ObservationPoint, Observations } from '../../observe.ts';
 import type { PassContext, Skipped } from '../../pass.ts';
 import { visitKernels } from '../equalize/scalable-layer.ts';
-import { foldDivisor } from './fold-divisor.ts';
+import { moveScales, type Branches } from './move-scales.ts';
 
-/** Products that read one value: they share its scales. */
-interface Branches {
-  readonly value: string;
-  readonly targets: readonly WeightTarget[];
+/** Products that read one value, with what is to be known of it. */
+interface ObservedBranches extends Branches {
   readonly channels: number;
   readonly point: ObservationPoint;
 }
@@ -60,8 +56,7 @@ export async function smooth(model: Model, alpha: number, context: PassContext):
     for (const branch of branches) {
       const scales = scalesOf(model, branch, observations, alpha);
       if (scales === undefined) continue;
-      const multiplier = divide(model, branch, scales);
-      for (const target of branch.targets) multiplyWeight(model, target, scales);
+      const multiplier = moveScales(model, branch, scales);
       largestScale = scales.reduce((a, b) => Math.max(a, b), largestScale);
       if (multiplier === undefined) folded += 1;
       else multipliers.add(multiplier);
@@ -70,7 +65,7 @@ export async function smooth(model: Model, alpha: number, context: PassContext):
   return { report: { folded, inserted: multipliers.size, largestScale }, skipped, multipliers };
 }
 
-function findBranches(model: Model): { branches: Branches[]; skipped: Skipped[] } {
+function findBranches(model: Model): { branches: ObservedBranches[]; skipped: Skipped[] } {
   const { targets } = weightTargets(model, { exclude: [] });
   const types = inferTypes(model);
   const byValue = new Map<string, WeightTarget[]>();
@@ -91,7 +86,7 @@ function findBranches(model: Model): { branches: Branches[]; skipped: Skipped[] 
     if (reason !== undefined) skipped.push({ node: targetLabel(target), reason: `not smoothed: ${reason}` });
     else byValue.set(value, [...(byValue.get(value) ?? []), target]);
   }
-  const branches = [...byValue].map(([value, own]): Branches => {
+  const branches = [...byValue].map(([value, own]): ObservedBranches => {
     const channels = own[0]?.layout.inputs ?? 0;
     return { value, targets: own, channels, point: { tensor: value, statistic: { kind: 'channel-range', axis: -1 } } };
   });
@@ -101,7 +96,7 @@ function findBranches(model: Model): { branches: Branches[]; skipped: Skipped[] 
 /** s of each channel; 1 where input or weights are always 0. Undefined where the value was never made. */
 function scalesOf(
   { graph }: Model,
-  { targets, channels, point }: Branches,
+  { targets, channels, point }: ObservedBranches,
   observations: Observations,
   alpha: number,
 ): Float64Array | undefined {
@@ -118,42 +113,4 @@ function scalesOf(
     const x = Math.max(Math.abs(observed.min[j] ?? 0), Math.abs(observed.max[j] ?? 0));
     return x === 0 || w === 0 ? 1 : Math.max(x ** alpha / w ** (1 - alpha), SMALLEST_SCALE);
   });
-}
-
-/** @returns the Mul that was added; undefined where the division went into constants */
-function divide(model: Model, { value, targets }: Branches, scales: Float64Array): Node | undefined {
-  const { graph } = model;
-  const readers = new Set(targets.flatMap(({ nodes }) => nodes));
-  const isOutput = graph.outputs.some(({ name }) => name === value);
-  const othersRead = (usesOf(graph).get(value) ?? []).some(
-    ({ node, inputIndex }) => !readers.has(node) || inputIndex !== 0,
-  );
-  if (!isOutput && !othersRead && foldDivisor(model, value, scales)) return undefined;
-  const names = new NameScope(graph);
-  const [factors, smoothed] = [names.fresh(`${value}_smooth`), names.fresh(`${value}_smoothed`)];
-  graph.initializers.set(
-    factors,
-    Tensor.float(
-      factors,
-      scales.map((scale) => 1 / scale),
-    ),
-  );
-  const multiplier = makeNode('Mul', [value, factors], [smoothed], { name: smoothed });
-  graph.nodes.splice(
-    graph.nodes.findIndex((node) => readers.has(node)),
-    0,
-    multiplier,
-  );
-  for (const node of readers) node.inputs[0] = smoothed;
-  return multiplier;
-}
-
-function multiplyWeight({ graph }: Model, { name, dims, layout }: WeightTarget, scales: Float64Array): void {
-  const tensor = graph.initializers.get(name);
-  if (tensor === undefined) return;
-  const values = Float32Array.from(tensor.floats());
-  visitKernels(layout, (input, _output, from) => {
-    values[from] = (values[from] ?? 0) * (scales[input] ?? 1);
-  });
-  graph.initializers.set(name, Tensor.float(name, values, dims));
 }

@@ -2,7 +2,7 @@ import { z } from 'zod';
 
 const globs = z.array(z.string().min(1).max(256)).max(256);
 
-export const ALGORITHMS = ['rtn'] as const;
+export const ALGORITHMS = ['rtn', 'k-quant', 'hqq', 'gptq', 'awq'] as const;
 export type Algorithm = (typeof ALGORITHMS)[number];
 
 export const WeightsOptions = z.strictObject({
@@ -31,6 +31,16 @@ export const WeightsOptions = z.strictObject({
     .describe(
       'How MatMulNBits computes: 0 in float; 4 with inputs quantized to int8 while running, several times faster',
     ),
+  actOrder: z
+    .boolean()
+    .default(true)
+    .describe('gptq: rounds the weights of the strongest inputs first, while there are others to take up the error'),
+  damping: z
+    .number()
+    .min(0.01)
+    .max(1)
+    .default(0.01)
+    .describe('gptq: share of the mean diagonal added to the diagonal of the moments of the inputs'),
   include: globs.min(1).optional().describe('Only these node names or operator types; * and ? are wildcards'),
   exclude: globs.default([]).describe('Node names or operator types to leave in float; * and ? are wildcards'),
 });

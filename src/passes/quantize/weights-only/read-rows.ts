@@ -61,6 +61,17 @@ export class RowReader {
   }
 }
 
+/** All rows of values in the tensor's order; a view where they are in order already. */
+export function rowsOf(values: Float32Array, { outer, size, inner }: BlockView): Float32Array {
+  if (inner === 1) return values;
+  const rows = new Float32Array(values.length);
+  const slab = size * inner;
+  for (let o = 0; o < outer; o += 1) {
+    turn(values, { first: o * slab, stride: inner, width: inner, size }, rows.subarray(o * slab));
+  }
+  return rows;
+}
+
 /** [size, stride] from `first` on, `width` columns of it, into [width, size]. */
 function turn(
   values: Float32Array,

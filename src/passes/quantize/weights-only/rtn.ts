@@ -59,10 +59,17 @@ export function roundBlock(
   { from, to }: { readonly from: number; readonly to: number },
   { scale, zero, top }: { readonly scale: number; readonly zero: number; readonly top: number },
 ): void {
-  const reciprocal = scale === 0 ? 0 : Math.fround(1 / scale);
-  for (let i = from; i < to; i += 1) {
-    // Below zero the result is 0 anyway, so adding a half and cutting off rounds halves away from zero.
-    const code = Math.fround((values[i] ?? 0) * reciprocal) + zero + 0.5;
-    codes[i] = code <= 0 ? 0 : code >= top ? top : code;
-  }
+  const reciprocal = reciprocalOf(scale);
+  for (let i = from; i < to; i += 1) codes[i] = codeOf(values[i] ?? 0, reciprocal, zero, top);
+}
+
+export function reciprocalOf(scale: number): number {
+  return scale === 0 ? 0 : Math.fround(1 / scale);
+}
+
+/** The code nearest to a value, halves away from zero. */
+export function codeOf(value: number, reciprocal: number, zero: number, top: number): number {
+  // Below zero the result is 0 anyway, so adding a half and cutting off rounds halves away from zero.
+  const code = Math.fround(value * reciprocal) + zero + 0.5;
+  return code <= 0 ? 0 : code >= top ? top : Math.trunc(code);
 }
