@@ -31,6 +31,11 @@ export const TrainingRunReport = z.object({
   name: z
     .enum(['model', 'student', 'student-alone'])
     .describe('student: taught by the teacher; student-alone: its twin without one, on the same batches'),
+  afterStep: z
+    .int()
+    .min(1)
+    .optional()
+    .describe('After which of its steps, from 1 on, a pass trained that does so several times (prune.channels)'),
   plannedEpochs: Count,
   epochs: z.array(TrainingEpoch),
   keptEpoch: Count.describe('Whose weights are the result'),

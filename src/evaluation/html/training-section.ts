@@ -13,6 +13,10 @@ const RUN_NAMES: Readonly<Record<TrainingRunReport['name'], string>> = {
   'student-alone': 'the same student alone',
 };
 
+function nameOf({ name, afterStep }: TrainingRunReport): string {
+  return afterStep === undefined ? RUN_NAMES[name] : `${RUN_NAMES[name]} after pruning step ${afterStep}`;
+}
+
 /** How each step that trained went: curves of loss, validation and learning rate, and all epochs as a table. */
 export function trainingSection(report: Report): Markup | undefined {
   const steps = report.steps.filter((step) => runsOf(step).length > 0);
@@ -48,7 +52,7 @@ function charts(step: StepReport, runs: readonly TrainingRunReport[]): Markup {
       runs.length < 2
         ? undefined
         : html`<div class="legend">
-            ${runs.map((run) => html`<span><i class="${kindOf(run)}"></i>${RUN_NAMES[run.name]}</span>`)}
+            ${runs.map((run) => html`<span><i class="${kindOf(run)}"></i>${nameOf(run)}</span>`)}
           </div>`
     }
     <div class="trio">
@@ -62,7 +66,7 @@ function wordsOn(run: TrainingRunReport, named: boolean): Content {
   const { epochs, plannedEpochs, keptEpoch, keptBy, stoppedEarly, learningRate, updates } = run;
   const kept = epochs.find(({ epoch }) => epoch === keptEpoch);
   const value = kept?.validation === undefined ? '' : ` (${validationText(kept.validation)})`;
-  const title = named ? `${capital(RUN_NAMES[run.name])}: ` : '';
+  const title = named ? `${capital(nameOf(run))}: ` : '';
   const length = stoppedEarly
     ? `stopped after ${epochs.length} of ${plannedEpochs} epochs, as validation got no better`
     : `${epochs.length} ${epochs.length === 1 ? 'epoch' : 'epochs'}`;
@@ -176,12 +180,13 @@ function floor(lines: readonly Line[]): Pick<LineChart, 'limits'> {
 
 function spoken(runs: readonly TrainingRunReport[], text: (epoch: TrainingEpoch) => string): string {
   return runs
-    .map(({ name, epochs }) => {
+    .map((run) => {
+      const { epochs } = run;
       const [first] = epochs;
       const last = epochs.at(-1);
       if (first === undefined || last === undefined) return '';
       const range = epochs.length === 1 ? text(first) : `from ${text(first)} to ${text(last)}`;
-      return runs.length === 1 ? range : `${RUN_NAMES[name]} ${range}`;
+      return runs.length === 1 ? range : `${nameOf(run)} ${range}`;
     })
     .join('; ');
 }
@@ -196,7 +201,7 @@ function epochTable(run: TrainingRunReport, named: boolean): Markup {
   const shown = run.epochs.slice(0, MAX_TABLE_ROWS);
   const metric = run.epochs.find(({ validation }) => validation !== undefined)?.validation?.metric;
   return html`<div class="panel scroll">
-    ${named ? html`<h3>${capital(RUN_NAMES[run.name])}</h3>` : undefined}
+    ${named ? html`<h3>${capital(nameOf(run))}</h3>` : undefined}
     <table class="wide">
       <thead>
         <tr>

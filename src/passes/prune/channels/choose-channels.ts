@@ -11,7 +11,7 @@ export interface ChoiceOptions {
   readonly maxRatio: number;
 }
 
-/** Channels with their scores; undefined scores: the group stays whole. */
+/** Channels with their scores; undefined scores: the group stays whole. -Infinity: the channel is gone already. */
 export interface ScoredGroup {
   readonly group: ChannelGroup;
   readonly scores: Float64Array | undefined;
@@ -68,7 +68,7 @@ export class ChannelChooser {
         kept[index] = (kept[index] ?? 0) - 1;
         left -= 1;
       }
-      for (const index of groups) kept[index] = this.#rounded(index, kept[index] ?? 0);
+      for (const index of groups) kept[index] = Math.min(this.#left(index), this.#rounded(index, kept[index] ?? 0));
     }
     return kept;
   }
@@ -85,6 +85,12 @@ export class ChannelChooser {
       return scores?.[order[order.length - (kept[index] ?? 0) - 1] ?? -1] ?? 0;
     });
     return [...marginal.keys()].sort((a, b) => (marginal[b] ?? 0) - (marginal[a] ?? 0) || a - b);
+  }
+
+  /** Channels that are not gone. */
+  #left(index: number): number {
+    const { group, scores } = this.#groups[index] ?? {};
+    return scores?.reduce((sum, score) => sum + (score === -Infinity ? 0 : 1), 0) ?? group?.roots.length ?? 0;
   }
 
   #leastKept(index: number): number {

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { TrainingField } from '../../../schemas/training.ts';
+import { readsGradients } from '../importance/gradient-scores.ts';
 import { IMPORTANCES } from '../importance/group-scores.ts';
 import { RECOVERIES } from '../recovery/recover.ts';
 import { SCOPES } from './choose-channels.ts';
@@ -28,7 +29,19 @@ export const ChannelOptions = z
       .describe(
         'Batches of training data that taylor and hessian take gradients of; hessian takes their samples one by one',
       ),
-    training: TrainingField.optional().describe('Batch size and loss of taylor and hessian'),
+    steps: z
+      .int()
+      .min(1)
+      .max(100)
+      .default(1)
+      .describe('Goes to the target in so many equal steps, with the importance computed anew for each'),
+    training: TrainingField.optional().describe(
+      'Trains between the steps (epochs are those after one step); also batch size and loss of taylor and hessian',
+    ),
+    trainAfterLast: z
+      .boolean()
+      .default(false)
+      .describe('Trains after the last step too; by default that is left to the next step of the recipe'),
     ratio: share.optional().describe('Share of the channels that is removed; at most one of the three targets'),
     macsRatio: share
       .optional()
@@ -54,6 +67,18 @@ export const ChannelOptions = z
     exclude: globs.default([]).describe('Globs of node names or operator types: these layers keep all output channels'),
   })
   .superRefine((options, context) => {
+    const { steps, training, trainAfterLast, importance } = options;
+    if (trainAfterLast && training === undefined) {
+      context.addIssue({
+        code: 'custom',
+        path: ['training'],
+        message: 'trainAfterLast needs training; {} has defaults',
+      });
+    }
+    if (training !== undefined && steps === 1 && !trainAfterLast && !readsGradients(importance)) {
+      const message = 'one step alone does not train; give steps or trainAfterLast, or a train.finetune step behind';
+      context.addIssue({ code: 'custom', path: ['training'], message });
+    }
     const given = TARGETS.filter((name) => options[name] !== undefined);
     if (given.length < 2) return;
     for (const name of given) {
@@ -70,4 +95,21 @@ export function targetOf({ ratio, parametersRatio, macsRatio }: ChannelOptions):
   if (ratio !== undefined) return { kind: 'ratio', removed: ratio };
   if (parametersRatio !== undefined) return { kind: 'parameters', option: 'parametersRatio', kept: parametersRatio };
   return { kind: 'macs', option: 'macsRatio', kept: macsRatio ?? DEFAULT_MACS_RATIO };
+}
+
+/** The training between the steps, where there is one. */
+export function trainingOf({ steps, training, trainAfterLast }: ChannelOptions): TrainingField | undefined {
+  return steps > 1 || trainAfterLast ? training : undefined;
+}
+
+/**
+ * The target after a part of the way, all of it counted from the model before the first step.
+ *
+ * @param part - 0..1; 1 is the target itself
+ */
+export function partOf(target: Target, part: number): Target {
+  if (part === 1) return target;
+  return target.kind === 'ratio'
+    ? { ...target, removed: target.removed * part }
+    : { ...target, kept: 1 - (1 - target.kept) * part };
 }

@@ -3,7 +3,7 @@ import type { ChannelAnalysis } from '../groups/analyze-channels.ts';
 import { groupName, type ChannelGroups } from '../groups/channel-groups.ts';
 import { ChannelCosts, type Costs } from './channel-costs.ts';
 import { ChannelChooser, type ScoredGroup } from './choose-channels.ts';
-import { targetOf, type ChannelOptions } from './options.ts';
+import { partOf, targetOf, type ChannelOptions } from './options.ts';
 
 export interface RemovalPlan {
   readonly groups: readonly ScoredGroup[];
@@ -15,19 +15,25 @@ export interface RemovalPlan {
   readonly expected: Costs;
 }
 
+interface ScoresOfStep {
+  readonly scores: readonly (Float64Array | undefined)[];
+  readonly part?: number;
+}
+
 /** Halvings of the interval of ratios: finer than one channel of a million. */
 const BISECTIONS = 24;
 
 /**
  * Chooses the channels to remove: the smallest ratio that meets a target of MACs or parameters.
  *
- * @param options.scores - by group
+ * @param options.scores - by group; -Infinity for channels that earlier steps removed
+ * @param options.part - of the way to the target, 0..1; default all of it
  * @throws CompressionError PASS_PRECONDITION when no choice meets the target
  */
 export function planRemoval(
   analysis: ChannelAnalysis,
   { groups, frozen }: ChannelGroups,
-  { scores, ...options }: ChannelOptions & { readonly scores: readonly (Float64Array | undefined)[] },
+  { scores, part = 1, ...options }: ChannelOptions & ScoresOfStep,
 ): RemovalPlan {
   const scored = groups.map((group, index) => ({ group, scores: scores[index] }));
   const chooser = new ChannelChooser(scored, options);
@@ -39,7 +45,7 @@ export function planRemoval(
     });
     return roots;
   };
-  const target = targetOf(options);
+  const target = partOf(targetOf(options), part);
   let kept: readonly number[] = chooser.keptCounts(target.kind === 'ratio' ? target.removed : 1);
   if (target.kind !== 'ratio' && groups.length > 0) {
     const limit = target.kept * costs.before[target.kind];

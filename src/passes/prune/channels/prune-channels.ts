@@ -2,25 +2,22 @@ import { macsOf } from '../../../onnx/cost/macs.ts';
 import { describeNode } from '../../../onnx/node.ts';
 import { countWeightElements } from '../../../onnx/print/summarize-model.ts';
 import { parametersOf } from '../../../training/parameters.ts';
-import { copyModel } from '../../../training/copy-model.ts';
-import { definePass, type PassContext } from '../../pass.ts';
+import { definePass, type DataRole, type PassContext } from '../../pass.ts';
 import { analyzeChannels } from '../groups/analyze-channels.ts';
 import { channelGroups } from '../groups/channel-groups.ts';
 import { separateVectors } from '../groups/separate-vectors.ts';
 import { keptPositions } from '../recovery/kept-positions.ts';
-import { recover } from '../recovery/recover.ts';
-import type { RecoveryContext } from '../recovery/reconstruct-layers.ts';
+import { recover, type Recovered } from '../recovery/recover.ts';
 import { activationPoints } from '../importance/activation-scores.ts';
 import { readsGradients } from '../importance/gradient-scores.ts';
-import { groupScores } from '../importance/group-scores.ts';
 import { nodesThatStay } from './layer-filter.ts';
-import { ChannelOptions } from './options.ts';
-import { planRemoval } from './plan-removal.ts';
+import { ChannelOptions, trainingOf } from './options.ts';
 import { costDetails, removalDetails } from './removal-report.ts';
-import { removeChannels } from './remove-channels.ts';
+import { SteppedPruning } from './stepped-pruning.ts';
 
-/** Choosing channels is quick beside running the model on data. */
-const RECOVERY_FROM = 0.1;
+/** Of the time, where there is a recovery behind it: choosing channels is quick, training is not. */
+const CHOICE_SHARE = 0.1;
+const TRAINED_SHARE = 0.9;
 
 /** Takes the least important channels out of the graph, with everything that hangs on them. */
 export const pruneChannels = definePass({
@@ -70,13 +67,10 @@ export const pruneChannels = definePass({
   ],
   options: ChannelOptions,
   example: { macsRatio: 0.5, importance: 'l2' },
-  needs: ({ recover, importance }) => [
-    ...(recover === 'none' && importance !== 'activation' ? [] : (['calibration'] as const)),
-    ...(readsGradients(importance) ? (['training'] as const) : []),
-  ],
-  requires(model, { importance }) {
-    if (!readsGradients(importance) || parametersOf(model).length > 0) return undefined;
-    return `importance ${importance} needs gradients and the model has no float weights; prune before quantizing, or by l2`;
+  needs: neededRoles,
+  requires(model, options) {
+    if (!neededRoles(options).includes('training') || parametersOf(model).length > 0) return undefined;
+    return 'gradients need float weights, and the model has none; prune before quantizing, or by l2 and without training';
   },
   observe(model, options) {
     if (options.importance !== 'activation') return [];
@@ -84,28 +78,29 @@ export const pruneChannels = definePass({
     return activationPoints(analysis, channelGroups(analysis).groups);
   },
   async run(model, options, context) {
-    const staying = nodesThatStay(model, options);
     const rejoinVectors = separateVectors(model.graph);
-    const original = options.recover === 'none' ? undefined : copyModel(model);
-    const analysis = analyzeChannels(model, staying);
-    const groups = channelGroups(analysis);
-    const scores = await groupScores(analysis, groups.groups, options, scoringContext(context));
-    const plan = planRemoval(analysis, groups, { ...options, scores });
-    context.progress(RECOVERY_FROM);
+    const chosenAt = options.recover === 'none' ? 1 : trainingOf(options) === undefined ? CHOICE_SHARE : TRAINED_SHARE;
+    const pruning = await SteppedPruning.open(model, options, within(context, { from: 0, to: chosenAt }));
+    const { analysis, groups } = pruning;
+    const plan = await pruning.choose();
     context.signal.throwIfAborted();
     const details = removalDetails(analysis, groups, plan);
     const changes = plan.removed.reduce((sum, channels) => sum + channels.length, 0);
-    if (changes > 0) removeChannels(analysis, plan.removedRoots);
-    else rejoinVectors();
-    const recovered =
-      options.recover === 'none' || original === undefined || changes === 0
-        ? undefined
-        : await recover(
-            options.recover,
-            model,
-            { original, kept: keptPositions(analysis, plan.removedRoots) },
-            { feeds: context.data.calibration, context: recoveryContext(context) },
-          );
+    let recovered: Recovered | undefined;
+    if (changes === 0) rejoinVectors();
+    else {
+      const before = options.recover === 'none' ? undefined : pruning.beforeLast();
+      pruning.remove(plan);
+      if (options.recover !== 'none' && before !== undefined) {
+        const from = { original: before.model, kept: keptPositions(before, plan.removedRoots) };
+        // What is trained behind it counts on from what was said before.
+        const recovery = options.trainAfterLast
+          ? { ...context, progress: () => undefined }
+          : within(context, { from: chosenAt, to: 1 });
+        recovered = await recover(options.recover, model, from, { feeds: context.data.calibration, context: recovery });
+      }
+      await pruning.trainAfterLast();
+    }
     const after = { macs: macsOf(model).total, parameters: countWeightElements(model) };
     return {
       changes,
@@ -119,10 +114,13 @@ export const pruneChannels = definePass({
           })),
         ...(recovered?.skipped ?? []).map(({ node, reason }) => ({ node, reason: `not recovered: ${reason}` })),
       ],
-      warnings: changes > 0 ? [] : ['no channel was removed: no group of channels can lose one at these options'],
+      warnings:
+        changes > 0 ? pruning.warnings : ['no channel was removed: no group of channels can lose one at these options'],
+      ...(pruning.runs.length === 0 ? {} : { training: pruning.runs }),
       details: {
         ...costDetails(plan.before, after),
         ...details,
+        ...(options.steps === 1 ? {} : { steps: pruning.records }),
         ...(recovered === undefined ? {} : { recovery: recovered.details }),
       },
     };
@@ -130,13 +128,17 @@ export const pruneChannels = definePass({
   ensures: () => undefined,
 });
 
-function scoringContext(context: PassContext): PassContext {
-  return { ...context, progress: (done, message) => context.progress(RECOVERY_FROM * done, message) };
+function neededRoles(options: ChannelOptions): readonly DataRole[] {
+  const { recover, importance } = options;
+  const training = trainingOf(options);
+  const roles = new Set<DataRole>();
+  if (recover !== 'none' || importance === 'activation') roles.add('calibration');
+  if (training !== undefined || readsGradients(importance)) roles.add('training');
+  if (training !== undefined && 'role' in training.validation) roles.add(training.validation.role);
+  return [...roles];
 }
 
-function recoveryContext(context: PassContext): RecoveryContext {
-  const { runtime, threads, signal, seed } = context;
-  const progress = (done: number, message?: string): void =>
-    context.progress(RECOVERY_FROM + (1 - RECOVERY_FROM) * done, message);
-  return { runtime, threads, signal, seed, progress };
+function within(context: PassContext, { from, to }: { readonly from: number; readonly to: number }): PassContext {
+  const progress = (done: number, message?: string): void => context.progress(from + (to - from) * done, message);
+  return { ...context, progress };
 }

@@ -65,6 +65,33 @@ export function takePositions(tensor: Tensor, kept: readonly (readonly number[] 
   return new Tensor({ name, dataType, dims, storage: { kind: 'bytes', bytes }, docString, metadata, unknownFields });
 }
 
+/** The opposite of `takePositions`: writes the part's values to the kept positions of each axis (undefined: all) of `whole`. */
+export function putPositions(
+  whole: Float32Array,
+  dims: readonly number[],
+  part: {
+    readonly values: Float32Array;
+    readonly dims: readonly number[];
+    readonly kept: readonly (readonly number[] | undefined)[];
+  },
+): void {
+  const rank = dims.length;
+  const at = new Array<number>(rank).fill(0);
+  for (const value of part.values) {
+    let index = 0;
+    for (let axis = 0; axis < rank; axis += 1) {
+      const position = at[axis] ?? 0;
+      index = index * (dims[axis] ?? 1) + (part.kept[axis]?.[position] ?? position);
+    }
+    whole[index] = value;
+    for (let axis = rank - 1; axis >= 0; axis -= 1) {
+      at[axis] = (at[axis] ?? 0) + 1;
+      if ((at[axis] ?? 0) < (part.dims[axis] ?? 1)) break;
+      at[axis] = 0;
+    }
+  }
+}
+
 /** Shape constants that a rewrite replaced. */
 function dropUnreadInitializers(graph: Graph): void {
   const uses = usesOf(graph);
