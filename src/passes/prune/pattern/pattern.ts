@@ -1,9 +1,8 @@
 import { z } from 'zod';
-import { parametersOf } from '../../../training/parameters.ts';
 import { definePass } from '../../pass.ts';
 import type { SparsityPattern } from '../scores/choose-masks.ts';
 import { contradiction, PAPERS, pruningFields, sparsityField } from '../scores/options.ts';
-import { neededRoles, runPruning } from '../scores/run-pruning.ts';
+import { neededRoles, runPruning, whyImpossible } from '../scores/run-pruning.ts';
 import { weightTargets } from '../../layer-inputs/weight-targets.ts';
 
 const side = z.number().int().min(1).max(1024);
@@ -44,10 +43,7 @@ export const prunePattern = definePass({
   options: Options,
   example: { n: 2, m: 4 },
   needs: neededRoles,
-  requires(model, options) {
-    if (!neededRoles(options).includes('training') || parametersOf(model).length > 0) return undefined;
-    return 'the model has no float weights to train; prune before quantizing';
-  },
+  requires: whyImpossible,
   run(model, options, context) {
     const remedy = 'use a lower sparsity, smaller blocks, or exclude these layers';
     return runPruning(model, weightTargets(model, options), { options, pattern: patternOf(options), remedy }, context);

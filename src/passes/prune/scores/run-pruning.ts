@@ -2,12 +2,13 @@ import { CompressionError } from '../../../errors.ts';
 import { TrainingField } from '../../../schemas/training.ts';
 import type { TrainingRunReport } from '../../../schemas/training-report.ts';
 import type { Model } from '../../../onnx/model.ts';
+import { parametersOf } from '../../../training/parameters.ts';
 import type { DataRole, PassContext, PassResult } from '../../pass.ts';
 import { applyMasks, describeSparsity, NO_SPEED } from './apply-masks.ts';
 import { checkNoneEmpty, chooseMasks, type SparsityPattern } from './choose-masks.ts';
 import { readsInputs, pruneOneShot, type OneShotResult } from './one-shot.ts';
 import type { PruningOptions } from './options.ts';
-import { sparseSidecar } from './sparse-sidecar.ts';
+import { sparseSidecar, tooLargeForSidecar } from './sparse-sidecar.ts';
 import type { WeightTarget } from '../../layer-inputs/weight-targets.ts';
 
 /** What both passes ask of a pruning, besides the pattern. */
@@ -24,6 +25,14 @@ export function neededRoles({ method, schedule, training }: PruningOptions): rea
   if (schedule.name === 'oneshot') return method === 'snip' ? ['training'] : [];
   const validation = training?.validation ?? { fraction: 0 };
   return 'role' in validation ? ['training', validation.role] : ['training'];
+}
+
+/** What makes a pruning with these options impossible on this model, before anything is trained. */
+export function whyImpossible(model: Model, options: PruningOptions): string | undefined {
+  if (neededRoles(options).includes('training') && parametersOf(model).length === 0) {
+    return 'the model has no float weights to train; prune before quantizing';
+  }
+  return options.sidecar ? tooLargeForSidecar(model) : undefined;
 }
 
 interface Outcome extends OneShotResult {

@@ -1,10 +1,10 @@
 import { setImmediate } from 'node:timers/promises';
 import { decodeModel } from '../../../onnx/codec/decode.ts';
-import { encodeModel } from '../../../onnx/codec/encode.ts';
+import { encodeModel, modelRope } from '../../../onnx/codec/encode.ts';
 import { byteLengthOf, type DataType } from '../../../onnx/data-type.ts';
 import type { Model } from '../../../onnx/model.ts';
 import type { Tensor } from '../../../onnx/tensor.ts';
-import { encodeContainer, type CodedPart } from '../../../sidecar/container.ts';
+import { encodeContainer, MAX_MODEL_BYTES, type CodedPart } from '../../../sidecar/container.ts';
 import { encodeSparse, SPARSE } from '../../../sidecar/sparse.ts';
 import type { GroupPattern } from '../../../sidecar/sparse-positions.ts';
 import type { PassArtifact, PassContext } from '../../pass.ts';
@@ -61,6 +61,13 @@ export async function sparseSidecar(
       restBytes: bytes.length - codeBytes,
     },
   };
+}
+
+/** Why a model can have no sidecar: it is made of one file, whatever lies in external data. */
+export function tooLargeForSidecar(model: Model): string | undefined {
+  const { byteLength } = modelRope(model);
+  if (byteLength <= MAX_MODEL_BYTES) return undefined;
+  return `sidecar: the model takes ${byteLength} bytes, one file holds at most ${MAX_MODEL_BYTES}; leave sidecar out`;
 }
 
 function widthOf(type: DataType): 2 | 4 | undefined {

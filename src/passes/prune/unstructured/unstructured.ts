@@ -1,12 +1,11 @@
 import { z } from 'zod';
 import type { Model } from '../../../onnx/model.ts';
-import { parametersOf } from '../../../training/parameters.ts';
 import { definePass } from '../../pass.ts';
 import { applyMasks } from '../scores/apply-masks.ts';
 import { checkNoneEmpty, thresholdMask } from '../scores/choose-masks.ts';
 import { readsInputs } from '../scores/one-shot.ts';
 import { contradiction, PAPERS, pruningFields, sparsityField } from '../scores/options.ts';
-import { finishPruning, neededRoles, runPruning } from '../scores/run-pruning.ts';
+import { finishPruning, neededRoles, runPruning, whyImpossible } from '../scores/run-pruning.ts';
 import { weightTargets, type WeightTarget } from '../../layer-inputs/weight-targets.ts';
 
 const DEFAULT_SPARSITY = 0.5;
@@ -57,7 +56,7 @@ export const pruneUnstructured = definePass({
   options: Options,
   example: { method: 'magnitude', sparsity: 0.5 },
   needs: neededRoles,
-  requires: (model, options) => nothingToTrain(model, neededRoles(options)),
+  requires: whyImpossible,
   async run(model, options, context) {
     const found = weightTargets(model, options);
     if (options.threshold !== undefined) {
@@ -79,11 +78,6 @@ function scopeOf({ scope, method }: Options): 'row' | 'layer' | 'global' {
   if (scope !== undefined) return scope;
   if (method === 'wanda') return 'row';
   return method === 'lamp' || method === 'snip' ? 'global' : 'layer';
-}
-
-function nothingToTrain(model: Model, roles: readonly string[]): string | undefined {
-  if (!roles.includes('training') || parametersOf(model).length > 0) return undefined;
-  return 'the model has no float weights to train; prune before quantizing';
 }
 
 function byThreshold(model: Model, targets: readonly WeightTarget[], options: Options) {

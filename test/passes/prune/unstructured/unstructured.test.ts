@@ -8,6 +8,7 @@ import { runStep } from '../../../../src/passes/pass-manager.ts';
 import type { Pass } from '../../../../src/passes/pass.ts';
 import { encodeModel } from '../../../../src/onnx/codec/encode.ts';
 import { decodeSparseModel } from '../../../../src/client/sparse-model.ts';
+import { Tensor } from '../../../../src/onnx/tensor.ts';
 import { contextOf, net, runtime, source, weight } from '../../quantize/helpers.ts';
 
 const DIMS = [1, 4, 8, 8];
@@ -262,6 +263,25 @@ describe('sidecar', () => {
     const dense = await sidecarOf({ threshold: 1e-30 });
     assert.equal(dense.details['tensors'], 0);
     assert.deepEqual(Buffer.from(decodeSparseModel(dense.artifact.bytes)), Buffer.from(encodeModel(dense.model)));
+  });
+
+  it('is refused, before anything runs, of a model that is too large for one file', () => {
+    const model = network();
+    const byteLength = 2 ** 31;
+    const read = (): never => assert.fail('the weights were read');
+    const file = { location: 'w.bin', byteLength, read, readInto: read };
+    const storage = { kind: 'external', file, offset: 0, byteLength } as const;
+    model.graph.initializers.set(
+      'big',
+      new Tensor({ name: 'big', dataType: 'float', dims: [byteLength / 4], storage }),
+    );
+    for (const pass of [pruneUnstructured, prunePattern]) {
+      assert.equal(pass.requires(model, pass.options.parse({})), undefined);
+      assert.match(
+        pass.requires(model, pass.options.parse({ sidecar: true })) ?? '',
+        /sidecar: the model takes 21\d+ bytes/,
+      );
+    }
   });
 
   it('is not there unless it is asked for', async () => {
