@@ -173,6 +173,6 @@ describe('scores by gradients', () => {
       inputs: { x: [1, 2] },
       outputs: { y: [1, 2] },
     });
-    assert.match(pruneChannels.requires(quantized, options) ?? '', /no float weights/);
+    assert.match(pruneChannels.requires(quantized, options) ?? '', /need float weights, and the model has none/);
   });
 });
