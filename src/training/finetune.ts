@@ -7,9 +7,12 @@ import { elementCount, type NdArray } from '../onnx/nd-array.ts';
 import type { FeedSource, StepCheckpoint } from '../passes/pass.ts';
 import type { Runtime } from '../runtime/session.ts';
 import type { TrainingField } from '../schemas/training.ts';
+import type { RewriteForward } from './forward-rewrite.ts';
+import { LessonOfTeacher, type TeacherSettings } from './lesson-of-teacher.ts';
 import { LABELS, taskLoss, type LabelKind } from './losses/task-loss.ts';
 import { decodeSnapshot, encodeSnapshot } from './snapshot-codec.ts';
 import { train, type TrainerSettings, type TrainingOutcome } from './trainer.ts';
+import type { TrainedValues } from './trained-values.ts';
 import { masksOfZeros, type MaskUpdates, type WeightMasks } from './weight-masks.ts';
 import { buildTrainingGraph, type TrainingGraph, type TrainingGraphOptions } from './training-graph.ts';
 
@@ -52,6 +55,19 @@ export interface SparseTraining {
   schedule(updates: number): MaskUpdates;
 }
 
+/** What a run does besides training the network as it is. */
+export interface TrainingVariant {
+  readonly sparse?: SparseTraining | undefined;
+  /** Trains another form of the network than the model's own, and validates the form it will have. */
+  readonly form?:
+    | {
+        readonly rewrite: RewriteForward;
+        readonly deployed: (model: Model, values: TrainedValues) => Model;
+      }
+    | undefined;
+  readonly teacher?: TeacherSettings | undefined;
+}
+
 /**
  * Trains a model on its task with labelled data. The model is not changed; `applyTrained` puts the values into it.
  *
@@ -61,14 +77,25 @@ export async function finetune(
   model: Model,
   training: TrainingField,
   context: FinetuneContext,
-  sparse?: SparseTraining,
+  variant: TrainingVariant = {},
 ): Promise<FinetuneResult> {
   const source = await openSource(model, training, context);
   try {
-    return await runOn(source, model, { training, sparse }, context);
+    const first = await firstBatch(source);
+    const { teacher } = variant;
+    const lesson = teacher === undefined ? undefined : await LessonOfTeacher.create(teacher, shapesOf(first), context);
+    try {
+      return await runOn({ source, first, lesson }, model, { training, variant }, context);
+    } finally {
+      await lesson?.release();
+    }
   } finally {
     await source.close();
   }
+}
+
+function shapesOf({ feeds }: TrainingBatch): Record<string, readonly number[]> {
+  return Object.fromEntries(Object.entries(feeds).map(([name, { dims }]) => [name, dims]));
 }
 
 /**
@@ -92,22 +119,30 @@ export function openSource(
   });
 }
 
+interface OpenCourse {
+  readonly source: TrainingSource;
+  readonly first: TrainingBatch;
+  readonly lesson: LessonOfTeacher | undefined;
+}
+
 async function runOn(
-  source: TrainingSource,
+  { source, first, lesson }: OpenCourse,
   model: Model,
-  { training, sparse }: { readonly training: TrainingField; readonly sparse: SparseTraining | undefined },
+  { training, variant }: { readonly training: TrainingField; readonly variant: TrainingVariant },
   context: FinetuneContext,
 ): Promise<FinetuneResult> {
-  const first = await firstBatch(source);
+  const { sparse, form } = variant;
   const kind = labelKind(first);
   const warnings = [...source.info.warnings];
   if (kind === 'distribution' && training.classWeights !== undefined) {
     warnings.push('classWeights are not used with mixup or cutmix: a mixed sample has no class of its own.');
   }
+  const task = taskLoss({ ...training, name: training.loss }, kind);
   const graph = trainingGraph(model, training, {
-    inputShapes: Object.fromEntries(Object.entries(first.feeds).map(([name, { dims }]) => [name, dims])),
-    loss: taskLoss({ ...training, name: training.loss }, kind),
+    inputShapes: shapesOf(first),
+    loss: lesson?.beside(task) ?? task,
     seed: context.seed,
+    rewrite: form?.rewrite,
     ...(sparse === undefined ? {} : { masks: sparse.masks }),
   });
   const validation = validationSource(source, model, training, context);
@@ -126,7 +161,12 @@ async function runOn(
     threads: context.threads,
     signal: context.signal,
     masks: sparse?.schedule(training.epochs * Math.floor(source.info.stepsPerEpoch / training.accumulate)),
-    feedsOf: (batch) => ({ ...batch.feeds, ...labelFeeds(batch, graph, training.labelSmoothing) }),
+    deployed: form?.deployed,
+    feedsOf: async (batch) => ({
+      ...batch.feeds,
+      ...labelFeeds(batch, graph, training.labelSmoothing),
+      ...(await lesson?.feeds(batch.feeds)),
+    }),
     progress: (fraction, message) => context.progress(fraction, message),
     save: (snapshot) => context.checkpoint.save(encodeSnapshot(snapshot, key)),
     snapshotSeconds: context.checkpoint.everySeconds,
@@ -142,7 +182,7 @@ async function runOn(
 export function trainingGraph(
   model: Model,
   training: TrainingField,
-  given: Pick<TrainingGraphOptions, 'loss' | 'inputShapes' | 'seed' | 'masks'>,
+  given: Pick<TrainingGraphOptions, 'loss' | 'inputShapes' | 'seed' | 'masks' | 'rewrite'>,
 ): TrainingGraph {
   const masks = given.masks ?? (training.keepZeros ? masksOfZeros(model) : undefined);
   return buildTrainingGraph(model, {

@@ -1,5 +1,6 @@
 import type { Model } from '../onnx/model.ts';
 import { Tensor } from '../onnx/tensor.ts';
+import { copyModel } from './copy-model.ts';
 import type { TrainingState } from './training-state.ts';
 
 /** Values of a model's initializers, by name. */
@@ -41,4 +42,11 @@ export function applyTrained(model: Model, values: TrainedValues): number {
     changed += 1;
   }
   return changed;
+}
+
+/** A copy of the model with trained values in it. */
+export function withTrained(model: Model, values: TrainedValues): Model {
+  const copy = copyModel(model);
+  applyTrained(copy, values);
+  return copy;
 }

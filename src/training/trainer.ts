@@ -21,7 +21,7 @@ import {
   type TrainingSnapshot,
 } from './snapshot.ts';
 import type { MaskUpdates } from './weight-masks.ts';
-import { trainedValues, type TrainedValues } from './trained-values.ts';
+import { trainedValues, withTrained, type TrainedValues } from './trained-values.ts';
 import type { TrainingGraph } from './training-graph.ts';
 import { isBetter, validate, type ValidationResult } from './validation.ts';
 
@@ -45,6 +45,8 @@ export interface TrainingRun {
   readonly model: Model;
   readonly graph: TrainingGraph;
   readonly source: TrainingSource;
+  /** What is validated, a user's form of the model with these values; default: the values in the model. */
+  readonly deployed?: ((model: Model, values: TrainedValues) => Model) | undefined;
   /** Absent: the last epoch is the result. */
   readonly validation: FeedSource | undefined;
   readonly settings: TrainerSettings;
@@ -215,12 +217,12 @@ class Attempt {
   }
 
   async #finishEpoch(): Promise<void> {
-    const { validation, model, runtime, threads, signal, settings, source, masks } = this.#run;
+    const { validation, model, runtime, threads, signal, settings, source, masks, deployed = withTrained } = this.#run;
     const position = this.#position;
     const stepSeconds = (performance.now() - this.#clock.since) / 1000;
     const values = trainedValues(this.#runner.state);
     const run = { runtime, threads, signal, batchSize: source.info.batchSize };
-    const result = validation === undefined ? undefined : await validate(model, values, validation, run);
+    const result = validation === undefined ? undefined : await validate(deployed(model, values), validation, run);
     const last = Math.max(0, position.updates - 1);
     const plan = { baseRate: this.#rate, stepsPerEpoch: this.#updatesPerEpoch, epochs: settings.epochs };
     const record: EpochRecord = {

@@ -5,7 +5,7 @@ import { GraphBuilder } from '../onnx/graph-builder.ts';
 import { opsetOf, type Model } from '../onnx/model.ts';
 import type { Node } from '../onnx/node.ts';
 import { upgradeOpset } from '../onnx/upgrade/upgrade-opset.ts';
-import { tensorValue, type Shape } from '../onnx/value-type.ts';
+import { tensorValue } from '../onnx/value-type.ts';
 import { sortTopologically } from '../onnx/verify/topological-order.ts';
 import {
   foldedIntoConvolution,
@@ -13,9 +13,11 @@ import {
   runningStatistics,
   type TrainingNormalization,
 } from './batch-normalization.ts';
+import { batchInput, type BatchInput } from './batch-inputs.ts';
 import { copyModel } from './copy-model.ts';
 import { feedDropout, type DropoutMask } from './dropout.ts';
 import { differentiate } from './differentiate.ts';
+import { NO_REWRITE, type ForwardRewrite, type RewriteForward } from './forward-rewrite.ts';
 import { totalLoss, type StaticTensor, type WeightedLoss } from './losses/loss.ts';
 import { StateIo, writeUpdates, type UpdatedParameter, type UpdateSettings } from './optimizers/update.ts';
 import { parametersOf, selectParameters, type Parameter, type ParameterFilter } from './parameters.ts';
@@ -51,6 +53,8 @@ export interface TrainingGraphOptions extends ParameterFilter, UpdateSettings {
   readonly decayExempt: readonly Parameter['role'][];
   /** Weights that have zeros which stay, or whose masks the trainer changes on the way. */
   readonly masks?: WeightMasks | undefined;
+  /** Changes what the network computes, before it is differentiated. */
+  readonly rewrite?: RewriteForward | undefined;
   /** What dropout masks are drawn from; default 0. */
   readonly seed?: number;
   /** Batches whose gradients are averaged for one update; 1: the update is part of the step graph. */
@@ -61,12 +65,6 @@ export interface StepGraph extends StateStep {
   readonly model: Model;
   /** Float scalar inputs. */
   readonly scalars: readonly string[];
-}
-
-export interface BatchInput {
-  readonly name: string;
-  readonly type: DataType;
-  readonly shape: readonly number[];
 }
 
 export interface TrainingGraph {
@@ -160,14 +158,21 @@ class TrainingGraphBuilder {
     const normalizations = this.#trainNormalizations(selectedNames);
     this.#foldFrozenNormalizations();
     const masked = insertMasks(this.#b, this.#options.masks, selectedNames);
+    const rewrite = this.#options.rewrite?.(this.#b, this.#model) ?? NO_REWRITE;
+    sortTopologically(graph);
     const hasDropout = graph.nodes.some(({ opType }) => opType === 'Dropout');
     const masks = hasDropout ? feedDropout(this.#b, new StaticTypes(this.#model)) : [];
     const types = new StaticTypes(this.#model);
-    const total = totalLoss(this.#b, this.#options.loss(this.#lossContext(types, scoresValue)));
+    const scores = rewrite.replaced.get(scoresValue) ?? scoresValue;
+    const total = totalLoss(this.#b, this.#options.loss(this.#lossContext(types, scores)));
     const ownNames = new Set(total.parameters);
     const gradients = differentiate(this.#b, {
       loss: total.seeds,
-      wrt: [...[...selectedNames].map((name) => masked.get(name)?.value ?? name), ...ownNames],
+      wrt: [
+        ...[...selectedNames].map((name) => masked.get(name)?.value ?? name),
+        ...ownNames,
+        ...rewrite.parameters.map(({ name }) => name),
+      ],
       types,
     });
     const updated: UpdatedParameter[] = [];
@@ -179,12 +184,13 @@ class TrainingGraphBuilder {
       const parameter = selected.find((one) => one.name === name);
       const role = parameter?.role ?? 'weight';
       const state = this.#lift(name, { kind: 'parameter', of: name }, !ownNames.has(name));
-      const gradient = this.#throughMask(state, ownGradient, masked.get(name));
+      const gradient = this.#throughMask(state, this.#ownGradient(rewrite, name, ownGradient), masked.get(name));
       updated.push({
         state,
         gradient,
-        decays: !this.#options.decayExempt.includes(role),
+        decays: !this.#options.decayExempt.includes(role) && !isExempt(rewrite, name),
         isAdder: parameter?.isAdder ?? false,
+        bounds: rewrite.bounds.get(name),
       });
     }
     const statistics = normalizations.flatMap(({ original, training }) =>
@@ -282,6 +288,17 @@ class TrainingGraphBuilder {
     ];
   }
 
+  /** The gradient of a rewrite's parameter as it learns by it; any other's as it is. */
+  #ownGradient({ parameters }: ForwardRewrite, name: string, gradient: string): string {
+    const own = parameters.find((parameter) => parameter.name === name);
+    if (own === undefined) return gradient;
+    const { gradientScale, l2 } = own;
+    const scaled =
+      gradientScale === 1 ? gradient : this.#b.op('Mul', [gradient, this.#b.float('gradient_scale', gradientScale)]);
+    if (l2 === 0) return scaled;
+    return this.#b.op('Add', [scaled, this.#b.op('Mul', [name, this.#b.float('l2', l2)])]);
+  }
+
   /** The gradient of the dense weight from that of the masked one; writes the weight's score beside it. */
   #throughMask(weight: StateTensor, gradient: string, masked: MaskedWeight | undefined): string {
     const { masks } = this.#options;
@@ -347,6 +364,10 @@ class TrainingGraphBuilder {
   }
 }
 
+function isExempt({ parameters, withoutDecay }: ForwardRewrite, name: string): boolean {
+  return withoutDecay?.has(name) === true || parameters.some((own) => own.name === name);
+}
+
 function stepGraph(model: Model, io: StateIo): StepGraph {
   return { model, reads: io.reads, writes: io.writes, scalars: io.scalars };
 }
@@ -355,29 +376,4 @@ function stepGraph(model: Model, io: StateIo): StepGraph {
 function declareOutputs(model: Model, io: StateIo, states: readonly StateTensor[]): void {
   const dims = new Map(states.map((state) => [state.name, state.dims]));
   for (const [state, value] of io.writes) model.graph.outputs.push(tensorValue(value, 'float', dims.get(state) ?? []));
-}
-
-function batchInput(
-  { name, type }: Model['graph']['inputs'][number],
-  { batchSize, inputShapes }: TrainingGraphOptions,
-): BatchInput {
-  if (type?.kind !== 'tensor') {
-    throw new CompressionError('MODEL_UNSUPPORTED', `input "${name}" is no tensor; training feeds tensors only`);
-  }
-  const declared: Shape | undefined = inputShapes?.[name] ?? type.shape;
-  if (declared === undefined || declared.length === 0) {
-    throw new CompressionError(
-      'MODEL_UNSUPPORTED',
-      `input "${name}" has ${declared === undefined ? 'no known rank' : 'no batch axis'}; training needs batches: export the model with a batch axis`,
-    );
-  }
-  const shape = declared.map((size, axis) => (axis === 0 ? batchSize : size));
-  const open = shape.findIndex((size) => typeof size !== 'number');
-  if (open >= 0) {
-    throw new CompressionError(
-      'MODEL_UNSUPPORTED',
-      `axis ${open} of input "${name}" is open (${String(shape[open])}); training needs one size for all samples`,
-    );
-  }
-  return { name, type: type.elementType, shape: shape as readonly number[] };
 }

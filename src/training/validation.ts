@@ -3,8 +3,6 @@ import type { Model } from '../onnx/model.ts';
 import type { NdArray } from '../onnx/nd-array.ts';
 import type { FeedSource } from '../passes/pass.ts';
 import type { Runtime } from '../runtime/session.ts';
-import { copyModel } from './copy-model.ts';
-import { applyTrained, type TrainedValues } from './trained-values.ts';
 
 /** A number to compare epochs by; larger is better. */
 export interface ValidationResult {
@@ -28,20 +26,13 @@ export interface ValidationRun {
 }
 
 /**
- * Runs the model with these values over labelled samples, as a user of the result would: in inference mode, as ONNX
+ * Runs the model over labelled samples, as a user of the result would: in inference mode, as ONNX
  * Runtime optimizes it. Class indices give the top-1 accuracy of the first output, other labels its root mean square error.
  *
  * @throws CompressionError DATASET_LABELS when there are no labels, or they do not fit the output
  */
-export async function validate(
-  model: Model,
-  values: TrainedValues,
-  source: FeedSource,
-  run: ValidationRun,
-): Promise<ValidationResult> {
-  const candidate = copyModel(model);
-  applyTrained(candidate, values);
-  const session = await run.runtime.createSession(candidate, { threads: run.threads });
+export async function validate(model: Model, source: FeedSource, run: ValidationRun): Promise<ValidationResult> {
+  const session = await run.runtime.createSession(model, { threads: run.threads });
   const sums = { samples: 0, correct: 0, elements: 0, squares: 0 };
   let isClass = true;
   try {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { fixNetwork } from '../../src/passes/distill/fixed-network.ts';
+import { fixNetwork } from '../../src/training/fixed-network.ts';
 import type { CompressionError } from '../../src/errors.ts';
 import { GraphBuilder } from '../../src/onnx/graph-builder.ts';
 import type { Model } from '../../src/onnx/model.ts';

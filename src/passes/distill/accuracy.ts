@@ -17,7 +17,7 @@ export interface Measured {
  */
 export async function measure(model: Model, source: FeedSource, run: ValidationRun): Promise<Measured> {
   const correct = await correctSamples(model, source, run);
-  if (correct === undefined) return { result: await validate(model, new Map(), source, run), correct };
+  if (correct === undefined) return { result: await validate(model, source, run), correct };
   let hits = 0;
   for (const hit of correct) hits += hit;
   return { result: { metric: 'top1', value: hits / correct.length, samples: correct.length }, correct };

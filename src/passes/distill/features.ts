@@ -1,7 +1,7 @@
 import { outerNames, producersOf, type Graph } from '../../onnx/graph.ts';
 import type { Node } from '../../onnx/node.ts';
 import type { StaticTensor } from '../../training/losses/loss.ts';
-import type { FixedNetwork } from './fixed-network.ts';
+import type { FixedNetwork } from '../../training/fixed-network.ts';
 
 /** What a network offers to compare with another. */
 export interface Features {

@@ -1,7 +1,7 @@
 import { CompressionError } from '../../errors.ts';
 import type { StaticTensor } from '../../training/losses/loss.ts';
 import type { Features } from './features.ts';
-import type { FixedNetwork } from './fixed-network.ts';
+import type { FixedNetwork } from '../../training/fixed-network.ts';
 import type { FeatureLoss } from './options.ts';
 
 /** A value of the teacher and the one of the student that is to be like it. */

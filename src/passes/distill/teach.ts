@@ -15,20 +15,19 @@ import {
 import { taskLoss, type LabelKind } from '../../training/losses/task-loss.ts';
 import { runReport } from '../../training/run-report.ts';
 import { decodeSnapshot, encodeSnapshot } from '../../training/snapshot-codec.ts';
-import { applyTrained } from '../../training/trained-values.ts';
+import { withTrained } from '../../training/trained-values.ts';
 import { train, type TrainingOutcome } from '../../training/trainer.ts';
 import type { TrainingGraph } from '../../training/training-graph.ts';
 import type { ValidationResult } from '../../training/validation.ts';
-import { copyModel } from '../../training/copy-model.ts';
 import type { FeedSource, PassContext } from '../pass.ts';
 import { effectOf, measure, type Effect, type Measured } from './accuracy.ts';
 import { featuresOf } from './features.ts';
-import { fixNetwork } from './fixed-network.ts';
+import { fixNetwork } from '../../training/fixed-network.ts';
 import type { Side } from './layer-pairs.ts';
 import { Lesson } from './lesson.ts';
 import type { DistillOptions } from './options.ts';
 import { Phases, type Alone } from './phases.ts';
-import { Teacher } from './teacher.ts';
+import { Teacher } from '../../training/teacher.ts';
 
 export interface Pupils {
   readonly teacher: Model;
@@ -124,7 +123,7 @@ class Course {
     } finally {
       await teacher.release();
     }
-    const taught = await this.#measure(trained(pupils.student, outcome));
+    const taught = await this.#measure(withTrained(pupils.student, outcome.values));
     const master = await this.#measure(pupils.teacher);
     const twin = alone?.correct === undefined ? undefined : Uint8Array.from(Buffer.from(alone.correct, 'base64'));
     const effect = taught?.correct !== undefined && twin !== undefined ? effectOf(taught.correct, twin) : undefined;
@@ -154,7 +153,7 @@ class Course {
       seed: this.#plan.context.seed,
     });
     const outcome = await this.#train(graph, { from: 0, to: 0.5, label: 'without the teacher: ' });
-    const measured = await this.#measure(trained(pupils.student, outcome));
+    const measured = await this.#measure(withTrained(pupils.student, outcome.values));
     const alone: Alone = {
       run: runReport('student-alone', outcome),
       warnings: [...outcome.warnings],
@@ -225,12 +224,6 @@ class Course {
     if (effect !== undefined && effect.difference < 0) warnings.push(negativeEffect(effect));
     return warnings;
   }
-}
-
-function trained(student: Model, { values }: TrainingOutcome): Model {
-  const model = copyModel(student);
-  applyTrained(model, values);
-  return model;
 }
 
 function negativeEffect({ difference, confidenceInterval: [low, high], verdict }: Effect): string {

@@ -1,8 +1,12 @@
 import { ADDER_DOMAIN, ADDER_TYPE } from '../../zoo/adder2d.ts';
+import { FAKE_QUANTIZE } from '../quantizers/fake-quantize.ts';
+import { TERSOR } from '../quantizers/marked-function.ts';
+import { BINARIZE, TERNARIZE } from '../quantizers/signs.ts';
 import * as activation from './activations.ts';
 import { adderGradient } from './adder.ts';
 import * as arithmetic from './arithmetic.ts';
 import * as convolution from './convolution.ts';
+import { fakeQuantizeGradient } from './fake-quantize.ts';
 import * as indexing from './indexing.ts';
 import * as linear from './linear.ts';
 import * as normalization from './normalization.ts';
@@ -11,6 +15,7 @@ import * as quantization from './quantization.ts';
 import * as recurrent from './recurrent.ts';
 import * as reduction from './reductions.ts';
 import * as shape from './shape-operators.ts';
+import { binarizeGradient, ternarizeGradient } from './signs.ts';
 import * as softmax from './softmax.ts';
 import type { GradientRule } from './gradient-rule.ts';
 import { resizeGradient } from './resize.ts';
@@ -138,4 +143,7 @@ export const GRADIENT_RULES: ReadonlyMap<string, GradientRule> = new Map([
   ...Object.entries(DEFAULT_RULES).map(([opType, rule]): [string, GradientRule] => [`:${opType}`, rule]),
   ...Object.entries(MICROSOFT_RULES).map(([opType, rule]): [string, GradientRule] => [`com.microsoft:${opType}`, rule]),
   [`${ADDER_DOMAIN}:${ADDER_TYPE}`, adderGradient],
+  [`${TERSOR}:${BINARIZE}`, binarizeGradient],
+  [`${TERSOR}:${FAKE_QUANTIZE}`, fakeQuantizeGradient],
+  [`${TERSOR}:${TERNARIZE}`, ternarizeGradient],
 ]);

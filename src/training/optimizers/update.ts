@@ -1,5 +1,6 @@
 import { CompressionError } from '../../errors.ts';
 import type { GraphBuilder } from '../../onnx/graph-builder.ts';
+import type { Bounds } from '../forward-rewrite.ts';
 import type { StateKind, StateTensor } from '../training-state.ts';
 import { withAdaptiveRate } from './adaptive-rate.ts';
 import type { OptimizerSettings } from './optimizer.ts';
@@ -19,6 +20,8 @@ export interface UpdatedParameter {
   readonly decays: boolean;
   /** Whether the parameter learns at the rate of an adder layer. */
   readonly isAdder: boolean;
+  /** What its value is held to. */
+  readonly bounds?: Bounds | undefined;
 }
 
 /** Collects what a graph reads and writes besides its batch. */
@@ -86,7 +89,7 @@ export function writeUpdates(
   const clippedOf = new Map(free.map((gradient, index) => [gradient, clipped?.gradients[index] ?? gradient]));
   const update = optimizerFragment({ b, scalar: io.scalar }, settings.optimizer);
   const averaged = [...statistics];
-  for (const { state, gradient, decays, isAdder } of parameters) {
+  for (const { state, gradient, decays, isAdder, bounds } of parameters) {
     const moments = new Map<string, StateTensor>();
     const updated = update({
       value: state.name,
@@ -98,12 +101,13 @@ export function writeUpdates(
         return made.name;
       },
     });
-    io.write(state, updated.value);
+    const value = bounds === undefined ? updated.value : bounded(b, updated.value, bounds);
+    io.write(state, value);
     for (const [name, value] of updated.moments) {
       const moment = moments.get(name);
       if (moment !== undefined) io.write(moment, value);
     }
-    averaged.push({ state, value: updated.value });
+    averaged.push({ state, value });
   }
   if (settings.average) {
     const rate = io.scalar(AVERAGE_RATE);
@@ -115,4 +119,9 @@ export function writeUpdates(
     }
   }
   return clipped?.norm;
+}
+
+function bounded(b: GraphBuilder, value: string, { low, high }: Bounds): string {
+  const bound = (name: string, limit: number | undefined): string => (limit === undefined ? '' : b.float(name, limit));
+  return b.op('Clip', [value, bound('low', low), ...(high === undefined ? [] : [bound('high', high)])]);
 }

@@ -40,7 +40,7 @@ describe('measure', () => {
     const run = { runtime, threads: 1, signal: new AbortController().signal, batchSize: 7 };
     const validation = source.validation()!;
     const { result, correct } = await measure(model, validation, run);
-    assert.deepEqual(result, await validate(model, new Map(), validation, run));
+    assert.deepEqual(result, await validate(model, validation, run));
     assert.equal(correct?.length, result.samples);
     await source.close();
   });

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { featuresOf, type Features } from '../../../src/passes/distill/features.ts';
-import { fixNetwork } from '../../../src/passes/distill/fixed-network.ts';
+import { fixNetwork } from '../../../src/training/fixed-network.ts';
 import { pairMaps } from '../../../src/passes/distill/layer-pairs.ts';
 import { ARCHITECTURES } from '../../../src/zoo/architectures.ts';
 

@@ -15,11 +15,14 @@ const CASES = [...ELEMENTWISE_CASES, ...STRUCTURE_CASES, ...RECURRENT_CASES];
 const TOLERANCE = 3e-3;
 
 /**
- * Straight-through rules are wrong as derivatives by intent; `straight-through.test.ts` checks their masks by hand, and
- * `adder.test.ts` those of the adder layer.
+ * Straight-through rules are wrong as derivatives by intent; `straight-through.test.ts` checks their masks by hand,
+ * `adder.test.ts`, `fake-quantize.test.ts` and `signs.test.ts` those of functions with rules of their own.
  */
 const CHECKED_ELSEWHERE = [
   'ai.tersor:Adder2D',
+  'ai.tersor:Binarize',
+  'ai.tersor:FakeQuantize',
+  'ai.tersor:Ternarize',
   ':Ceil',
   ':Floor',
   ':Round',

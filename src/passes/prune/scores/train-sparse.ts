@@ -74,18 +74,19 @@ export async function pruneWhileTraining(
         ? ({ kind: 'saliency', decay: SALIENCY_DECAY } as const)
         : undefined;
   const { outcome, graph, warnings } = await finetune(model, training, finetuneContext(context), {
-    masks: { initial, gradient, score },
-    schedule: (updates) =>
-      new GradualMasks({
-        targets,
-        method,
-        seed: context.seed,
-        pattern,
-        updates,
-        remedy: options.remedy,
-        ...schedule,
-        initialSparsity: Math.max(schedule.initialSparsity, zeros),
-      }),
+    sparse: {
+      masks: { initial, gradient, score },
+      schedule: (updates) =>
+        new GradualMasks({
+          targets,
+          method,
+          seed: context.seed,
+          pattern,
+          updates,
+          ...schedule,
+          initialSparsity: Math.max(schedule.initialSparsity, zeros),
+        }),
+    },
   });
   const kept = targets.filter(({ name }) => outcome.values.has(name));
   const final = new Map(kept.map(({ name }) => [name, Uint8Array.from(outcome.values.get(name) ?? [], isNonzero)]));

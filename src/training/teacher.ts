@@ -1,8 +1,8 @@
-import { defined } from '../../errors.ts';
-import type { NdArray } from '../../onnx/nd-array.ts';
-import { tensorValue } from '../../onnx/value-type.ts';
-import type { Runtime, Session } from '../../runtime/session.ts';
-import { copyModel } from '../../training/copy-model.ts';
+import { defined } from '../errors.ts';
+import type { NdArray } from '../onnx/nd-array.ts';
+import { tensorValue } from '../onnx/value-type.ts';
+import type { Runtime, Session } from '../runtime/session.ts';
+import { copyModel } from './copy-model.ts';
 import type { FixedNetwork } from './fixed-network.ts';
 
 /** Runs the teacher in inference form, with the values that are taught as its outputs. */

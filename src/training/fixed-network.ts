@@ -1,11 +1,11 @@
-import type { Graph } from '../../onnx/graph.ts';
-import type { Model } from '../../onnx/model.ts';
-import { tensorValue, type ValueInfo } from '../../onnx/value-type.ts';
-import { sortTopologically } from '../../onnx/verify/topological-order.ts';
-import { copyModel } from '../../training/copy-model.ts';
-import { releaseBatch } from '../../training/release-batch.ts';
-import { StaticTypes } from '../../training/static-types.ts';
-import { scoresOf } from '../../training/training-graph.ts';
+import type { Graph } from '../onnx/graph.ts';
+import type { Model } from '../onnx/model.ts';
+import { tensorValue, type ValueInfo } from '../onnx/value-type.ts';
+import { sortTopologically } from '../onnx/verify/topological-order.ts';
+import { copyModel } from './copy-model.ts';
+import { releaseBatch } from './release-batch.ts';
+import { StaticTypes } from './static-types.ts';
+import { scoresOf } from './training-graph.ts';
 
 /** A network with every size fixed, as it runs on the batches of a training run. */
 export interface FixedNetwork {
