@@ -198,19 +198,18 @@ export abstract class CodeWriter {
     let stored = this.#constants.get(key);
     if (stored === undefined) {
       const { tensor, axis, scales, zeroPoints, codes: data } = planned;
-      const type = this.job.weightType;
+      const type = planned.storedAs ?? this.job.weightType;
       const codes = this.store(codesTensor(this.names.fresh(`${tensor.name}_q`), type, tensor.dims, data));
       const scale = this.store(
         Tensor.float(this.names.fresh(`${tensor.name}_s`), scales, axis === undefined ? [] : [scales.length]),
       );
-      stored = { codes, scale, zeroPoint: this.#weightZeroPoint(zeroPoints, axis), axis };
+      stored = { codes, scale, zeroPoint: this.#weightZeroPoint(type, zeroPoints, axis), axis };
       this.#constants.set(key, stored);
     }
     return { ...stored, planned };
   }
 
-  #weightZeroPoint(zeroPoints: Int32Array, axis: number | undefined): string {
-    const type = this.job.weightType;
+  #weightZeroPoint(type: WeightType, zeroPoints: Int32Array, axis: number | undefined): string {
     const [first = 0] = zeroPoints;
     if (zeroPoints.every((zeroPoint) => zeroPoint === first)) {
       return this.zeroPoint(type, first, axis === undefined ? 0 : zeroPoints.length);

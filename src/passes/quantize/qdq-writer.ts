@@ -11,19 +11,18 @@ export class QdqWriter extends CodeWriter {
   protected override writeCompute(unit: ComputeUnit): void {
     const { node, weight, bias } = unit;
     const inputs = [...node.inputs];
-    for (const index of unit.activations) inputs[index] = this.floatOf(inputs[index] ?? '');
+    for (const index of unit.activations) inputs[index] = this.activationOf(unit, index);
     for (const index of unit.constants)
       inputs[index] = this.#constant(this.storedConstant(inputs[index] ?? ''), inputs[index] ?? '');
     if (weight !== undefined) inputs[weight.index] = this.#weight(unit, weight);
-    if (bias !== undefined) inputs[bias.index] = this.#bias(unit);
+    if (bias !== undefined) inputs[bias.index] = this.biasOf(unit);
     node.inputs = inputs;
     if (weight !== undefined && weight.factor !== 1) node.attributes.delete('alpha');
     if (bias !== undefined && bias.factor !== 1) node.attributes.delete('beta');
     const output = node.outputs[0] ?? '';
     const quantized = this.job.plan.makesCodes(node);
     const raw = quantized ? this.names.fresh(`${output}_f`) : output;
-    node.outputs = [raw];
-    this.push(node);
+    this.pushUnit(unit, raw);
     if (!quantized) return;
     const codes = this.names.fresh(`${output}_q`);
     this.pushQuantize(raw, codes, output);
@@ -42,7 +41,7 @@ export class QdqWriter extends CodeWriter {
 
   #weight(unit: ComputeUnit, weight: UnitWeight): string {
     const stored = this.storedWeight(unit);
-    const type = this.job.weightType;
+    const type = stored.planned.storedAs ?? this.job.weightType;
     if (type !== 'int2' && type !== 'uint2') return this.#constant(stored, weight.tensor.name);
     // ONNX Runtime 1.30 fuses 2-bit codes into integer kernels that then refuse them: with the scales in a Mul of their own, it does
     // not see what to fuse.
@@ -63,8 +62,19 @@ export class QdqWriter extends CodeWriter {
     return output;
   }
 
+  /** The unit's node, its inputs in place, making `output`. */
+  protected pushUnit({ node }: ComputeUnit, output: string): void {
+    node.outputs = [output];
+    this.push(node);
+  }
+
+  /** An input of a unit, as codes and back. */
+  protected activationOf(unit: ComputeUnit, index: number): string {
+    return this.floatOf(unit.node.inputs[index] ?? '');
+  }
+
   /** int32, one a node even where the initializer is shared: its scale holds that of the node's own input. */
-  #bias(unit: ComputeUnit): string {
+  protected biasOf(unit: ComputeUnit): string {
     const planned = this.job.weights.biasOf(unit);
     const base = unit.bias?.tensor.name ?? '';
     if (planned === undefined) return '';

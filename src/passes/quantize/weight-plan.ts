@@ -15,6 +15,8 @@ import {
 
 /** A weight in codes; nodes that share an initializer (and read it alike) share this. */
 export interface PlannedWeight extends QuantizedWeight {
+  /** How the codes are stored; default: in the type that the writer's job names. */
+  readonly storedAs?: 'int8' | 'int4' | 'int2';
   readonly tensor: Tensor;
   readonly axis: number | undefined;
   readonly layout: ChannelLayout;
@@ -107,7 +109,8 @@ function widenForBias(unit: ComputeUnit, scales: Float32Array, scaleX: number, p
   }
 }
 
-function quantizeBias(unit: ComputeUnit, weightScales: Float32Array, scaleX: number): PlannedBias {
+/** The unit's bias in steps of the products, s_x * s_w; beyond int32 it saturates. */
+export function quantizeBias(unit: ComputeUnit, weightScales: Float32Array, scaleX: number): PlannedBias {
   const channels = unit.bias?.channels ?? 0;
   const codes = new Int32Array(channels);
   const scales = weightScales.map((scale) => scale * scaleX);

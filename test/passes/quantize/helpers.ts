@@ -91,8 +91,12 @@ export async function apply(pass: Pass, model: Model, options: unknown, context:
   return pass.run(model, parsed, { ...context, observations: await calibrate(model, points, calibration, context) });
 }
 
-export async function outputOf(model: Model, feeds: Readonly<Record<string, NdArray>>): Promise<Float32Array> {
-  const session = await runtime.createSession(model, { threads: 1 });
+export async function outputOf(
+  model: Model,
+  feeds: Readonly<Record<string, NdArray>>,
+  optimization: 'disabled' | 'all' = 'all',
+): Promise<Float32Array> {
+  const session = await runtime.createSession(model, { threads: 1, optimization });
   try {
     const [first] = (await session.run(feeds)).values();
     return Float32Array.from(first?.data as Float32Array);

@@ -83,6 +83,7 @@ export async function pruneWhileTraining(
           seed: context.seed,
           pattern,
           updates,
+          remedy: options.remedy,
           ...schedule,
           initialSparsity: Math.max(schedule.initialSparsity, zeros),
         }),
