@@ -9,7 +9,10 @@ import { pruneHeads } from './prune/heads/heads.ts';
 import { pruneLayers } from './prune/layers/layers.ts';
 import { prunePattern } from './prune/pattern/pattern.ts';
 import { pruneUnstructured } from './prune/unstructured/unstructured.ts';
+import { quantizeAware } from './quantize/aware/aware.ts';
 import { quantizeDynamic } from './quantize/dynamic.ts';
+import { quantizeBinary } from './quantize/signs/binary.ts';
+import { quantizeTernary } from './quantize/signs/ternary.ts';
 import { quantizeStatic } from './quantize/static.ts';
 import { quantizeWeights } from './quantize/weights-only/quantize-weights.ts';
 import { trainFinetune } from './train/finetune.ts';
@@ -29,5 +32,8 @@ export const PASSES: readonly Pass[] = [
   quantizeStatic,
   quantizeDynamic,
   quantizeWeights,
+  quantizeAware,
+  quantizeBinary,
+  quantizeTernary,
   clusterWeights,
 ];
