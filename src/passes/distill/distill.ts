@@ -1,7 +1,9 @@
 import type { Model } from '../../onnx/model.ts';
 import { elementCount } from '../../onnx/nd-array.ts';
 import { parametersOf, separateVectors } from '../../training/parameters.ts';
+import { finetuneContext } from '../finetune-context.ts';
 import { definePass } from '../pass.ts';
+import { restoreNormalization } from '../restore-normalization.ts';
 import { DistillOptions } from './options.ts';
 import { PAPERS } from './papers.ts';
 import { architectureObstacle, studentOf, teacherOf } from './student.ts';
@@ -43,17 +45,23 @@ export const distill = definePass({
       import('../../training/run-report.ts'),
     ]);
     if (options.student === 'self') separateVectors(model.graph);
+    const restored = options.restoreBatchNormalization
+      ? await restoreNormalization(model, options.training, finetuneContext(context))
+      : undefined;
     const student = await studentOf(options.student, model, context);
     separateVectors(student.graph);
     const taught = await teach({ teacher: teacherOf(options.student, model, context), student }, options, context);
     if (options.student !== 'self') replace(model, student);
-    const changes = applyTrained(model, taught.outcome.values);
+    const changes = applyTrained(model, taught.outcome.values) + (restored ?? 0);
     return {
       changes,
       skipped: taught.graph.untouched.map((node) => ({ node, reason: 'the loss does not depend on it' })),
       warnings: taught.warnings,
       training: [runReport('student', taught.outcome), ...(taught.alone === undefined ? [] : [taught.alone.run])],
-      details: detailsOf(taught, options),
+      details: {
+        ...(restored === undefined ? {} : { restoredBatchNormalizations: restored }),
+        ...detailsOf(taught, options),
+      },
     };
   },
   ensures: () => undefined,

@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { ArchitectureField } from '../../schemas/architecture.ts';
 import { ModelId } from '../../schemas/common.ts';
 import { TrainingField } from '../../schemas/training.ts';
+import { RestoreField } from '../restore-normalization.ts';
 
 const weight = (standard: number) =>
   z.number().positive().max(1e9).default(standard).describe('Factor of this loss in the sum');
@@ -58,18 +59,25 @@ const Student = z.union(
 );
 export type StudentField = z.output<typeof Student>;
 
-export const DistillOptions = z.strictObject({
-  student: Student.default('self').describe(
-    'What is taught and becomes the result: a fresh network of the zoo or another model, taught by the model so far; or "self": the model so far, taught by the input model of the job',
-  ),
-  baseline: z
-    .boolean()
-    .default(false)
-    .describe('Also trains the student without the teacher on the same batches, to report what teaching brought'),
-  losses: Losses.default([
-    { name: 'ce', weight: 0.1 },
-    { name: 'kd', weight: 0.9, temperature: 4 },
-  ]).describe('The terms of the weighted sum that is minimized'),
-  training: TrainingField.prefault({}).describe('Epochs, batch size, optimizer, learning rate, loss, augmentation'),
-});
+export const DistillOptions = z
+  .strictObject({
+    student: Student.default('self').describe(
+      'What is taught and becomes the result: a fresh network of the zoo or another model, taught by the model so far; or "self": the model so far, taught by the input model of the job',
+    ),
+    baseline: z
+      .boolean()
+      .default(false)
+      .describe('Also trains the student without the teacher on the same batches, to report what teaching brought'),
+    losses: Losses.default([
+      { name: 'ce', weight: 0.1 },
+      { name: 'kd', weight: 0.9, temperature: 4 },
+    ]).describe('The terms of the weighted sum that is minimized'),
+    training: TrainingField.prefault({}).describe('Epochs, batch size, optimizer, learning rate, loss, augmentation'),
+    restoreBatchNormalization: RestoreField,
+  })
+  .refine(({ student, restoreBatchNormalization }) => student === 'self' || !restoreBatchNormalization, {
+    path: ['restoreBatchNormalization'],
+    message:
+      'is for the student "self"; a network of the zoo has its BatchNormalization, and another model is taken as it is',
+  });
 export type DistillOptions = z.output<typeof DistillOptions>;

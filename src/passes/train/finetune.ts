@@ -1,25 +1,14 @@
 import { z } from 'zod';
 import { TrainingField } from '../../schemas/training.ts';
 import { parametersOf, separateVectors } from '../../training/parameters.ts';
-import type { TrainingBatch } from '../../data/training/training-batch.ts';
-import type { TrainingSource } from '../../data/training/training-source.ts';
-import type { Model } from '../../onnx/model.ts';
-import type { FinetuneContext } from '../../training/finetune.ts';
 import { finetuneContext } from '../finetune-context.ts';
 import { definePass } from '../pass.ts';
+import { RestoreField, restoreNormalization } from '../restore-normalization.ts';
 
 const Options = z.strictObject({
   training: TrainingField.prefault({}).describe('Epochs, batch size, optimizer, learning rate, loss, augmentation'),
-  restoreBatchNormalization: z
-    .boolean()
-    .default(false)
-    .describe(
-      'Puts BatchNormalization back behind convolutions with a bias, from statistics measured on the training data: the function stays the same, a model whose normalization was folded trains as before that',
-    ),
+  restoreBatchNormalization: RestoreField,
 });
-
-/** Samples that statistics are measured on, where there are as many. */
-const STATISTICS_SAMPLES = 4096;
 
 /** Trains the model's weights on labelled data, from the ONNX graph alone. */
 export const trainFinetune = definePass({
@@ -49,7 +38,9 @@ export const trainFinetune = definePass({
     ]);
     separateVectors(model.graph);
     const trainingContext = finetuneContext(context);
-    const restored = restoreBatchNormalization ? await restore(model, training, trainingContext) : undefined;
+    const restored = restoreBatchNormalization
+      ? await restoreNormalization(model, training, trainingContext)
+      : undefined;
     const { outcome, graph, warnings } = await finetune(model, training, trainingContext);
     const changes = applyTrained(model, outcome.values);
     return {
@@ -68,28 +59,3 @@ export const trainFinetune = definePass({
   },
   ensures: () => undefined,
 });
-
-/** @returns how many were put in */
-async function restore(model: Model, training: TrainingField, context: FinetuneContext): Promise<number> {
-  const [{ openSource }, { restoreBatchNormalization }] = await Promise.all([
-    import('../../training/finetune.ts'),
-    import('../../training/restore-batch-normalization.ts'),
-  ]);
-  const { runtime, threads, signal } = context;
-  context.progress(0, 'measuring statistics of the convolutions');
-  const source = await openSource(model, training, context);
-  try {
-    return await restoreBatchNormalization(model, { runtime, threads, signal, batches: firstSamples(source) });
-  } finally {
-    await source.close();
-  }
-}
-
-async function* firstSamples(source: TrainingSource): AsyncGenerator<TrainingBatch> {
-  let samples = 0;
-  for await (const batch of source.epoch(0)) {
-    yield batch;
-    samples += batch.count;
-    if (samples >= STATISTICS_SAMPLES) return;
-  }
-}

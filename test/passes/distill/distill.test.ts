@@ -3,6 +3,7 @@ import { describe, it } from 'node:test';
 import type { CompressionError } from '../../../src/errors.ts';
 import { encodeModel } from '../../../src/onnx/codec/encode.ts';
 import type { Model } from '../../../src/onnx/model.ts';
+import { canonicalize } from '../../../src/passes/canonicalize/canonicalize.ts';
 import { distill } from '../../../src/passes/distill/distill.ts';
 import { DistillOptions } from '../../../src/passes/distill/options.ts';
 import { teach } from '../../../src/passes/distill/teach.ts';
@@ -110,6 +111,23 @@ describe('distill', () => {
     const same = await run(teacherNet(1), { student: 'self', losses: [{ name: 'kd' }], training }, { input });
     const [first] = epochsOf(same, 'student');
     assert.ok(first!.loss < 1e-3, String(first!.loss));
+  });
+
+  it('puts folded normalization back behind the convolutions of the model so far', async () => {
+    const input = teacherNet(1);
+    const model = teacherNet(2);
+    const { graph } = model;
+    const convolutions = graph.nodes.filter(({ opType }) => opType === 'Conv').length;
+    await canonicalize.run(model, canonicalize.options.parse({}), trainingContext(model, DATA));
+    const normalizations = (): number =>
+      model.graph.nodes.filter(({ opType }) => opType === 'BatchNormalization').length;
+    assert.equal(normalizations(), 0);
+    const options = { student: 'self', losses: [{ name: 'kd' }], restoreBatchNormalization: true };
+    const { details } = await run(model, options, { input });
+    assert.equal(details['restoredBatchNormalizations'], convolutions);
+    assert.equal(normalizations(), convolutions);
+    const wrong = DistillOptions.safeParse({ student: RESNET8, restoreBatchNormalization: true });
+    assert.deepEqual(wrong.error?.issues[0]?.path, ['restoreBatchNormalization']);
   });
 
   it('starts from the weights of another model, whatever its inputs are called', async () => {
