@@ -181,7 +181,7 @@ export const KERNEL_BENCHMARKS: readonly KernelBenchmark[] = [
   ...[matMul(1, 16), matMul(1, 64), matMul(1, 512), matMul(16, 48), matMul(16, 192), matMul(64, 512)].flat(),
   ...[elementwise(16, 16), elementwise(32, 56)].flat(),
   // Fewer channels than a block; then such as are no multiple of 4, which ONNX Runtime runs on its general kernel.
-  ...[convWidth(6, 32, 3), convWidth(12, 32, 3), convWidth(12, 16, 1)],
+  ...[convWidth(6, 32, 3), convWidth(12, 32, 3), convWidth(14, 32, 3), convWidth(12, 16, 1)],
   ...[convWidth(18, 16, 3), convWidth(31, 16, 3), convWidth(50, 8, 3), convWidth(62, 8, 3), convWidth(126, 14, 3)],
   ...[convWidth(30, 16, 1), convWidth(62, 14, 1), convWidth(127, 14, 1)],
   ...[convWidth(31, 16, 3, 31), convWidth(62, 28, 3, 62)],

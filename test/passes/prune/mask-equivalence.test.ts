@@ -1,14 +1,18 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { encodeModel } from '../../../src/onnx/codec/encode.ts';
 import { macsOf } from '../../../src/onnx/cost/macs.ts';
+import { typesAtBatchOne } from '../../../src/onnx/cost/types-for-cost.ts';
 import { countWeightElements } from '../../../src/onnx/print/summarize-model.ts';
 import { verifyModel } from '../../../src/onnx/verify/verify-model.ts';
+import { FloatLatency } from '../../../src/passes/cost/float-latency.ts';
 import { ChannelCosts } from '../../../src/passes/prune/channels/channel-costs.ts';
 import { removeChannels } from '../../../src/passes/prune/channels/remove-channels.ts';
 import { analyzeChannels } from '../../../src/passes/prune/groups/analyze-channels.ts';
 import { channelGroups } from '../../../src/passes/prune/groups/channel-groups.ts';
 import { copyModel } from '../../../src/training/copy-model.ts';
 import { buildArchitecture, type ArchitectureRequest } from '../../../src/zoo/build-architecture.ts';
+import { blockedTable } from '../cost/helpers.ts';
 import { maskRemoved, noiseFeeds, randomizeVectors, randomRemoval, relativeDifference, run } from './helpers.ts';
 
 /** Small networks of every family of the zoo, with the parts that couple channels in different ways. */
@@ -62,12 +66,17 @@ async function checkCase(request: ArchitectureRequest, share: number, seed: numb
   const { groups } = channelGroups(analysis);
   const removed = randomRemoval(analysis, groups, { share, seed: 100 * seed + Math.round(10 * share) });
   maskRemoved(masked, analysis, removed);
-  const expected = new ChannelCosts(analysis).without(removed);
+  const expected = new ChannelCosts(analysis, new FloatLatency(blockedTable())).without(removed);
   assert.equal(removeChannels(analysis, removed) > 0, removed.includes(1), what);
   verifyModel(model);
 
+  const { bytes, latencyNs, ...counts } = expected;
   const counted = { macs: macsOf(model).total, parameters: countWeightElements(model) };
-  assert.deepEqual(counted, expected, `${what}: counts from the file`);
+  assert.deepEqual(counted, counts, `${what}: counts from the file`);
+  const types = typesAtBatchOne(model);
+  const sizesOf = (value: string) => types.shape(model.graph, value) as number[] | undefined;
+  assert.equal(latencyNs, new FloatLatency(blockedTable()).of(model.graph)(sizesOf), `${what}: time of the file`);
+  assert.ok(encodeModel(model).byteLength <= bytes, `${what}: bytes of the file, at most`);
   const feeds = noiseFeeds(model, seed, 1 + (seed % 2));
   const difference = relativeDifference(await run(masked, feeds), await run(model, feeds));
   assert.ok(difference <= TOLERANCE, `${what}: relative difference ${difference}`);

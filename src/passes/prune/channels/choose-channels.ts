@@ -11,6 +11,10 @@ export interface ChoiceOptions {
   readonly maxRatio: number;
 }
 
+/** Wider groups are tried at every few channels only; and then at whole vectors of ONNX Runtime's kernels. */
+const MANY = 64;
+const ALIGNED = 4;
+
 /** Channels with their scores; undefined scores: the group stays whole. -Infinity: the channel is gone already. */
 export interface ScoredGroup {
   readonly group: ChannelGroup;
@@ -57,18 +61,29 @@ export class ChannelChooser {
     });
   }
 
-  /** How many channels of each group stay when `ratio` of all go, as far as limits and rounding allow. */
-  keptCounts(ratio: number): number[] {
+  /**
+   * How many channels of each group stay when `ratio` of all go, as far as limits and rounding allow.
+   *
+   * @param widths - by group, ascending, none above what is left: the counts it may have; then the nearest of them is taken, the
+   *   larger one of two as near
+   */
+  keptCounts(ratio: number, widths?: readonly (readonly number[])[]): number[] {
     const kept = this.#groups.map(({ group }) => group.roots.length);
     for (const { groups, order } of this.#pools) {
       let left = Math.floor(order.length * ratio + 1e-9);
       for (const index of order) {
         if (left === 0) break;
-        if ((kept[index] ?? 0) <= this.#leastKept(index)) continue;
+        if ((kept[index] ?? 0) <= this.leastKept(index)) continue;
         kept[index] = (kept[index] ?? 0) - 1;
         left -= 1;
       }
-      for (const index of groups) kept[index] = Math.min(this.#left(index), this.#rounded(index, kept[index] ?? 0));
+      for (const index of groups) {
+        const own = widths?.[index];
+        kept[index] =
+          own === undefined
+            ? Math.min(this.left(index), this.#rounded(index, kept[index] ?? 0))
+            : nearest(own, kept[index] ?? 0);
+      }
     }
     return kept;
   }
@@ -88,12 +103,25 @@ export class ChannelChooser {
   }
 
   /** Channels that are not gone. */
-  #left(index: number): number {
+  left(index: number): number {
     const { group, scores } = this.#groups[index] ?? {};
     return scores?.reduce((sum, score) => sum + (score === -Infinity ? 0 : 1), 0) ?? group?.roots.length ?? 0;
   }
 
-  #leastKept(index: number): number {
+  /** The counts that limits and rounding allow a group, ascending: all that is left, and no more than some 64 others. */
+  widths(index: number): number[] {
+    const { group, scores } = this.#groups[index] ?? {};
+    const size = group?.roots.length ?? 0;
+    const left = this.left(index);
+    if (scores === undefined) return [size];
+    const { roundTo } = this.#options;
+    const step = size <= MANY ? roundTo : multipleOf(roundTo, Math.ceil(size / MANY / ALIGNED) * ALIGNED);
+    const widths: number[] = [];
+    for (let width = step; width < left; width += step) if (width >= this.leastKept(index)) widths.push(width);
+    return [...widths, left];
+  }
+
+  leastKept(index: number): number {
     const size = this.#groups[index]?.group.roots.length ?? 1;
     return Math.max(1, size - Math.floor(size * this.#options.maxRatio + 1e-9));
   }
@@ -104,6 +132,17 @@ export class ChannelChooser {
     const { roundTo } = this.#options;
     if (kept === size) return size;
     const down = kept - (kept % roundTo);
-    return down >= this.#leastKept(index) ? down : Math.min(size, down + roundTo);
+    return down >= this.leastKept(index) ? down : Math.min(size, down + roundTo);
   }
+}
+
+function nearest(widths: readonly number[], wanted: number): number {
+  let best = widths[0] ?? wanted;
+  for (const width of widths) if (Math.abs(width - wanted) <= Math.abs(best - wanted)) best = width;
+  return best;
+}
+
+/** The smallest multiple of `of` that is `atLeast` as large. */
+function multipleOf(of: number, atLeast: number): number {
+  return Math.ceil(atLeast / of) * of;
 }

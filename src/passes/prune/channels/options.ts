@@ -3,10 +3,11 @@ import { TrainingField } from '../../../schemas/training.ts';
 import { readsGradients } from '../importance/gradient-scores.ts';
 import { IMPORTANCES } from '../importance/group-scores.ts';
 import { RECOVERIES } from '../recovery/recover.ts';
+import type { Costs } from './channel-costs.ts';
 import { SCOPES } from './choose-channels.ts';
 
 /** Targets of which at most one may be given. */
-const TARGETS = ['ratio', 'macsRatio', 'parametersRatio'] as const;
+const TARGETS = ['ratio', 'macsRatio', 'parametersRatio', 'bytesRatio', 'maxBytes', 'latencyRatio'] as const;
 const globs = z.array(z.string().min(1)).max(1000);
 const share = z.number().gt(0).lt(1);
 
@@ -42,11 +43,22 @@ export const ChannelOptions = z
       .boolean()
       .default(false)
       .describe('Trains after the last step too; by default that is left to the next step of the recipe'),
-    ratio: share.optional().describe('Share of the channels that is removed; at most one of the three targets'),
+    ratio: share.optional().describe('Share of the channels that is removed; at most one target is given'),
     macsRatio: share
       .optional()
       .describe('Share of the multiply-accumulates that is kept, at most; default 0.5 where no target is given'),
     parametersRatio: share.optional().describe('Share of the parameters that is kept, at most'),
+    bytesRatio: share.optional().describe('Share of the bytes of the file that is kept, at most'),
+    maxBytes: z.int().min(1).optional().describe('Bytes of the file that are kept, at most'),
+    latencyRatio: share
+      .optional()
+      .describe('Share of the time of one sample that is kept, at most, as the kernel cost table estimates it'),
+    speed: z
+      .enum(['check', 'ignore'])
+      .default('check')
+      .describe(
+        'check: groups get numbers of channels that pay by the kernel cost table (none is slower than a larger number), and nothing is removed where the result would be slower than the input; ignore: widths are taken as they come',
+      ),
     scope: z
       .enum(SCOPES)
       .default('global')
@@ -89,27 +101,30 @@ export type ChannelOptions = z.output<typeof ChannelOptions>;
 
 export type Target =
   | { readonly kind: 'ratio'; readonly removed: number }
-  | { readonly kind: 'macs' | 'parameters'; readonly option: string; readonly kept: number };
+  | { readonly kind: keyof Costs; readonly option: TargetOption; readonly kept: number }
+  /** An absolute limit. */
+  | { readonly kind: keyof Costs; readonly option: TargetOption; readonly limit: number };
+type TargetOption = Exclude<(typeof TARGETS)[number], 'ratio'>;
 
-export function targetOf({ ratio, parametersRatio, macsRatio }: ChannelOptions): Target {
+const KINDS = {
+  macsRatio: 'macs',
+  parametersRatio: 'parameters',
+  bytesRatio: 'bytes',
+  latencyRatio: 'latencyNs',
+} as const satisfies Partial<Record<TargetOption, keyof Costs>>;
+
+export function targetOf(options: ChannelOptions): Target {
+  const { ratio, maxBytes } = options;
   if (ratio !== undefined) return { kind: 'ratio', removed: ratio };
-  if (parametersRatio !== undefined) return { kind: 'parameters', option: 'parametersRatio', kept: parametersRatio };
-  return { kind: 'macs', option: 'macsRatio', kept: macsRatio ?? DEFAULT_MACS_RATIO };
+  if (maxBytes !== undefined) return { kind: 'bytes', option: 'maxBytes', limit: maxBytes };
+  for (const option of ['parametersRatio', 'bytesRatio', 'latencyRatio'] as const) {
+    const kept = options[option];
+    if (kept !== undefined) return { kind: KINDS[option], option, kept };
+  }
+  return { kind: 'macs', option: 'macsRatio', kept: options.macsRatio ?? DEFAULT_MACS_RATIO };
 }
 
 /** The training between the steps, where there is one. */
 export function trainingOf({ steps, training, trainAfterLast }: ChannelOptions): TrainingField | undefined {
   return steps > 1 || trainAfterLast ? training : undefined;
-}
-
-/**
- * The target after a part of the way, all of it counted from the model before the first step.
- *
- * @param part - 0..1; 1 is the target itself
- */
-export function partOf(target: Target, part: number): Target {
-  if (part === 1) return target;
-  return target.kind === 'ratio'
-    ? { ...target, removed: target.removed * part }
-    : { ...target, kept: 1 - (1 - target.kept) * part };
 }

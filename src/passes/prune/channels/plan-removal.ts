@@ -1,9 +1,12 @@
 import { CompressionError } from '../../../errors.ts';
+import { FloatLatency } from '../../cost/float-latency.ts';
+import type { KernelCostTable } from '../../cost/kernel-cost-table.ts';
 import type { ChannelAnalysis } from '../groups/analyze-channels.ts';
 import { groupName, type ChannelGroups } from '../groups/channel-groups.ts';
 import { ChannelCosts, type Costs } from './channel-costs.ts';
 import { ChannelChooser, type ScoredGroup } from './choose-channels.ts';
-import { partOf, targetOf, type ChannelOptions } from './options.ts';
+import { targetOf, type ChannelOptions, type Target } from './options.ts';
+import { payingWidths } from './paying-widths.ts';
 
 export interface RemovalPlan {
   readonly groups: readonly ScoredGroup[];
@@ -13,31 +16,48 @@ export interface RemovalPlan {
   readonly removedRoots: Uint8Array;
   readonly before: Costs;
   readonly expected: Costs;
+  /** What the kernel cost table decided; absent where it knows nothing, or was not asked. */
+  readonly speed?: SpeedVerdict;
 }
 
-interface ScoresOfStep {
+interface StepOfPlan {
   readonly scores: readonly (Float64Array | undefined)[];
   readonly part?: number;
+  readonly costTable: KernelCostTable;
 }
+
+export interface SpeedVerdict {
+  /** Groups whose number of channels is another one than ranking alone gives: by index, with that number. */
+  readonly moved: readonly { readonly group: number; readonly from: number; readonly to: number }[];
+  /** Why nothing is removed at all. */
+  readonly refusal?: string;
+}
+
+/** A result that only its speed is for saves this share of the time at least: less is within the estimate's error. */
+const WORTHWHILE = 0.02;
 
 /** Halvings of the interval of ratios: finer than one channel of a million. */
 const BISECTIONS = 24;
 
 /**
- * Chooses the channels to remove: the smallest ratio that meets a target of MACs or parameters.
+ * Chooses the channels to remove: the smallest ratio that meets a target of MACs, parameters, bytes or time, at numbers of
+ * channels that pay by the kernel cost table.
  *
  * @param options.scores - by group; -Infinity for channels that earlier steps removed
- * @param options.part - of the way to the target, 0..1; default all of it
+ * @param options.part - of the way to the target, 0..1; default all of it. Speed counts at its end only
  * @throws CompressionError PASS_PRECONDITION when no choice meets the target
  */
 export function planRemoval(
   analysis: ChannelAnalysis,
   { groups, frozen }: ChannelGroups,
-  { scores, part = 1, ...options }: ChannelOptions & ScoresOfStep,
+  { scores, costTable, part = 1, ...options }: ChannelOptions & StepOfPlan,
 ): RemovalPlan {
   const scored = groups.map((group, index) => ({ group, scores: scores[index] }));
+  const latency = new FloatLatency(costTable);
+  const target = targetOf(options);
+  if (target.kind === 'latencyNs' && latency.knowsNothing) throw noTable();
   const chooser = new ChannelChooser(scored, options);
-  const costs = new ChannelCosts(analysis);
+  const costs = new ChannelCosts(analysis, latency);
   const rootsOf = (kept: readonly number[]): Uint8Array => {
     const roots = new Uint8Array(analysis.atoms.count);
     chooser.removed(kept).forEach((channels, index) => {
@@ -45,17 +65,36 @@ export function planRemoval(
     });
     return roots;
   };
-  const target = partOf(targetOf(options), part);
-  let kept: readonly number[] = chooser.keptCounts(target.kind === 'ratio' ? target.removed : 1);
+  const whole = groups.map(({ roots }) => roots.length);
+  const timeOf = (kept: readonly number[]): number => costs.latencyNs(rootsOf(kept));
+  const isChecked = options.speed === 'check' && part === 1 && !latency.knowsNothing && groups.length > 0;
+  const onlyFaster = target.kind === 'ratio' || target.kind === 'latencyNs';
+  const left = groups.map((_, index) => chooser.left(index));
+  const widths = isChecked ? payingWidths(chooser, left, timeOf, onlyFaster) : undefined;
+  let ratio = target.kind === 'ratio' ? target.removed * part : 1;
+  let kept: readonly number[] = chooser.keptCounts(ratio, widths);
   if (target.kind !== 'ratio' && groups.length > 0) {
-    const limit = target.kept * costs.before[target.kind];
-    const meets = (counts: readonly number[]): boolean => costs.without(rootsOf(counts))[target.kind] <= limit;
+    const { kind } = target;
+    const limit = limitOf(target, costs.before, {
+      part,
+      addedBytes: options.recover === 'least-squares' ? biasBytes(analysis) : 0,
+    });
+    const meets = (counts: readonly number[]): boolean => costs.without(rootsOf(counts))[kind] <= limit;
     if (!meets(kept)) {
-      const reachable = costs.without(rootsOf(kept))[target.kind] / costs.before[target.kind];
-      throw unreachable({ groups, frozen }, options, { option: target.option, kept: target.kept, reachable });
+      throw unreachable({ groups, frozen }, options, {
+        target,
+        before: costs.before[kind],
+        reachable: costs.without(rootsOf(kept))[kind],
+      });
     }
-    kept = keptWithin(chooser, meets);
+    ({ kept, ratio } = keptWithin(chooser, widths, meets));
   }
+  const ranked = chooser.keptCounts(ratio);
+  const atMost = onlyFaster ? 1 - WORTHWHILE : 1;
+  const speed = widths === undefined ? undefined : verdictOf({ kept, ranked, whole }, timeOf, atMost);
+  // What earlier steps removed, and trained without, is not given back.
+  const isFirst = left.every((count, index) => count === whole[index]);
+  if (speed?.refusal !== undefined && isFirst) kept = whole;
   const removedRoots = rootsOf(kept);
   return {
     groups: scored,
@@ -63,37 +102,98 @@ export function planRemoval(
     removedRoots,
     before: costs.before,
     expected: costs.without(removedRoots),
+    ...(speed === undefined ? {} : { speed }),
+  };
+}
+
+/** What must not be exceeded, in the unit of the target: all of the way is counted from before. Recovery may add to the file. */
+function limitOf(
+  target: Exclude<Target, { kind: 'ratio' }>,
+  costs: Costs,
+  { part, addedBytes }: { readonly part: number; readonly addedBytes: number },
+): number {
+  const before = costs[target.kind];
+  const limit = 'limit' in target ? target.limit : target.kept * before;
+  return before - (before - limit) * part - (target.kind === 'bytes' ? addedBytes : 0);
+}
+
+/** What a bias takes in the file besides its elements: its name, twice, and the shape. */
+const BIAS_OVERHEAD_BYTES = 128;
+
+/** Bytes of the biases that layers may get from recovery, at most. */
+function biasBytes({ model }: ChannelAnalysis): number {
+  let bytes = 0;
+  for (const { opType, inputs } of model.graph.nodes) {
+    if (!/^(Conv|Gemm|MatMul)$/.test(opType) || inputs[2] !== undefined) continue;
+    const dims = model.graph.initializers.get(inputs[1] ?? '')?.dims ?? [];
+    bytes += BIAS_OVERHEAD_BYTES + Math.max(0, ...dims) * Float32Array.BYTES_PER_ELEMENT;
+  }
+  return bytes;
+}
+
+function verdictOf(
+  { kept, ranked, whole }: Readonly<Record<'kept' | 'ranked' | 'whole', readonly number[]>>,
+  timeOf: (kept: readonly number[]) => number,
+  atMost: number,
+): SpeedVerdict {
+  const moved = kept.flatMap((to, group) => {
+    const from = ranked[group] ?? to;
+    return from === to ? [] : [{ group, from, to }];
+  });
+  const [before, after] = [timeOf(whole), timeOf(kept)];
+  const isWhole = kept.every((count, group) => count === whole[group]);
+  if (isWhole || after <= atMost * before) return { moved };
+  const times = `${(after / 1e6).toFixed(3)} ms a sample instead of ${(before / 1e6).toFixed(3)} ms`;
+  return {
+    moved: [],
+    refusal: `by the kernel cost table the model without the channels is not faster: ${times}; remove more, or set speed to ignore`,
   };
 }
 
 /** Bisects for the smallest ratio that meets the target, then gives channels back one group at a time where it still does. */
-function keptWithin(chooser: ChannelChooser, meets: (kept: readonly number[]) => boolean): readonly number[] {
+function keptWithin(
+  chooser: ChannelChooser,
+  widths: readonly (readonly number[])[] | undefined,
+  meets: (kept: readonly number[]) => boolean,
+): { readonly kept: readonly number[]; readonly ratio: number } {
   let [low, high] = [0, 1];
   for (let round = 0; round < BISECTIONS; round += 1) {
     const middle = (low + high) / 2;
-    if (meets(chooser.keptCounts(middle))) high = middle;
+    if (meets(chooser.keptCounts(middle, widths))) high = middle;
     else low = middle;
   }
   // Groups of equal size lose their next channel at the same ratio, which can be far more than the target asks.
-  let kept: readonly number[] = chooser.keptCounts(high);
-  const more = chooser.keptCounts(low);
+  let kept: readonly number[] = chooser.keptCounts(high, widths);
+  const more = chooser.keptCounts(low, widths);
   for (const index of chooser.byMarginalScore(kept)) {
     const given = kept.with(index, more[index] ?? 0);
     if (given[index] !== kept[index] && meets(given)) kept = given;
   }
-  return kept;
+  return { kept, ratio: high };
+}
+
+function noTable(): CompressionError {
+  return new CompressionError(
+    'PASS_PRECONDITION',
+    'prune.channels: latencyRatio goes by the kernel cost table of this kind of CPU, and there is none; give macsRatio, or run the job where a worker has measured one',
+  );
 }
 
 function unreachable(
   { groups, frozen }: ChannelGroups,
-  { maxRatio, roundTo }: ChannelOptions,
-  target: { readonly option: string; readonly kept: number; readonly reachable: number },
+  { maxRatio, roundTo, speed }: ChannelOptions,
+  { target, before, reachable }: { target: Exclude<Target, { kind: 'ratio' }>; before: number; reachable: number },
 ): CompressionError {
   const [first] = frozen;
+  const asked = 'limit' in target ? target.limit : target.kept;
+  const smallest =
+    'limit' in target
+      ? `number is ${Math.ceil(reachable)} of ${before}`
+      : `share is ${(reachable / before).toFixed(4)}`;
   return new CompressionError(
     'PASS_PRECONDITION',
-    `prune.channels: ${target.option} ${target.kept} cannot be reached; the smallest share is ${target.reachable.toFixed(4)} with maxRatio ${maxRatio}, ` +
-      `roundTo ${roundTo}, and ${groups.length} groups of channels that can be removed (${groups.slice(0, 3).map(groupName).join(', ')}, …)` +
+    `prune.channels: ${target.option} ${asked} cannot be reached; the smallest ${smallest} with maxRatio ${maxRatio}, ` +
+      `roundTo ${roundTo}, speed ${speed}, and ${groups.length} groups of channels that can be removed (${groups.slice(0, 3).map(groupName).join(', ')}, …)` +
       (first === undefined ? '' : `; ${frozen.length} layers keep all channels (${first.reason})`) +
       `. Take a larger ${target.option} or maxRatio, or exclude less`,
   );

@@ -12,7 +12,8 @@ import { activationPoints } from '../importance/activation-scores.ts';
 import { readsGradients } from '../importance/gradient-scores.ts';
 import { nodesThatStay } from './layer-filter.ts';
 import { ChannelOptions, trainingOf } from './options.ts';
-import { costDetails, removalDetails } from './removal-report.ts';
+import type { RemovalPlan } from './plan-removal.ts';
+import { costDetails, latencyDetails, removalDetails } from './removal-report.ts';
 import { SteppedPruning } from './stepped-pruning.ts';
 
 /** Of the time, where there is a recovery behind it: choosing channels is quick, training is not. */
@@ -112,14 +113,18 @@ export const pruneChannels = definePass({
             node: group.members.map(({ node }) => describeNode(node))[0] ?? '',
             reason: `importance ${options.importance} says nothing about its channels`,
           })),
+        ...leftWhole(plan).map(({ group, from }) => ({
+          node: group.members.map(({ node }) => describeNode(node))[0] ?? '',
+          reason: `with ${from} of its ${group.roots.length} channels it would not be faster, by kernel cost table ${context.costTable.hash.slice(0, 12)}`,
+        })),
         ...(recovered?.skipped ?? []).map(({ node, reason }) => ({ node, reason: `not recovered: ${reason}` })),
       ],
-      warnings:
-        changes > 0 ? pruning.warnings : ['no channel was removed: no group of channels can lose one at these options'],
+      warnings: changes > 0 ? [...pruning.warnings, ...slower(plan)] : [whyNothing(plan)],
       ...(pruning.runs.length === 0 ? {} : { training: pruning.runs }),
       details: {
         ...costDetails(plan.before, after),
         ...details,
+        ...latencyDetails(plan, context.costTable.hash),
         ...(options.steps === 1 ? {} : { steps: pruning.records }),
         ...(recovered === undefined ? {} : { recovery: recovered.details }),
       },
@@ -127,6 +132,27 @@ export const pruneChannels = definePass({
   },
   ensures: () => undefined,
 });
+
+/** Groups that ranking would have cut, and that stay whole because that would not be faster. */
+function leftWhole({ groups, speed }: RemovalPlan) {
+  return (speed?.moved ?? []).flatMap(({ group: index, from, to }) => {
+    const group = groups[index]?.group;
+    return group === undefined || to < group.roots.length ? [] : [{ group, from }];
+  });
+}
+
+function whyNothing({ speed }: RemovalPlan): string {
+  if (speed?.refusal !== undefined) return `no channel was removed: ${speed.refusal}`;
+  if ((speed?.moved.length ?? 0) > 0) {
+    return 'no channel was removed: by the kernel cost table no group would be faster with a few channels less; remove more, or set speed to ignore';
+  }
+  return 'no channel was removed: no group of channels can lose one at these options';
+}
+
+/** A refusal that came too late, with channels gone in earlier steps. */
+function slower({ speed }: RemovalPlan): readonly string[] {
+  return speed?.refusal === undefined ? [] : [speed.refusal];
+}
 
 function neededRoles(options: ChannelOptions): readonly DataRole[] {
   const { recover, importance } = options;

@@ -58,8 +58,31 @@ function layersOf({ model, axes, atoms }: ChannelAnalysis, { removedRoots }: Rem
   return layers;
 }
 
+const compared = (before: number, after: number) => ({ before, after, share: before === 0 ? 1 : after / before });
+
 /** Before and after, with the share that is left. */
-export function costDetails(before: Costs, after: Costs): Readonly<Record<string, unknown>> {
-  const compared = (a: number, b: number) => ({ before: a, after: b, share: a === 0 ? 1 : b / a });
+export function costDetails(
+  before: Pick<Costs, 'macs' | 'parameters'>,
+  after: Pick<Costs, 'macs' | 'parameters'>,
+): Readonly<Record<string, unknown>> {
   return { macs: compared(before.macs, after.macs), parameters: compared(before.parameters, after.parameters) };
+}
+
+/** Estimated time of one sample in float, and the groups whose number of channels follows it; nothing without a table. */
+export function latencyDetails(plan: RemovalPlan, costTable: string): Readonly<Record<string, unknown>> {
+  const { before, expected, groups, speed } = plan;
+  if (before.latencyNs === 0) return {};
+  const { before: beforeNs, after: afterNs, share } = compared(before.latencyNs, expected.latencyNs);
+  return {
+    latency: {
+      costTable,
+      beforeNs,
+      afterNs,
+      share,
+      moved: (speed?.moved ?? []).map(({ group: index, from, to }) => {
+        const group = groups[index]?.group;
+        return { group: group === undefined ? '' : groupName(group), of: group?.roots.length ?? 0, from, to };
+      }),
+    },
+  };
 }

@@ -88,12 +88,18 @@ export class SteppedPruning {
    */
   async choose(): Promise<RemovalPlan> {
     const { steps } = this.#options;
+    const { costTable } = this.#context;
     for (let step = this.#state.done; ; step += 1) {
       this.#context.signal.throwIfAborted();
       const scores = await this.#scores(step);
       // A target that limits put out of reach would show only after all the trainings.
-      if (step === 0 && steps > 1) planRemoval(this.analysis, this.groups, { ...this.#options, scores });
-      const plan = planRemoval(this.analysis, this.groups, { ...this.#options, scores, part: (step + 1) / steps });
+      if (step === 0 && steps > 1) planRemoval(this.analysis, this.groups, { ...this.#options, scores, costTable });
+      const plan = planRemoval(this.analysis, this.groups, {
+        ...this.#options,
+        scores,
+        costTable,
+        part: (step + 1) / steps,
+      });
       const records = [...this.#state.records.slice(0, step), recordOf(plan, step)];
       if (step === steps - 1) {
         this.#state = { ...this.#state, records };
