@@ -1,11 +1,11 @@
 import { CompressionError, defined } from '../../errors.ts';
-import { GraphBuilder } from '../../onnx/graph-builder.ts';
 import type { Model } from '../../onnx/model.ts';
 import { tensorValue } from '../../onnx/value-type.ts';
-import type { Runtime, Session } from '../../runtime/session.ts';
+import type { Session } from '../../runtime/session.ts';
 import { copyModel } from '../../training/copy-model.ts';
 import type { FeedSource, PassContext } from '../pass.ts';
 import { inputRows, type InputRows } from './input-rows.ts';
+import { RowProducts } from './row-products.ts';
 import type { WeightTarget } from './weight-targets.ts';
 
 /** Second moments of a layer's inputs, one entry a group; columns are ordered as in `InputRows`. */
@@ -21,8 +21,6 @@ export type MomentKind = 'squares' | 'products';
 /** Rows that a layer's moments rest on, about: enough for thousands of columns, and few enough for an early layer of a large image. */
 const ROWS = 2 ** 14;
 const BATCH = 16;
-/** Below this the product is made here; above, a session's matrix product is many times as fast. */
-const SMALL_COLUMNS = 48;
 
 type MomentContext = Pick<PassContext, 'runtime' | 'threads' | 'signal' | 'seed'>;
 
@@ -31,12 +29,13 @@ export class MomentCollector {
   readonly #feeds: FeedSource;
   readonly #context: MomentContext;
   readonly #kind: MomentKind;
-  #products: Session | undefined;
+  readonly #products: RowProducts;
 
   constructor(feeds: FeedSource, kind: MomentKind, context: MomentContext) {
     this.#feeds = feeds;
     this.#kind = kind;
     this.#context = context;
+    this.#products = new RowProducts(context);
   }
 
   /**
@@ -87,8 +86,7 @@ export class MomentCollector {
   }
 
   async release(): Promise<void> {
-    await this.#products?.release();
-    this.#products = undefined;
+    await this.#products.release();
   }
 
   async #tapped(model: Model, taps: readonly string[]): Promise<Session> {
@@ -103,15 +101,7 @@ export class MomentCollector {
       addSquares(total, rows);
       return;
     }
-    if (rows.columns <= SMALL_COLUMNS) {
-      addProducts(total, rows);
-      return;
-    }
-    this.#products ??= await productSession(this.#context.runtime, this.#context.threads);
-    const x = { type: 'float' as const, dims: [rows.count, rows.columns], data: rows.data };
-    const [result] = (await this.#products.run({ x })).values();
-    const values = result?.data ?? [];
-    for (let i = 0; i < total.length; i += 1) total[i] = (total[i] ?? 0) + Number(values[i]);
+    await this.#products.add(total, rows);
   }
 }
 
@@ -129,24 +119,4 @@ function addSquares(total: Float64Array, { count, columns, data }: InputRows): v
     const from = row * columns;
     for (let c = 0; c < columns; c += 1) total[c] = (total[c] ?? 0) + (data[from + c] ?? 0) ** 2;
   }
-}
-
-function addProducts(total: Float64Array, { count, columns, data }: InputRows): void {
-  for (let row = 0; row < count; row += 1) {
-    const from = row * columns;
-    for (let i = 0; i < columns; i += 1) {
-      const value = data[from + i] ?? 0;
-      if (value === 0) continue;
-      const line = i * columns;
-      for (let j = 0; j < columns; j += 1) total[line + j] = (total[line + j] ?? 0) + value * (data[from + j] ?? 0);
-    }
-  }
-}
-
-/** XᵀX. */
-function productSession(runtime: Runtime, threads: number): Promise<Session> {
-  const b = new GraphBuilder('products');
-  const x = b.input('x', 'float', ['rows', 'columns']);
-  b.output(b.op('Gemm', [x, x], { attributes: { transA: 1 } }), 'products', 'float', ['columns', 'columns']);
-  return runtime.createSession(b.model(21), { threads });
 }

@@ -1,8 +1,23 @@
+import { NameScope } from '../../onnx/graph.ts';
 import type { Model } from '../../onnx/model.ts';
-import type { Node } from '../../onnx/node.ts';
+import { Tensor } from '../../onnx/tensor.ts';
 import type { PassContext, Skipped } from '../pass.ts';
 import { equalize, type EqualizationReport } from './equalize/equalize.ts';
+import { channelAxis } from './placement.ts';
 import { smooth, type SmoothReport } from './smooth/smooth.ts';
+import type { ComputeUnit } from './units.ts';
+
+/** Gives convolutions and Gemms without a bias one of zeros, for a correction to go into. Changes the model. */
+export function ensureBiases({ graph }: Model, units: Iterable<ComputeUnit>): void {
+  const names = new NameScope(graph);
+  for (const { node, weight, bias } of units) {
+    if (weight === undefined || bias !== undefined || (node.opType !== 'Conv' && node.opType !== 'Gemm')) continue;
+    const axis = channelAxis(node, weight.tensor.dims.length) ?? 0;
+    const name = names.fresh(`${weight.tensor.name}_bias`);
+    graph.initializers.set(name, Tensor.float(name, new Float32Array(weight.tensor.dims[axis] ?? 0)));
+    node.inputs[2] = name;
+  }
+}
 
 /** Rewrites that make a model easier to quantize. */
 export interface PreparationSettings {
@@ -14,8 +29,8 @@ export interface PreparationSettings {
 export interface Preparation {
   readonly report: { readonly equalize?: EqualizationReport; readonly smooth?: SmoothReport };
   readonly skipped: readonly Skipped[];
-  /** Nodes that were added and are to stay in float. */
-  readonly floatNodes: ReadonlySet<Node>;
+  /** What nodes make that were added and are to stay in float. */
+  readonly floatValues: ReadonlySet<string>;
 }
 
 /**
@@ -33,6 +48,6 @@ export async function prepare(model: Model, settings: PreparationSettings, conte
       ...(smoothed === undefined ? {} : { smooth: smoothed.report }),
     },
     skipped: [...(equalized?.skipped ?? []), ...(smoothed?.skipped ?? [])],
-    floatNodes: smoothed?.multipliers ?? new Set(),
+    floatValues: smoothed?.smoothed ?? new Set(),
   };
 }

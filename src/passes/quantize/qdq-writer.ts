@@ -14,7 +14,7 @@ export class QdqWriter extends CodeWriter {
     for (const index of unit.activations) inputs[index] = this.activationOf(unit, index);
     for (const index of unit.constants)
       inputs[index] = this.#constant(this.storedConstant(inputs[index] ?? ''), inputs[index] ?? '');
-    if (weight !== undefined) inputs[weight.index] = this.#weight(unit, weight);
+    if (weight !== undefined) inputs[weight.index] = this.weightInput(unit, weight);
     if (bias !== undefined) inputs[bias.index] = this.biasOf(unit);
     node.inputs = inputs;
     if (weight !== undefined && weight.factor !== 1) node.attributes.delete('alpha');
@@ -39,7 +39,8 @@ export class QdqWriter extends CodeWriter {
     return output;
   }
 
-  #weight(unit: ComputeUnit, weight: UnitWeight): string {
+  /** The value that the node reads as its weight. */
+  protected weightInput(unit: ComputeUnit, weight: UnitWeight): string {
     const stored = this.storedWeight(unit);
     const type = stored.planned.storedAs ?? this.job.weightType;
     if (type !== 'int2' && type !== 'uint2') return this.#constant(stored, weight.tensor.name);

@@ -3,7 +3,6 @@ import { CompressionError } from '../../errors.ts';
 import { opsetOf, type Model } from '../../onnx/model.ts';
 import { isPackedType } from '../../onnx/packed-integers.ts';
 import { upgradeOpset } from '../../onnx/upgrade/upgrade-opset.ts';
-import type { Node } from '../../onnx/node.ts';
 import { calibrate } from '../calibrate.ts';
 import type { ObservationPoint, Observations } from '../observe.ts';
 import { definePass, type PassContext } from '../pass.ts';
@@ -11,13 +10,14 @@ import { METHODS, activationParams, pointsOf, type ActivationSettings } from './
 import { chooseUnits, type Choice } from './choose-units.ts';
 import { viewOf, type GraphView } from './graph-view.ts';
 import { emptyCostTable } from '../cost/kernel-cost-table.ts';
-import { filterNodes, nodeLabel } from './node-filter.ts';
+import { filterNodes } from './node-filter.ts';
 import { findCandidates, type QuantPlan } from './plan.ts';
-import { prepare, type Preparation } from './prepare.ts';
+import { ensureBiases, prepare, type Preparation } from './prepare.ts';
 import { opsetFor } from './quant-type.ts';
 import { QdqWriter } from './qdq-writer.ts';
 import { QOperatorWriter, importMicrosoft } from './qoperator-writer.ts';
 import { describeLayers, describeValues } from './static-details.ts';
+import { isRepairing, repair } from './repair/repair.ts';
 import { saturationRisk, targetRules } from './target.ts';
 import { planWeights } from './weight-plan.ts';
 import type { WeightScheme } from './weights.ts';
@@ -60,6 +60,24 @@ const Options = z.strictObject({
     .describe(
       'SmoothQuant alpha: how much of the outliers of activations moves into the weights of products; absent: none',
     ),
+  biasCorrection: z
+    .enum(['none', 'fast', 'full'])
+    .default('none')
+    .describe(
+      'Biases take back by what rounding moves the mean of each channel. fast: one run, float inputs; full: layer by layer, on what the quantized layers before give',
+    ),
+  rounding: z
+    .enum(['nearest', 'gptq', 'adaround'])
+    .default('nearest')
+    .describe(
+      'How weights are rounded. gptq: errors move onto the weights still to come; adaround: up or down is learned, layer by layer',
+    ),
+  iterations: z
+    .int()
+    .min(100)
+    .max(100_000)
+    .default(1000)
+    .describe('Iterations of rounding adaround for each layer; below 8 bits more may pay'),
   powerOfTwoScales: z.boolean().default(false).describe('Every scale a power of two: requantizing is a shift'),
 });
 type Options = z.output<typeof Options>;
@@ -84,6 +102,15 @@ export const quantizeStatic = definePass({
         'Xiao et al., SmoothQuant: Accurate and Efficient Post-Training Quantization for Large Language Models, ICML 2023',
       url: 'https://arxiv.org/abs/2211.10438',
     },
+    {
+      title: 'Nagel et al., Up or Down? Adaptive Rounding for Post-Training Quantization, ICML 2020',
+      url: 'https://arxiv.org/abs/2004.10568',
+    },
+    {
+      title:
+        'Frantar et al., GPTQ: Accurate Post-Training Quantization for Generative Pre-trained Transformers, ICLR 2023',
+      url: 'https://arxiv.org/abs/2210.17323',
+    },
   ],
   options: Options,
   example: { method: 'minmax', perChannel: true },
@@ -98,17 +125,32 @@ export const quantizeStatic = definePass({
     if (options.format === 'qoperator' && isPackedType(options.weights)) {
       return `integer operators take 8-bit weights only; use format qdq for ${options.weights}`;
     }
+    if (options.rounding === 'adaround' && options.biasCorrection !== 'none') {
+      return 'adaround fits the outputs, means included, so biasCorrection would correct it twice; leave one of them out';
+    }
     const opset = opsetOf(model);
     if (opset >= 13) return undefined;
     return `quantizers need opset 13, the model has ${opset}; run canonicalize first, which raises it`;
   },
+  observe(model, options, context) {
+    // A model that is rewritten first is observed as it then is, by `run`.
+    if (isPrepared(model, options)) return [];
+    const { plan, view } = decide(model, options, context, new Set());
+    return pointsOf(plan, view, activationSettings(options));
+  },
   async run(model, options, context) {
     const preparation = await prepareIfUseful(model, options, context);
-    const { plan, view, skipped, estimate } = decide(model, options, context, preparation.floatNodes);
-    const observations = await observe(model, pointsOf(plan, view, activationSettings(options)), context);
-    const params = activationParams(plan, view, activationSettings(options), observations);
+    const decideOn = (candidate: Model): Decision => decide(candidate, options, context, preparation.floatValues);
+    const first = decideOn(model);
+    const observations = await observed(model, pointsOf(first.plan, first.view, activationSettings(options)), context);
+    const params = activationParams(first.plan, first.view, activationSettings(options), observations);
     const scheme = weightScheme(options, context);
-    const weights = planWeights(plan, params, scheme);
+    const isRepaired = isRepairing(options) && first.plan.units.size > 0;
+    const quantization = { decide: decideOn, params, scheme, activationType: options.activations };
+    const repaired = isRepaired ? await repair(model, quantization, options, context) : undefined;
+    // Corrected biases are other constants: the same decision, with them.
+    const { plan, view, skipped, estimate } = repaired === undefined ? first : decideOn(model);
+    const weights = planWeights(plan, params, scheme, repaired?.learned);
     const compute = [...plan.units.values()].filter((unit) => unit.kind === 'compute');
     const layers = describeLayers(compute, weights, scheme);
     const details = {
@@ -121,6 +163,7 @@ export const quantizeStatic = definePass({
         layers.filter((layer) => layer.weight?.canSaturate === true).map(({ node }) => node),
       ),
       ...preparation.report,
+      ...(repaired === undefined ? {} : { repaired: repaired.layers }),
       layers,
       activations: describeValues(plan, params),
     };
@@ -140,7 +183,7 @@ export const quantizeStatic = definePass({
     context.progress(1);
     return {
       changes: compute.length,
-      skipped: [...preparation.skipped, ...skipped],
+      skipped: [...preparation.skipped, ...(repaired?.skipped ?? []), ...skipped],
       warnings: warningsOf(options, context),
       details,
     };
@@ -148,37 +191,54 @@ export const quantizeStatic = definePass({
   ensures: () => undefined,
 });
 
-const NO_PREPARATION: Preparation = { report: {}, skipped: [], floatNodes: new Set() };
+const NO_PREPARATION: Preparation = { report: {}, skipped: [], floatValues: new Set() };
 
 /** Rewrites the model where the options ask for it and something of it is going to be quantized. */
 async function prepareIfUseful(model: Model, options: Options, context: PassContext): Promise<Preparation> {
-  const opset = Math.max(opsetFor(options.activations), opsetFor(options.weights));
-  if (!options.equalize && options.smooth === undefined && opsetOf(model) >= opset) return NO_PREPARATION;
+  if (!isPrepared(model, options)) return NO_PREPARATION;
   const { plan } = decide(model, options, context, new Set());
   if (plan.units.size === 0) return NO_PREPARATION;
-  raiseOpset(model, opset, options);
+  if (options.biasCorrection !== 'none') {
+    ensureBiases(
+      model,
+      [...plan.units.values()].filter((unit) => unit.kind === 'compute'),
+    );
+  }
+  raiseOpset(model, options);
   return prepare(model, { equalize: options.equalize, smooth: options.smooth }, context);
 }
 
-function raiseOpset(model: Model, opset: number, { activations, weights }: Options): void {
+function isPrepared(model: Model, options: Options): boolean {
+  const rewrites = options.equalize || options.smooth !== undefined || options.biasCorrection !== 'none';
+  return rewrites || opsetOf(model) < neededOpset(options);
+}
+
+function neededOpset({ activations, weights }: Options): number {
+  return Math.max(opsetFor(activations), opsetFor(weights));
+}
+
+function raiseOpset(model: Model, options: Options): void {
+  const opset = neededOpset(options);
   const { to, skipped } = upgradeOpset(model, Math.max(opset, opsetOf(model)));
   if (to >= opset) return;
   const held = skipped.slice(0, 5).map(({ node, reason }) => `${node}: ${reason}`);
   throw new CompressionError(
     'PASS_PRECONDITION',
-    `quantize.static: ${weights} weights and ${activations} activations need opset ${opset}, the model stays at ${to} ` +
+    `quantize.static: ${options.weights} weights and ${options.activations} activations need opset ${opset}, the model stays at ${to} ` +
       `(${held.join('; ')}); use 8-bit types`,
   );
 }
 
-/** Calibrates here, not through the pass manager: it is the prepared model whose values count. */
-function observe(
+/** The answers of the pass manager, or those of the prepared model. */
+function observed(
   model: Model,
   points: readonly ObservationPoint[],
   context: PassContext,
 ): Promise<Observations | undefined> {
   const feeds = context.data.calibration;
-  if (points.length === 0 || feeds === undefined) return Promise.resolve(undefined);
+  if (context.observations !== undefined || points.length === 0 || feeds === undefined) {
+    return Promise.resolve(context.observations);
+  }
   return calibrate(model, points, feeds, context);
 }
 
@@ -186,10 +246,10 @@ interface Decision extends Choice {
   readonly view: GraphView;
 }
 
-function decide(model: Model, options: Options, context: PassContext, floatNodes: ReadonlySet<Node>): Decision {
+function decide(model: Model, options: Options, context: PassContext, floatValues: ReadonlySet<string>): Decision {
   const view = viewOf(model);
   const wanted = filterNodes(model.graph.nodes, { include: options.include, exclude: options.exclude });
-  const kept = new Set([...wanted].filter((node) => !floatNodes.has(node)));
+  const kept = new Set([...wanted].filter((node) => !floatValues.has(node.outputs[0] ?? '')));
   const settings = {
     activations: options.activations,
     perChannel: options.perChannel,
@@ -202,10 +262,9 @@ function decide(model: Model, options: Options, context: PassContext, floatNodes
   const costTable = byCost ? context.costTable : emptyCostTable();
   const choice = chooseUnits(view, candidates, { ...settings, kept, costTable });
   checkOverrides(options, choice.plan);
-  const added = new Set([...floatNodes].map(nodeLabel));
   const skipped = [
-    ...candidates.skipped.filter(({ node }) => !added.has(node)),
-    ...[...added].map((node) => ({ node, reason: 'the factors of smoothing stay in float' })),
+    ...candidates.skipped.filter(({ node }) => !floatValues.has(node)),
+    ...[...floatValues].map((node) => ({ node, reason: 'the factors of smoothing stay in float' })),
     ...choice.skipped,
     ...choice.plan.skipped,
   ];

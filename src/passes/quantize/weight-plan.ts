@@ -33,41 +33,48 @@ export interface WeightPlan {
   biasOf(unit: ComputeUnit): PlannedBias | undefined;
 }
 
+/** Codes that something better than rounding to nearest has chosen. */
+export type LearnedWeight = QuantizedWeight;
+
 const INT32_MAX = 2 ** 31 - 1;
 
 /**
  * Quantizes weights and biases. A bias is stored in int32 with scale s_x * s_w, because it is added to the products as
  * they are; where it would not fit, s_w is widened first and the weight quantized with the widened scale.
+ *
+ * @param learned - codes and scales that are taken as they are, by `weightKey`
  */
 export function planWeights(
   plan: QuantPlan,
   params: ReadonlyMap<string, ActivationParams>,
   scheme: WeightScheme,
+  learned: ReadonlyMap<string, LearnedWeight> = new Map(),
 ): WeightPlan {
   const units = [...plan.units.values()].filter((unit) => unit.kind === 'compute');
   const scales = new Map<string, ReturnType<typeof weightParams>>();
   const weights = new Map<string, PlannedWeight>();
   for (const unit of units) {
     if (unit.weight === undefined) continue;
-    const key = keyOf(unit.weight);
+    const key = weightKey(unit.weight);
     const layout = channelLayout(unit.weight.tensor.dims, unit.weight.axis);
-    const chosen = scales.get(key) ?? weightParams(valuesOf(unit.weight), layout, scheme);
+    const chosen = scales.get(key) ?? learned.get(key) ?? weightParams(valuesOf(unit.weight), layout, scheme);
     scales.set(key, chosen);
+    if (learned.has(key)) continue;
     widenForBias(unit, chosen.scales, inputScale(unit, plan, params), scheme.powerOfTwo);
   }
   for (const unit of units) {
     if (unit.weight === undefined) continue;
     const { tensor, axis } = unit.weight;
-    const key = keyOf(unit.weight);
+    const key = weightKey(unit.weight);
     if (weights.has(key)) continue;
     const layout = channelLayout(tensor.dims, axis);
     const chosen = defined(scales.get(key), `scales of ${tensor.name}`);
-    const quantized = quantizeWeight(valuesOf(unit.weight), layout, scheme.type, chosen);
+    const quantized = learned.get(key) ?? quantizeWeight(valuesOf(unit.weight), layout, scheme.type, chosen);
     weights.set(key, { ...quantized, tensor, axis, layout });
   }
   const weightOf = (unit: ComputeUnit): PlannedWeight => {
     const weight = defined(unit.weight, 'weight of the unit');
-    return defined(weights.get(keyOf(weight)), `codes of ${weight.tensor.name}`);
+    return defined(weights.get(weightKey(weight)), `codes of ${weight.tensor.name}`);
   };
   const biases = new Map<ComputeUnit, PlannedBias>();
   for (const unit of units) {
@@ -77,11 +84,13 @@ export function planWeights(
   return { weightOf, biasOf: (unit) => biases.get(unit) };
 }
 
-function keyOf({ tensor, axis, factor }: UnitWeight): string {
+/** Nodes that read a weight alike share its codes. */
+export function weightKey({ tensor, axis, factor }: UnitWeight): string {
   return JSON.stringify([tensor.name, axis ?? null, factor]);
 }
 
-function valuesOf({ tensor, factor }: UnitWeight): Float32Array {
+/** The weight as it is to be quantized: with its factor. */
+export function valuesOf({ tensor, factor }: UnitWeight): Float32Array {
   const values = tensor.floats();
   return factor === 1 ? values : values.map((value) => value * factor);
 }

@@ -184,6 +184,33 @@ export function canSaturatePairs(codes: ArrayLike<number>, layout: ChannelLayout
   return false;
 }
 
+/**
+ * Takes int8 codes of a channel back so far that no two of equal sign add up to more than `PAIR_LIMIT`: the largest stays, the others
+ * give way. Codes that were rounded to nearest on a pair-safe scale already fulfil that. Changes `codes`; O(n).
+ */
+export function limitPairs(codes: Int8Array | Uint8Array | Int16Array | Uint16Array, layout: ChannelLayout): void {
+  const { outer, channels, inner } = layout;
+  for (const sign of [1, -1]) {
+    for (let c = 0; c < channels; c += 1) {
+      let [largest, place] = [0, -1];
+      for (let o = 0; o < outer; o += 1) {
+        const from = (o * channels + c) * inner;
+        for (let i = from; i < from + inner; i += 1) {
+          const size = sign * (codes[i] ?? 0);
+          if (size > largest) [largest, place] = [size, i];
+        }
+      }
+      if (largest <= PAIR_LIMIT / 2) continue;
+      for (let o = 0; o < outer; o += 1) {
+        const from = (o * channels + c) * inner;
+        for (let i = from; i < from + inner; i += 1) {
+          if (i !== place && sign * (codes[i] ?? 0) > PAIR_LIMIT - largest) codes[i] = sign * (PAIR_LIMIT - largest);
+        }
+      }
+    }
+  }
+}
+
 /** O(n). */
 export function allFinite(values: Float32Array): boolean {
   const count = values.length;

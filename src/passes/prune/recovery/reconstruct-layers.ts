@@ -2,14 +2,15 @@ import { CompressionError, defined } from '../../../errors.ts';
 import { GraphBuilder } from '../../../onnx/graph-builder.ts';
 import type { Model } from '../../../onnx/model.ts';
 import type { NdArray } from '../../../onnx/nd-array.ts';
-import { makeNode, type Node } from '../../../onnx/node.ts';
+import type { Node } from '../../../onnx/node.ts';
 import { Tensor } from '../../../onnx/tensor.ts';
 import type { Session } from '../../../runtime/session.ts';
 import type { FeedSource, PassContext, Skipped } from '../../pass.ts';
 import { nodeLabel } from '../../quantize/node-filter.ts';
-import { inputRows, rowsObstacle, type InputRows, type RowSampling } from '../../layer-inputs/input-rows.ts';
+import { inputRows, rowsObstacle, type InputRows } from '../../layer-inputs/input-rows.ts';
+import { outputRows, realRows } from '../../layer-inputs/output-rows.ts';
 import { groupMatrix, putGroup } from '../../layer-inputs/weight-matrix.ts';
-import { targetLabel, weightTargets, type MatrixLayout, type WeightTarget } from '../../layer-inputs/weight-targets.ts';
+import { targetLabel, weightTargets, type WeightTarget } from '../../layer-inputs/weight-targets.ts';
 import { affectedValues, losesInputs, type KeptPositions } from './kept-positions.ts';
 import { layerBias } from '../../layer-bias.ts';
 import { fitLinear, RegressionSums } from './regression.ts';
@@ -204,36 +205,13 @@ async function gather(layer: Layer, sources: Sources): Promise<RegressionSums[]>
       }));
     const place = { input: defined(values.get(input), input), layout, kernelShape: target.dims.slice(2) };
     for (const [group, sum] of sums.entries()) {
-      const x = real(inputRows(node, place, group, sampling), place.input, count);
+      const x = realRows(inputRows(node, place, group, sampling), place.input, count);
       const from = group * perGroup;
       await sources.products.add(sum, x, wantedRows(y, lost, { outputs, from, count: perGroup, rows: x.count }));
     }
   }
   await wanted.next();
   return sums;
-}
-
-/** Rows of the samples that are no padding of a fixed batch. */
-function real(rows: InputRows, { dims }: NdArray, count: number): InputRows {
-  const batch = dims.length > 1 ? (dims[0] ?? 1) : 1;
-  return count >= batch || rows.count % batch !== 0 ? rows : { ...rows, count: (rows.count / batch) * count };
-}
-
-/** A layer's output at the places where `inputRows` takes its input: the input of a 1x1 convolution, so to say. */
-function outputRows(node: Node, output: NdArray, sampling: RowSampling): InputRows {
-  const isConvolution = node.opType === 'Conv';
-  const channels = (isConvolution ? output.dims[1] : output.dims.at(-1)) ?? 1;
-  const layout: MatrixLayout = {
-    outputs: 1,
-    inputs: channels,
-    kernel: 1,
-    outputStride: channels,
-    inputStride: 1,
-    groups: 1,
-  };
-  const kernelShape = isConvolution ? output.dims.slice(2).map(() => 1) : [];
-  const reader = makeNode(isConvolution ? 'Conv' : 'MatMul', [], []);
-  return inputRows(reader, { input: output, layout, kernelShape }, 0, sampling);
 }
 
 /** What a sum's other operand was in the original and is now, at the places of the rows. */

@@ -1,7 +1,6 @@
 import { CompressionError } from '../../../errors.ts';
 import { inferTypes } from '../../../onnx/inference/infer-types.ts';
 import type { Model } from '../../../onnx/model.ts';
-import type { Node } from '../../../onnx/node.ts';
 import { calibrate } from '../../calibrate.ts';
 import { targetLabel, weightTargets, type WeightTarget } from '../../layer-inputs/weight-targets.ts';
 import type { ObservationPoint, Observations } from '../../observe.ts';
@@ -25,8 +24,8 @@ export interface SmoothReport {
 export interface Smoothing {
   readonly report: SmoothReport;
   readonly skipped: readonly Skipped[];
-  /** Mul nodes that were added. Their factors are to stay in float: eight bits for all of them would undo what they do. */
-  readonly multipliers: ReadonlySet<Node>;
+  /** What the added Mul nodes make; their names, too. Their factors are to stay in float: eight bits for all of them would undo what they do. */
+  readonly smoothed: ReadonlySet<string>;
 }
 
 const SMALLEST_SCALE = 1e-5;
@@ -44,7 +43,7 @@ export async function smooth(model: Model, alpha: number, context: PassContext):
   const feeds = context.data.calibration;
   if (feeds === undefined) throw new CompressionError('PASS_PRECONDITION', 'smooth needs calibration data');
   const { branches, skipped } = findBranches(model);
-  const multipliers = new Set<Node>();
+  const smoothed = new Set<string>();
   let [folded, largestScale] = [0, 1];
   if (branches.length > 0) {
     const observations = await calibrate(
@@ -59,10 +58,10 @@ export async function smooth(model: Model, alpha: number, context: PassContext):
       const multiplier = moveScales(model, branch, scales);
       largestScale = scales.reduce((a, b) => Math.max(a, b), largestScale);
       if (multiplier === undefined) folded += 1;
-      else multipliers.add(multiplier);
+      else smoothed.add(multiplier.outputs[0] ?? '');
     }
   }
-  return { report: { folded, inserted: multipliers.size, largestScale }, skipped, multipliers };
+  return { report: { folded, inserted: smoothed.size, largestScale }, skipped, smoothed };
 }
 
 function findBranches(model: Model): { branches: ObservedBranches[]; skipped: Skipped[] } {
