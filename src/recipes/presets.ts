@@ -13,6 +13,9 @@ const GRADUAL = {
   training: { epochs: 10, learningRate: 0.02, optimizer: { name: 'sgd', momentum: 0.9, nesterov: true } },
 } as const;
 
+/** The same training, for the channels that are left. */
+const FINETUNE = { pass: 'train.finetune', training: GRADUAL.training } as const;
+
 /** Every preset, in the order /v1/presets lists them. */
 export const PRESETS = [
   {
@@ -38,6 +41,18 @@ export const PRESETS = [
     description:
       'Weights of products and embeddings in 4 bits, blocks of 32, activations in float. Needs no data. For transformers, whose weights are most of what is read for each token; convolutions stay as they are.',
     steps: [{ pass: 'quantize.weights' }],
+  },
+  {
+    name: 'prune-half-macs',
+    description:
+      'Takes channels out until half of the multiply-accumulates are left, fits the weights behind them to the calibration data, and trains for 10 epochs. A smaller file, and less time where the widths suit the CPU.',
+    steps: [{ pass: 'prune.channels', macsRatio: 0.5, recover: 'least-squares' }, FINETUNE],
+  },
+  {
+    name: 'prune-2x-faster',
+    description:
+      'Takes channels out until the estimated time of one sample is half, by the kernel cost table of the worker, fits the weights behind them to the calibration data, and trains for 10 epochs. Small networks give up far more than half of their work for it.',
+    steps: [{ pass: 'prune.channels', latencyRatio: 0.5, recover: 'least-squares' }, FINETUNE],
   },
   {
     name: 'sparse-80',
