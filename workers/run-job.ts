@@ -186,6 +186,7 @@ async function oneStep(
     threads: task.threads,
     seed: task.seed,
     targetCpu: task.target.cpu,
+    ...(task.constraints.maxAccuracyDrop === undefined ? {} : { maxAccuracyDrop: task.constraints.maxAccuracyDrop }),
     data: data.feeds,
     input: job.input,
     openModel: (id) => openReferenced(task, id, hooks.directory),

@@ -48,6 +48,7 @@ export function buildReport(facts: ReportFacts): Report {
     result: evaluation.result,
     comparison: evaluation.comparison,
     seed: environment.seed,
+    ...floatNodesOf(facts),
     ...(evaluation.resultBlockMedians === undefined ? {} : { resultBlockMedians: evaluation.resultBlockMedians }),
   });
   const recommendations = recommend({
@@ -101,6 +102,15 @@ function limitsOf({ constraints, evaluation, steps }: ReportFacts): Constraints 
   const isSlower = evaluation.comparison.latency?.verdict === 'slower';
   const quantizes = steps.some(({ pass }) => pass.startsWith('quantize.'));
   return isSlower && quantizes ? { ...constraints, minSpeedup: constraints.minSpeedup ?? 1 } : constraints;
+}
+
+const WithFloatNodes = z.object({ floatNodes: z.array(z.object({ node: z.string() })).default([]) });
+
+/** What the last step of static quantization left in float, for a target without floating point. */
+function floatNodesOf({ target, steps }: ReportFacts): { readonly floatNodes?: readonly string[] } {
+  const step = steps.findLast(({ pass }) => pass === 'quantize.static');
+  if (target.cpu !== 'int8-only' || step === undefined) return {};
+  return { floatNodes: WithFloatNodes.parse(step.details).floatNodes.map(({ node }) => node) };
 }
 
 function describeValue({ name, type }: ValueInfo): Report['model']['inputs'][number] {

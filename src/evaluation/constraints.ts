@@ -18,9 +18,11 @@ export interface JudgedNumbers {
   /** Medians of the result's timing blocks, for the interval of its latency. */
   readonly resultBlockMedians?: readonly number[];
   readonly seed: number;
+  /** Nodes that compute in float although the target has integers only; undefined for other targets. */
+  readonly floatNodes?: readonly string[];
 }
 
-/** Holds the result against what the job asked for. Order: accuracy, size, latency, speed-up. */
+/** Holds the result against what the job asked for. Order: accuracy, size, latency, speed-up, integers only. */
 export function judgeConstraints(asked: Constraints, numbers: JudgedNumbers): Judgement {
   const constraints: ConstraintReport[] = [];
   if (asked.maxAccuracyDrop !== undefined) constraints.push(judgeAccuracy(asked.maxAccuracyDrop, numbers));
@@ -37,8 +39,25 @@ export function judgeConstraints(asked: Constraints, numbers: JudgedNumbers): Ju
   }
   if (asked.maxLatencyP50Ms !== undefined) constraints.push(judgeLatency(asked.maxLatencyP50Ms, numbers));
   if (asked.minSpeedup !== undefined) constraints.push(judgeSpeedup(asked.minSpeedup, numbers));
+  if (numbers.floatNodes !== undefined) constraints.push(judgeFloatNodes(numbers.floatNodes));
   if (constraints.length === 0) return { constraints, verdict: 'none' };
   return { constraints, verdict: constraints.every(({ met }) => met === true) ? 'met' : 'missed' };
+}
+
+/** Needs no asking: a target without floating point can run nothing else. */
+function judgeFloatNodes(floatNodes: readonly string[]): ConstraintReport {
+  const value = floatNodes.length;
+  const shown = floatNodes.slice(0, 20).join(', ');
+  return {
+    name: 'maxFloatNodes',
+    limit: 0,
+    value,
+    met: value === 0,
+    explanation:
+      value === 0
+        ? 'Every node that computes does so in integers, as the target asks.'
+        : `${value} nodes compute in float, and the target has integers only: ${shown}${value > 20 ? ' …' : ''}.`,
+  };
 }
 
 function judgeAccuracy(limit: number, { comparison }: JudgedNumbers): ConstraintReport {

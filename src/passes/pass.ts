@@ -81,6 +81,8 @@ export interface PassContext {
   readonly threads: number;
   readonly seed: number;
   readonly targetCpu: TargetCpu;
+  /** What the job lets the accuracy drop by (share of the samples); absent where it asks for nothing. */
+  readonly maxAccuracyDrop?: number;
   /** Present when the job named a data set for the role. */
   readonly data: Partial<Record<DataRole, FeedSource>>;
   /**

@@ -220,7 +220,7 @@ export const StepReport = z.object({
 export type StepReport = z.infer<typeof StepReport>;
 
 export const ConstraintReport = z.object({
-  name: z.enum(['maxAccuracyDrop', 'maxBytes', 'maxLatencyP50Ms', 'minSpeedup']),
+  name: z.enum(['maxAccuracyDrop', 'maxBytes', 'maxLatencyP50Ms', 'minSpeedup', 'maxFloatNodes']),
   limit: z.number(),
   value: z.number().nullable().describe('Null when it was not measured'),
   met: z.boolean().nullable().describe('Null: the measurement cannot tell; see explanation'),

@@ -49,6 +49,17 @@ describe('judgeConstraints', () => {
     assert.deepEqual(met({ maxLatencyP50Ms: 1 }, undefined, blocks), [null]);
   });
 
+  it('misses a target without floating point where a node computes in float', () => {
+    const judged = judgeConstraints({}, { ...evaluation(), seed: 1, floatNodes: ['softmax', 'gelu'] });
+    assert.deepEqual(
+      [judged.verdict, ...judged.constraints.map(({ name, value, met: isMet }) => [name, value, isMet])],
+      ['missed', ['maxFloatNodes', 2, false]],
+    );
+    assert.match(judged.constraints[0]?.explanation ?? '', /softmax, gelu/);
+    assert.equal(judgeConstraints({}, { ...evaluation(), seed: 1, floatNodes: [] }).verdict, 'met');
+    assert.equal(judgeConstraints({}, { ...evaluation(), seed: 1 }).verdict, 'none');
+  });
+
   it('calls nothing met that was not measured', () => {
     const { accuracy: _accuracy, latency: _latency, ...comparison } = evaluation().comparison;
     const { latency: _time, ...result } = evaluation().result;

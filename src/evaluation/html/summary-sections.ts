@@ -163,6 +163,7 @@ const LIMITS: Readonly<Record<Report['constraints'][number]['name'], string>> = 
   maxBytes: 'Size at most',
   maxLatencyP50Ms: 'Median run at most',
   minSpeedup: 'Speed-up at least',
+  maxFloatNodes: 'Nodes in float at most',
 };
 
 export function constraintsSection({ constraints }: Report): Markup | undefined {
@@ -178,6 +179,8 @@ export function constraintsSection({ constraints }: Report): Markup | undefined 
         return formatMs(value);
       case 'minSpeedup':
         return `${formatNumber(value)}×`;
+      case 'maxFloatNodes':
+        return formatNumber(value);
     }
   };
   return html`<h2 id="limits">Limits the job set</h2>

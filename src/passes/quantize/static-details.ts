@@ -1,6 +1,9 @@
 import { DATA_TYPES } from '../../onnx/data-type.ts';
 import type { ActivationParams } from './activation-params.ts';
+import type { Node } from '../../onnx/node.ts';
+import type { GraphView } from './graph-view.ts';
 import { nodeLabel } from './node-filter.ts';
+import { placementOf } from './placement.ts';
 import type { QuantPlan } from './plan.ts';
 import type { WeightType } from './quant-type.ts';
 import type { ComputeUnit } from './units.ts';
@@ -50,6 +53,21 @@ export function describeLayers(
       },
     };
   });
+}
+
+/** A node that computes in float although the target has integers only. */
+export interface FloatNode {
+  readonly node: string;
+  readonly operator: string;
+}
+
+/** What stays in float: nodes with a float result that no unit stands for. What only moves values computes nothing. */
+export function describeFloatNodes(view: GraphView, plan: QuantPlan): FloatNode[] {
+  const isQuantizer = ({ opType }: Node): boolean => opType === 'QuantizeLinear' || opType === 'DequantizeLinear';
+  return view.nodes
+    .filter((node) => node.outputs.some((output) => view.typeOf(output) === 'float'))
+    .filter((node) => !plan.units.has(node) && !isQuantizer(node) && placementOf(node)?.kind !== 'moves')
+    .map((node) => ({ node: nodeLabel(node), operator: node.opType }));
 }
 
 /** Range and parameters of every root value, with the values that share them. */

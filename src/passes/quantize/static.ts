@@ -1,12 +1,12 @@
-import { z } from 'zod';
 import { CompressionError } from '../../errors.ts';
 import { opsetOf, type Model } from '../../onnx/model.ts';
 import { isPackedType } from '../../onnx/packed-integers.ts';
 import { upgradeOpset } from '../../onnx/upgrade/upgrade-opset.ts';
 import { calibrate } from '../calibrate.ts';
 import type { ObservationPoint, Observations } from '../observe.ts';
-import { definePass, type PassContext } from '../pass.ts';
-import { METHODS, activationParams, pointsOf, type ActivationSettings } from './activation-params.ts';
+import { definePass, type PassContext, type PassResult } from '../pass.ts';
+import { activationParams, pointsOf, type ActivationSettings } from './activation-params.ts';
+import { quantizeWithin } from './auto.ts';
 import { chooseUnits, type Choice } from './choose-units.ts';
 import { viewOf, type GraphView } from './graph-view.ts';
 import { emptyCostTable } from '../cost/kernel-cost-table.ts';
@@ -16,71 +16,12 @@ import { ensureBiases, prepare, type Preparation } from './prepare.ts';
 import { opsetFor } from './quant-type.ts';
 import { QdqWriter } from './qdq-writer.ts';
 import { QOperatorWriter, importMicrosoft } from './qoperator-writer.ts';
-import { describeLayers, describeValues } from './static-details.ts';
+import { describeFloatNodes, describeLayers, describeValues, type FloatNode } from './static-details.ts';
+import { StaticOptions } from './static-options.ts';
 import { isRepairing, repair } from './repair/repair.ts';
 import { saturationRisk, targetRules } from './target.ts';
 import { planWeights } from './weight-plan.ts';
 import type { WeightScheme } from './weights.ts';
-
-const globs = z.array(z.string().min(1).max(256)).max(256);
-const Options = z.strictObject({
-  activations: z.enum(['uint8', 'int8', 'uint16', 'int16']).default('uint8').describe('Integer type of activations'),
-  weights: z
-    .enum(['int8', 'uint8', 'int4', 'uint4', 'int2', 'uint2'])
-    .default('int8')
-    .describe(
-      'Integer type of weights, symmetric around zero; below 8 bits they are stored packed and computed in float',
-    ),
-  perChannel: z.boolean().default(true).describe('One weight scale an output channel instead of one a tensor'),
-  symmetric: z.boolean().default(false).describe('Activation ranges symmetric around zero'),
-  method: z
-    .enum(METHODS)
-    .default('minmax')
-    .describe('How the range of an activation follows from the calibration data'),
-  percentile: z.number().gt(50).max(100).default(99.999).describe('Percent of the values kept by method percentile'),
-  format: z
-    .enum(['qdq', 'qoperator'])
-    .default('qdq')
-    .describe('qdq: float operators between quantizers, which runtimes fuse; qoperator: integer operators'),
-  exclude: globs.default([]).describe('Node names or operator types to leave in float; * and ? are wildcards'),
-  include: globs.min(1).optional().describe('Only these node names or operator types; * and ? are wildcards'),
-  overrides: z
-    .record(z.string().min(1).max(256), z.strictObject({ min: z.number(), max: z.number() }))
-    .default({})
-    .describe('Ranges of activations by value name, in place of the observed ones'),
-  equalize: z
-    .boolean()
-    .default(false)
-    .describe('Scale channels between layers so that their ranges become alike; the output in float stays'),
-  smooth: z
-    .number()
-    .gt(0)
-    .lt(1)
-    .optional()
-    .describe(
-      'SmoothQuant alpha: how much of the outliers of activations moves into the weights of products; absent: none',
-    ),
-  biasCorrection: z
-    .enum(['none', 'fast', 'full'])
-    .default('none')
-    .describe(
-      'Biases take back by what rounding moves the mean of each channel. fast: one run, float inputs; full: layer by layer, on what the quantized layers before give',
-    ),
-  rounding: z
-    .enum(['nearest', 'gptq', 'adaround'])
-    .default('nearest')
-    .describe(
-      'How weights are rounded. gptq: errors move onto the weights still to come; adaround: up or down is learned, layer by layer',
-    ),
-  iterations: z
-    .int()
-    .min(100)
-    .max(100_000)
-    .default(1000)
-    .describe('Iterations of rounding adaround for each layer; below 8 bits more may pay'),
-  powerOfTwoScales: z.boolean().default(false).describe('Every scale a power of two: requantizing is a shift'),
-});
-type Options = z.output<typeof Options>;
 
 /** Weights and activations in 8 bits, ranges from calibration data. */
 export const quantizeStatic = definePass({
@@ -112,9 +53,9 @@ export const quantizeStatic = definePass({
       url: 'https://arxiv.org/abs/2210.17323',
     },
   ],
-  options: Options,
+  options: StaticOptions,
   example: { method: 'minmax', perChannel: true },
-  needs: () => ['calibration'],
+  needs: ({ accuracy }) => (accuracy === 'auto' ? ['calibration', 'evaluation'] : ['calibration']),
   requires(model, options) {
     if (options.format === 'qoperator' && options.activations.endsWith('16')) {
       return 'integer operators take 8-bit activations only; use format qdq for 16 bits';
@@ -134,67 +75,84 @@ export const quantizeStatic = definePass({
   },
   observe(model, options, context) {
     // A model that is rewritten first is observed as it then is, by `run`.
-    if (isPrepared(model, options)) return [];
+    if (isPrepared(model, options) || options.accuracy === 'auto') return [];
     const { plan, view } = decide(model, options, context, new Set());
     return pointsOf(plan, view, activationSettings(options));
   },
-  async run(model, options, context) {
-    const preparation = await prepareIfUseful(model, options, context);
-    const decideOn = (candidate: Model): Decision => decide(candidate, options, context, preparation.floatValues);
-    const first = decideOn(model);
-    const observations = await observed(model, pointsOf(first.plan, first.view, activationSettings(options)), context);
-    const params = activationParams(first.plan, first.view, activationSettings(options), observations);
-    const scheme = weightScheme(options, context);
-    const isRepaired = isRepairing(options) && first.plan.units.size > 0;
-    const quantization = { decide: decideOn, params, scheme, activationType: options.activations };
-    const repaired = isRepaired ? await repair(model, quantization, options, context) : undefined;
-    // Corrected biases are other constants: the same decision, with them.
-    const { plan, view, skipped, estimate } = repaired === undefined ? first : decideOn(model);
-    const weights = planWeights(plan, params, scheme, repaired?.learned);
-    const compute = [...plan.units.values()].filter((unit) => unit.kind === 'compute');
-    const layers = describeLayers(compute, weights, scheme);
-    const details = {
-      target: context.targetCpu,
-      targetExplanation: targetRules(context).explanation,
-      costTable: context.costTable.hash,
-      ...(estimate === undefined ? {} : { estimatedNs: { before: estimate.floatNs, after: estimate.int8Ns } }),
-      calibrationSamples: observations?.samples ?? 0,
-      saturationRisk: saturationRisk(
-        layers.filter((layer) => layer.weight?.canSaturate === true).map(({ node }) => node),
-      ),
-      ...preparation.report,
-      ...(repaired === undefined ? {} : { repaired: repaired.layers }),
-      layers,
-      activations: describeValues(plan, params),
-    };
-    if (compute.length > 0) {
-      const job = {
-        model,
-        view,
-        plan,
-        params,
-        weights,
-        activationType: options.activations,
-        weightType: options.weights,
-      };
-      (options.format === 'qdq' ? new QdqWriter(job) : new QOperatorWriter(job)).write();
-      importMicrosoft(model);
-    }
-    context.progress(1);
-    return {
-      changes: compute.length,
-      skipped: [...preparation.skipped, ...(repaired?.skipped ?? []), ...skipped],
-      warnings: warningsOf(options, context),
-      details,
-    };
+  run(model, options, context) {
+    if (options.accuracy === 'as-given') return quantize(model, options, context);
+    return quantizeWithin(
+      model,
+      {
+        maxDrop: options.maxAccuracyDrop ?? context.maxAccuracyDrop ?? MAX_ACCURACY_DROP,
+        quantize: (candidate, added) => quantize(candidate, { ...options, ...added }, context),
+      },
+      context,
+    );
   },
   ensures: () => undefined,
 });
 
+/** What accuracy "auto" may lose where neither options nor job say: a tenth of a point. */
+const MAX_ACCURACY_DROP = 0.001;
+
+async function quantize(model: Model, options: StaticOptions, context: PassContext): Promise<PassResult> {
+  const preparation = await prepareIfUseful(model, options, context);
+  const decideOn = (candidate: Model): Decision => decide(candidate, options, context, preparation.floatValues);
+  const first = decideOn(model);
+  const observations = await observed(model, pointsOf(first.plan, first.view, activationSettings(options)), context);
+  const params = activationParams(first.plan, first.view, activationSettings(options), observations);
+  const scheme = weightScheme(options, context);
+  const isRepaired = isRepairing(options) && first.plan.units.size > 0;
+  const quantization = { decide: decideOn, params, scheme, activationType: options.activations };
+  const repaired = isRepaired ? await repair(model, quantization, options, context) : undefined;
+  // Corrected biases are other constants: the same decision, with them.
+  const { plan, view, skipped, estimate } = repaired === undefined ? first : decideOn(model);
+  const weights = planWeights(plan, params, scheme, repaired?.learned);
+  const compute = [...plan.units.values()].filter((unit) => unit.kind === 'compute');
+  const layers = describeLayers(compute, weights, scheme);
+  const floatNodes = context.targetCpu === 'int8-only' ? describeFloatNodes(view, plan) : [];
+  const details = {
+    target: context.targetCpu,
+    targetExplanation: targetRules(context).explanation,
+    costTable: context.costTable.hash,
+    ...(estimate === undefined ? {} : { estimatedNs: { before: estimate.floatNs, after: estimate.int8Ns } }),
+    calibrationSamples: observations?.samples ?? 0,
+    saturationRisk: saturationRisk(
+      layers.filter((layer) => layer.weight?.canSaturate === true).map(({ node }) => node),
+    ),
+    ...(floatNodes.length === 0 ? {} : { floatNodes }),
+    ...preparation.report,
+    ...(repaired === undefined ? {} : { repaired: repaired.layers }),
+    layers,
+    activations: describeValues(plan, params),
+  };
+  if (compute.length > 0) {
+    const job = {
+      model,
+      view,
+      plan,
+      params,
+      weights,
+      activationType: options.activations,
+      weightType: options.weights,
+    };
+    (options.format === 'qdq' ? new QdqWriter(job) : new QOperatorWriter(job)).write();
+    importMicrosoft(model);
+  }
+  context.progress(1);
+  return {
+    changes: compute.length,
+    skipped: [...preparation.skipped, ...(repaired?.skipped ?? []), ...skipped],
+    warnings: [...warningsOf(options, context), ...floatWarning(floatNodes)],
+    details,
+  };
+}
+
 const NO_PREPARATION: Preparation = { report: {}, skipped: [], floatValues: new Set() };
 
 /** Rewrites the model where the options ask for it and something of it is going to be quantized. */
-async function prepareIfUseful(model: Model, options: Options, context: PassContext): Promise<Preparation> {
+async function prepareIfUseful(model: Model, options: StaticOptions, context: PassContext): Promise<Preparation> {
   if (!isPrepared(model, options)) return NO_PREPARATION;
   const { plan } = decide(model, options, context, new Set());
   if (plan.units.size === 0) return NO_PREPARATION;
@@ -208,16 +166,16 @@ async function prepareIfUseful(model: Model, options: Options, context: PassCont
   return prepare(model, { equalize: options.equalize, smooth: options.smooth }, context);
 }
 
-function isPrepared(model: Model, options: Options): boolean {
+function isPrepared(model: Model, options: StaticOptions): boolean {
   const rewrites = options.equalize || options.smooth !== undefined || options.biasCorrection !== 'none';
   return rewrites || opsetOf(model) < neededOpset(options);
 }
 
-function neededOpset({ activations, weights }: Options): number {
+function neededOpset({ activations, weights }: StaticOptions): number {
   return Math.max(opsetFor(activations), opsetFor(weights));
 }
 
-function raiseOpset(model: Model, options: Options): void {
+function raiseOpset(model: Model, options: StaticOptions): void {
   const opset = neededOpset(options);
   const { to, skipped } = upgradeOpset(model, Math.max(opset, opsetOf(model)));
   if (to >= opset) return;
@@ -246,7 +204,12 @@ interface Decision extends Choice {
   readonly view: GraphView;
 }
 
-function decide(model: Model, options: Options, context: PassContext, floatValues: ReadonlySet<string>): Decision {
+function decide(
+  model: Model,
+  options: StaticOptions,
+  context: PassContext,
+  floatValues: ReadonlySet<string>,
+): Decision {
   const view = viewOf(model);
   const wanted = filterNodes(model.graph.nodes, { include: options.include, exclude: options.exclude });
   const kept = new Set([...wanted].filter((node) => !floatValues.has(node.outputs[0] ?? '')));
@@ -271,7 +234,7 @@ function decide(model: Model, options: Options, context: PassContext, floatValue
   return { ...choice, view, skipped };
 }
 
-function checkOverrides(options: Options, plan: QuantPlan): void {
+function checkOverrides(options: StaticOptions, plan: QuantPlan): void {
   for (const [name, { min, max }] of Object.entries(options.overrides)) {
     if (min > max) throw new CompressionError('RECIPE_INVALID', `overrides "${name}": min ${min} is above max ${max}`);
     if (plan.roots.has(name)) continue;
@@ -283,7 +246,7 @@ function checkOverrides(options: Options, plan: QuantPlan): void {
   }
 }
 
-function activationSettings(options: Options): ActivationSettings {
+function activationSettings(options: StaticOptions): ActivationSettings {
   return {
     type: options.activations,
     symmetric: options.symmetric,
@@ -294,7 +257,7 @@ function activationSettings(options: Options): ActivationSettings {
   };
 }
 
-function weightScheme(options: Options, context: PassContext): WeightScheme {
+function weightScheme(options: StaticOptions, context: PassContext): WeightScheme {
   return {
     type: options.weights,
     symmetric: true,
@@ -304,7 +267,7 @@ function weightScheme(options: Options, context: PassContext): WeightScheme {
   };
 }
 
-function warningsOf(options: Options, { targetCpu }: PassContext): string[] {
+function warningsOf(options: StaticOptions, { targetCpu }: PassContext): string[] {
   const warnings: string[] = [];
   const onArm = targetCpu === 'arm64-dotprod' || targetCpu === 'int8-only';
   if (options.activations.endsWith('16')) {
@@ -324,4 +287,10 @@ function warningsOf(options: Options, { targetCpu }: PassContext): string[] {
     warnings.push('x64 kernels for uint8 weights are slower than those for int8 weights');
   }
   return warnings;
+}
+
+function floatWarning(floatNodes: readonly FloatNode[]): string[] {
+  if (floatNodes.length === 0) return [];
+  const operators = [...new Set(floatNodes.map(({ operator }) => operator))].join(', ');
+  return [`${floatNodes.length} nodes compute in float, which an integer accelerator cannot run: ${operators}`];
 }

@@ -1,0 +1,75 @@
+import { z } from 'zod';
+import { METHODS } from './activation-params.ts';
+
+const globs = z.array(z.string().min(1).max(256)).max(256);
+/** Options of quantize.static. */
+export const StaticOptions = z.strictObject({
+  activations: z.enum(['uint8', 'int8', 'uint16', 'int16']).default('uint8').describe('Integer type of activations'),
+  weights: z
+    .enum(['int8', 'uint8', 'int4', 'uint4', 'int2', 'uint2'])
+    .default('int8')
+    .describe(
+      'Integer type of weights, symmetric around zero; below 8 bits they are stored packed and computed in float',
+    ),
+  perChannel: z.boolean().default(true).describe('One weight scale an output channel instead of one a tensor'),
+  symmetric: z.boolean().default(false).describe('Activation ranges symmetric around zero'),
+  method: z
+    .enum(METHODS)
+    .default('minmax')
+    .describe('How the range of an activation follows from the calibration data'),
+  percentile: z.number().gt(50).max(100).default(99.999).describe('Percent of the values kept by method percentile'),
+  format: z
+    .enum(['qdq', 'qoperator'])
+    .default('qdq')
+    .describe('qdq: float operators between quantizers, which runtimes fuse; qoperator: integer operators'),
+  exclude: globs.default([]).describe('Node names or operator types to leave in float; * and ? are wildcards'),
+  include: globs.min(1).optional().describe('Only these node names or operator types; * and ? are wildcards'),
+  overrides: z
+    .record(z.string().min(1).max(256), z.strictObject({ min: z.number(), max: z.number() }))
+    .default({})
+    .describe('Ranges of activations by value name, in place of the observed ones'),
+  equalize: z
+    .boolean()
+    .default(false)
+    .describe('Scale channels between layers so that their ranges become alike; the output in float stays'),
+  smooth: z
+    .number()
+    .gt(0)
+    .lt(1)
+    .optional()
+    .describe(
+      'SmoothQuant alpha: how much of the outliers of activations moves into the weights of products; absent: none',
+    ),
+  biasCorrection: z
+    .enum(['none', 'fast', 'full'])
+    .default('none')
+    .describe(
+      'Biases take back by what rounding moves the mean of each channel. fast: one run, float inputs; full: layer by layer, on what the quantized layers before give',
+    ),
+  rounding: z
+    .enum(['nearest', 'gptq', 'adaround'])
+    .default('nearest')
+    .describe(
+      'How weights are rounded. gptq: errors move onto the weights still to come; adaround: up or down is learned, layer by layer',
+    ),
+  iterations: z
+    .int()
+    .min(100)
+    .max(100_000)
+    .default(1000)
+    .describe('Iterations of rounding adaround for each layer; below 8 bits more may pay'),
+  accuracy: z
+    .enum(['as-given', 'auto'])
+    .default('as-given')
+    .describe(
+      'auto: adds equalization, bias correction, other ranges and learned rounding, the cheapest first, until the accuracy on the evaluation data is kept',
+    ),
+  maxAccuracyDrop: z
+    .number()
+    .min(0)
+    .max(1)
+    .optional()
+    .describe('What accuracy auto may lose, as a share of the samples; absent: what the job allows, else 0.001'),
+  powerOfTwoScales: z.boolean().default(false).describe('Every scale a power of two: requantizing is a shift'),
+});
+export type StaticOptions = z.output<typeof StaticOptions>;

@@ -1,0 +1,127 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import type { Model } from '../../../src/onnx/model.ts';
+import type { NdArray } from '../../../src/onnx/nd-array.ts';
+import { makeNode } from '../../../src/onnx/node.ts';
+import type { FeedSource, PassContext } from '../../../src/passes/pass.ts';
+import type { Trial } from '../../../src/passes/quantize/auto.ts';
+import { quantizeStatic } from '../../../src/passes/quantize/static.ts';
+import { apply, contextOf, net, noise, outputOf, source, weight } from './helpers.ts';
+
+const DIMS = [1, 4, 6, 6];
+
+function network(): Model {
+  const pads = [1, 1, 1, 1];
+  return net({
+    nodes: [
+      makeNode('Conv', ['x', 'w1', 'b1'], ['c1'], { attributes: { pads }, name: 'conv1' }),
+      makeNode('Relu', ['c1'], ['r1'], { name: 'relu1' }),
+      makeNode('Conv', ['r1', 'w2'], ['c2'], { attributes: { pads }, name: 'conv2' }),
+      makeNode('Relu', ['c2'], ['r2'], { name: 'relu2' }),
+      makeNode('Flatten', ['r2'], ['f'], { name: 'flatten' }),
+      makeNode('Gemm', ['f', 'w3', 'b3'], ['y'], { attributes: { transB: 1 }, name: 'head' }),
+    ],
+    tensors: [
+      weight('w1', [8, 4, 3, 3], 1),
+      weight('b1', [8], 2),
+      weight('w2', [8, 8, 3, 3], 3),
+      weight('w3', [6, 288], 4),
+      weight('b3', [6], 5),
+    ],
+    inputs: { x: DIMS },
+    outputs: { y: [1, 6] },
+  });
+}
+
+const samples = Array.from({ length: 60 }, (_, i): NdArray => ({
+  type: 'float',
+  dims: DIMS,
+  data: noise(144, 900 + i),
+}));
+
+async function labelsOf(model: Model): Promise<number[]> {
+  const labels: number[] = [];
+  for (const x of samples) {
+    const scores = await outputOf(model, { x });
+    labels.push(scores.indexOf(scores.reduce((a, b) => Math.max(a, b))));
+  }
+  return labels;
+}
+
+/** The float model's own answers are the labels: its accuracy is 1, and what is lost is what quantizing costs. */
+async function contextWithLabels(): Promise<{ context: PassContext; labels: number[] }> {
+  const labels = await labelsOf(network());
+  const evaluation: FeedSource = {
+    samples: samples.length,
+    async *batches() {
+      for (const [i, x] of samples.entries()) {
+        const data = BigInt64Array.of(BigInt(labels[i] ?? 0));
+        yield await Promise.resolve({ feeds: { x }, labels: { type: 'int64' as const, dims: [1], data }, count: 1 });
+      }
+    },
+  };
+  const calibrated = contextOf(source('x', DIMS));
+  return { context: { ...calibrated, data: { ...calibrated.data, evaluation } }, labels };
+}
+
+interface Accuracy {
+  readonly float: number;
+  readonly met: boolean;
+  readonly chosen: object;
+  readonly trials: readonly Trial[];
+}
+
+describe('accuracy auto', () => {
+  it('stops at the first trial that loses no more than allowed, with nothing added if that does', async () => {
+    const { context } = await contextWithLabels();
+    const { details } = await apply(
+      quantizeStatic,
+      network(),
+      { accuracy: 'auto' },
+      { ...context, maxAccuracyDrop: 1 },
+    );
+    const accuracy = details['accuracy'] as Accuracy;
+    assert.equal(accuracy.float, 1);
+    assert.deepEqual([accuracy.met, accuracy.trials.length, accuracy.chosen], [true, 1, {}]);
+  });
+
+  it('keeps the best it has seen where none is good enough, lists every trial, and warns', async () => {
+    const { context, labels } = await contextWithLabels();
+    const model = network();
+    const options = { accuracy: 'auto', maxAccuracyDrop: 0, weights: 'int2', iterations: 100 };
+    const { details, warnings } = await apply(quantizeStatic, model, options, context);
+    const accuracy = details['accuracy'] as Accuracy;
+    const [plain] = accuracy.trials;
+    assert.deepEqual(plain?.added, {});
+    const drops = accuracy.trials.map(({ drop }) => drop);
+    const best = Math.min(...drops);
+    assert.ok(best < drops[0]!, drops.join(' '));
+    const found = (await labelsOf(model)).filter((label, i) => label === labels[i]).length / labels.length;
+    assert.ok(Math.abs(1 - found - best) < 1e-9);
+    assert.deepEqual(accuracy.chosen, accuracy.trials[drops.indexOf(best)]?.added);
+    assert.equal(accuracy.met, best === 0);
+    if (best > 0) {
+      assert.equal(accuracy.trials.length, 9);
+      assert.ok(warnings.some((warning) => warning.includes('no repair keeps the accuracy')));
+    }
+  });
+
+  it('needs evaluation data', () => {
+    const auto = quantizeStatic.options.parse({ accuracy: 'auto' });
+    assert.deepEqual(quantizeStatic.needs(auto), ['calibration', 'evaluation']);
+    assert.deepEqual(quantizeStatic.needs(quantizeStatic.options.parse({})), ['calibration']);
+  });
+});
+
+describe('target int8-only', () => {
+  it('lists what computes in float', async () => {
+    const model = network();
+    model.graph.nodes.splice(1, 1, makeNode('Elu', ['c1'], ['r1'], { name: 'elu' }));
+    const calibrated = contextOf(source('x', DIMS), { targetCpu: 'int8-only' });
+    const { details, warnings } = await apply(quantizeStatic, model, {}, calibrated);
+    assert.deepEqual(details['floatNodes'], [{ node: 'elu', operator: 'Elu' }]);
+    assert.ok(warnings.some((warning) => warning.includes('an integer accelerator cannot run: Elu')));
+    const integers = await apply(quantizeStatic, network(), {}, calibrated);
+    assert.equal(integers.details['floatNodes'], undefined);
+  });
+});
