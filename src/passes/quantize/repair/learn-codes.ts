@@ -24,6 +24,13 @@ export interface LearningSettings {
   readonly bias: Float32Array;
 }
 
+export interface LearnedLayer {
+  readonly layer: SimulatedLayer;
+  readonly target: WeightTarget;
+  /** The weight rounded to nearest. */
+  readonly planned: PlannedWeight;
+}
+
 export interface LearningTools {
   readonly run: SideBySide;
   readonly products: RowProducts;
@@ -33,13 +40,10 @@ export interface LearningTools {
 /**
  * Codes for a layer's weight, on the scales it has, by what the layers before it (rounded already) make of the calibration data.
  *
- * @param planned - the weight rounded to nearest
  * @returns codes in the order of the tensor
  */
 export async function learnCodes(
-  layer: SimulatedLayer,
-  target: WeightTarget,
-  planned: PlannedWeight,
+  { layer, target, planned }: LearnedLayer,
   settings: LearningSettings,
   tools: LearningTools,
 ): Promise<PlannedWeight['codes']> {

@@ -152,9 +152,7 @@ async function learnLayer(
   const bias = stored ?? new Float64Array(target.layout.outputs);
   const channels = target.layout.outputs;
   const codes = await learnCodes(
-    layer,
-    target,
-    planned,
+    { layer, target, planned },
     {
       ...settings,
       clip,
