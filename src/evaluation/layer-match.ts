@@ -120,11 +120,12 @@ class Side {
     this.#producers = producersOf(graph);
     this.#uses = usesOf(graph);
     this.#constants = constantsOf(graph);
-    this.#weights = constantRoles(graph).weights;
+    const { weights, signs } = constantRoles(graph);
+    this.#weights = new Map([...weights, ...signs]);
     this.#outputs = new Set(graph.outputs.map(({ name }) => name));
   }
 
-  /** The constant weight of a layer, seen through DequantizeLinear and layout changes. */
+  /** The constant weight of a layer, seen through DequantizeLinear, the unpacking of bits and layout changes. */
   weightOf(node: Node): StoredWeight | undefined {
     if (!WEIGHTED.test(node.opType)) return undefined;
     for (const index of /^QLinear|^QGemm/.test(node.opType) ? [3, 0] : [1, 0]) {

@@ -3,6 +3,7 @@ import type { Graph } from '../onnx/graph.ts';
 import type { Node } from '../onnx/node.ts';
 import type { Tensor } from '../onnx/tensor.ts';
 import { asNumbers } from './numbers.ts';
+import { bitMasks, packedSigns } from './packed-signs.ts';
 
 /** How stored integers become real numbers: (q - zeroPoint) * scale, per tensor, per slice of `axis`, or per block. */
 export interface StoredQuantization {
@@ -17,7 +18,7 @@ export interface StoredQuantization {
 export interface StoredWeight {
   readonly tensor: Tensor;
   readonly quantization?: StoredQuantization;
-  /** MatMulNBits keeps N x K numbers of `bits` each in a byte tensor of its own layout. */
+  /** Numbers of `bits` each in a byte tensor of its own layout: MatMulNBits, packed signs. */
   readonly packed?: { readonly bits: number; readonly elements: number };
 }
 
@@ -90,6 +91,8 @@ export interface ConstantRoles {
   readonly weights: ReadonlyMap<string, StoredWeight>;
   /** Scales and zero points: not parameters, but bytes that their storage takes. */
   readonly quantizationTensors: ReadonlyMap<string, Tensor>;
+  /** Weights stored as bits, by the value that layers read. */
+  readonly signs: ReadonlyMap<string, StoredWeight>;
 }
 
 /**
@@ -132,11 +135,19 @@ export function constantRoles(graph: Graph): ConstantRoles {
     if (node.opType === 'Mul' && node.inputs.some((name) => dynamicScales.has(name)))
       node.inputs.forEach(toQuantization);
   }
+  const signs = new Map<string, StoredWeight>();
+  for (const { tensor, elements, value, companions } of packedSigns(graph, constants)) {
+    const weight = { tensor, packed: { bits: 1 + companions.length, elements } };
+    weights.set(tensor.name, weight);
+    signs.set(value, weight);
+    for (const companion of companions) quantizationTensors.set(companion.name, companion);
+  }
+  for (const tensor of bitMasks(graph, constants)) quantizationTensors.set(tensor.name, tensor);
   for (const [name, tensor] of constants) {
     if (weights.has(name) || quantizationTensors.has(name) || !holdsParameters(tensor.dataType)) continue;
     weights.set(name, { tensor });
   }
-  return { weights, quantizationTensors };
+  return { weights, quantizationTensors, signs };
 }
 
 /** Initializers and the tensors of Constant nodes, by value name. */

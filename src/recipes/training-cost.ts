@@ -32,7 +32,12 @@ const Training = z.object({
   batchSize: z.number(),
   validation: z.union([z.object({ fraction: z.number() }), z.object({ role: z.enum(['calibration', 'evaluation']) })]),
 });
-const Options = z.object({ training: Training, baseline: z.boolean().optional() });
+const Options = z.object({
+  training: Training,
+  baseline: z.boolean().optional(),
+  /** An object where the step learns from the model as it came into it. */
+  distillation: z.union([z.literal(false), z.object({})]).optional(),
+});
 
 /**
  * What the steps that train take, from epochs, samples and the networks' multiply-accumulates.
@@ -51,7 +56,8 @@ export function trainingCost(
     const parsed = Options.safeParse(options).data;
     // Options for training stand there whether the step trains or not.
     if (parsed === undefined || !pass.needs(options).includes('training')) continue;
-    const teacher = pass.name === 'distill' ? current : undefined;
+    const isTaught = pass.name === 'distill' || typeof parsed.distillation === 'object';
+    const teacher = isTaught ? current : undefined;
     const network = pass.network?.(options);
     if (network !== undefined) current = plannedNetwork(network.request);
     else if ((pass.models?.(options) ?? []).length > 0) current = named;

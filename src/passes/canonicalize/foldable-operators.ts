@@ -3,12 +3,12 @@ import type { Node } from '../../onnx/node.ts';
 
 /**
  * Operators of the default domain whose result depends on their inputs alone and costs about as much as its size. Not
- * here: random ones; those with subgraphs, sequences or strings; QuantizeLinear and DequantizeLinear, because folding
- * them would undo a compression; and what needs more than one visit per element and is not accounted for in
+ * here: random ones; those with subgraphs, sequences or strings; QuantizeLinear, DequantizeLinear and BitwiseAnd, because
+ * folding them would undo a compression (BitwiseAnd takes packed bits apart); and what needs more than one visit per element and is not accounted for in
  * `foldingWork`.
  */
 export const FOLDABLE_OPERATORS: ReadonlySet<string> = new Set(
-  `Abs Acos Acosh Add And ArgMax ArgMin Asin Asinh Atan Atanh BatchNormalization BitShift BitwiseAnd BitwiseNot BitwiseOr
+  `Abs Acos Acosh Add And ArgMax ArgMin Asin Asinh Atan Atanh BatchNormalization BitShift BitwiseNot BitwiseOr
   BitwiseXor Cast CastLike Ceil Celu Clip Compress Concat ConstantOfShape Cos Cosh CumSum DepthToSpace Div Elu Equal Erf
   Exp Expand EyeLike Flatten Floor Gather GatherElements GatherND Gelu Gemm Greater GreaterOrEqual HardSigmoid HardSwish
   Hardmax Identity IsInf IsNaN LayerNormalization LeakyRelu Less LessOrEqual Log LogSoftmax MatMul Max Mean Min Mish Mod

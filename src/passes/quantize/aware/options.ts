@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { RestoreField } from '../../restore-normalization.ts';
 import { TrainingField } from '../../../schemas/training.ts';
 import { Distillation } from '../trained/distillation.ts';
 
@@ -27,6 +28,7 @@ export const AwareOptions = z.strictObject({
     .describe(
       'keep: trained as training.batchNormalization says and folded into the codes at the end; fold: folded before training',
     ),
+  restoreBatchNormalization: RestoreField,
   storage: z
     .enum(['packed', 'int8'])
     .default('packed')

@@ -7,6 +7,7 @@ import { runReport } from '../../../training/run-report.ts';
 import { withTrained } from '../../../training/trained-values.ts';
 import { finetuneContext } from '../../finetune-context.ts';
 import type { PassContext, PassResult } from '../../pass.ts';
+import { restoreNormalization } from '../../restore-normalization.ts';
 import { targetRules } from '../target.ts';
 import { foldLayers, makeSlopesPositive, normalizedLayers } from '../trained/normalized-layers.ts';
 import { trainedNormalizations } from '../trained/trained-normalizations.ts';
@@ -24,6 +25,9 @@ const SMALLEST_SLOPE = 1e-5;
 export async function runAware(model: Model, options: AwareOptions, context: PassContext): Promise<PassResult> {
   const teacher = copyModel(model);
   separateVectors(model.graph);
+  const restored = options.restoreBatchNormalization
+    ? await restoreNormalization(model, options.training, finetuneContext(context))
+    : undefined;
   if (options.batchNormalization === 'fold') foldLayers(model.graph, normalizedLayers(model.graph));
   const isTrained = trainedNormalizations(model, options.training);
   const kept = normalizedLayers(model.graph).filter(({ normalization }) => isTrained(normalization));
@@ -60,7 +64,10 @@ export async function runAware(model: Model, options: AwareOptions, context: Pas
     skipped: [...exported.plan.skipped, ...untouched(result)],
     warnings: [...result.warnings, ...warningsOfAware(options, context)],
     training: [runReport('model', result.outcome)],
-    details: detailsOfAware(exported, options, context),
+    details: {
+      ...(restored === undefined ? {} : { restoredBatchNormalizations: restored }),
+      ...detailsOfAware(exported, options, context),
+    },
   };
 }
 

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { RestoreField } from '../../restore-normalization.ts';
 import { TrainingField } from '../../../schemas/training.ts';
 import { Distillation } from '../trained/distillation.ts';
 
@@ -16,6 +17,7 @@ const shared = {
     .max(256)
     .default([])
     .describe('Node names or operator types to leave in float; * and ? are wildcards'),
+  restoreBatchNormalization: RestoreField,
   distillation: Distillation,
   training: TrainingField.prefault({}).describe('Epochs, batch size, optimizer, learning rate, loss, augmentation'),
 };

@@ -7,6 +7,7 @@ import { runReport } from '../../../training/run-report.ts';
 import { withTrained } from '../../../training/trained-values.ts';
 import { finetuneContext } from '../../finetune-context.ts';
 import type { PassContext, PassResult } from '../../pass.ts';
+import { restoreNormalization } from '../../restore-normalization.ts';
 import { trainedNormalizations } from '../trained/trained-normalizations.ts';
 import { exportSigns, signsOf, type SignExport, type SignRun } from './export-signs.ts';
 import { insertSigns } from './insert-signs.ts';
@@ -19,6 +20,9 @@ export async function runSigns(model: Model, options: SignOptions, context: Pass
   const { method, training, distillation } = options;
   const teacher = copyModel(model);
   separateVectors(model.graph);
+  const restored = options.restoreBatchNormalization
+    ? await restoreNormalization(model, options.training, finetuneContext(context))
+    : undefined;
   const isTrained = trainedNormalizations(model, training);
   const { layers, skipped } = signLayers(model, options, isTrained);
   if (layers.length === 0) {
@@ -44,7 +48,10 @@ export async function runSigns(model: Model, options: SignOptions, context: Pass
     skipped: [...skipped, ...graph.untouched.map((node) => ({ node, reason: 'the loss does not depend on it' }))],
     warnings: [...warnings, ...warningsOf(options)],
     training: [runReport('model', outcome)],
-    details: detailsOf(run, exported, restructured),
+    details: {
+      ...(restored === undefined ? {} : { restoredBatchNormalizations: restored }),
+      ...detailsOf(run, exported, restructured),
+    },
   };
 }
 

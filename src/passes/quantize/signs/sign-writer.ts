@@ -70,9 +70,8 @@ export class SignWriter {
 
   #unpack(name: string, bits: Uint8Array, dims: readonly number[]): string {
     const packed = packBits(bits);
-    const stored = this.#b.array(name, { type: 'uint8', dims: [packed.length], data: packed });
-    const column = this.#b.op('Unsqueeze', [stored, this.#ints([1])], { name: `${name}_column` });
-    const single = this.#b.op('BitwiseAnd', [column, this.#masks()], { name: `${name}_single` });
+    const stored = this.#b.array(name, { type: 'uint8', dims: [packed.length, 1], data: packed });
+    const single = this.#b.op('BitwiseAnd', [stored, this.#masks()], { name: `${name}_single` });
     const flags = this.#b.op('Cast', [single], { name: `${name}_flags`, attributes: { to: BOOL } });
     if (bits.length % 8 === 0) return this.#reshape(name, flags, dims);
     const flat = this.#reshape(`${name}_flat`, flags, [-1]);

@@ -6,6 +6,9 @@ import type { Model } from '../../../../src/onnx/model.ts';
 import type { NdArray } from '../../../../src/onnx/nd-array.ts';
 import { tensorValue } from '../../../../src/onnx/value-type.ts';
 import { sortTopologically } from '../../../../src/onnx/verify/topological-order.ts';
+import { constantRoles } from '../../../../src/evaluation/stored-weights.ts';
+import { countParameters } from '../../../../src/evaluation/sizes.ts';
+import { canonicalize } from '../../../../src/passes/canonicalize/canonicalize.ts';
 import { runStep, type StepOutcome } from '../../../../src/passes/pass-manager.ts';
 import type { Pass, PassContext } from '../../../../src/passes/pass.ts';
 import { quantizeBinary } from '../../../../src/passes/quantize/signs/binary.ts';
@@ -183,6 +186,54 @@ describe('quantize.binary and quantize.ternary, trained', () => {
     });
     assert.equal(result.changes, 0);
     assert.ok(result.skipped.some(({ reason }) => reason.includes('need a BatchNormalization')));
+  });
+
+  it('puts folded normalization back where it is asked to', async () => {
+    const model = teacherNet();
+    foldLayers(model.graph, normalizedLayers(model.graph));
+    const result = await run(quantizeBinary, model, {
+      method: 'binaryconnect',
+      restoreBatchNormalization: true,
+      training: { ...training, epochs: 1 },
+    });
+    assert.equal(result.changes, 8);
+    assert.equal(result.details['restoredBatchNormalizations'], 9);
+  });
+
+  it('ends at once when it is canceled', async () => {
+    const controller = new AbortController();
+    const canceled = run(
+      quantizeBinary,
+      teacherNet(),
+      { training },
+      { signal: controller.signal, progress: () => controller.abort(new Error('canceled')) },
+    );
+    await assert.rejects(canceled, /canceled/);
+  });
+
+  it('stays packed through canonicalize, and counts as what it is: one bit, three values in two', async () => {
+    for (const [pass, bits] of [
+      [quantizeBinary, 1],
+      [quantizeTernary, 2],
+    ] as const) {
+      const model = teacherNet();
+      await run(pass, model, { training: { ...training, epochs: 1 } });
+      const before = countParameters(model);
+      const size = encodeModel(model).length;
+      await runStep(
+        model,
+        { pass: canonicalize, options: canonicalize.options.parse({}) },
+        trainingContext(model, DATA),
+      );
+      assert.ok(encodeModel(model).length <= size);
+      const { weights } = constantRoles(model.graph);
+      const packed = [...weights.values()].flatMap((weight) => weight.packed ?? []);
+      assert.deepEqual([packed.length, new Set(packed.map((one) => one.bits))], [8, new Set([bits])]);
+      const original = countParameters(teacherNet());
+      // Normalizations are folded: of four vectors a layer one is left, beside the magnitudes.
+      assert.ok(Math.abs(before.parameters - original.parameters) < 0.1 * original.parameters);
+      assert.ok((before.effectiveBitsPerWeight ?? 32) < 8);
+    }
   });
 
   it('bireal takes Relus away and puts shortcuts in where shapes allow', async () => {
