@@ -20,7 +20,8 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 WIDTH, LAYERS, HEADS, HIDDEN, CONTEXT = 128, 4, 4, 352, 128
-STEPS, BATCH, RATE, SEED = int(os.environ.get("STEPS", "2500")), 16, 3e-3, 0
+STEPS, BATCH = int(os.environ.get("STEPS", "2500")), int(os.environ.get("BATCH", "16"))
+RATE, SEED = 3e-3, 0
 EPSILON = 1e-5
 
 
@@ -199,9 +200,7 @@ def main():
     torch.set_num_threads(int(os.environ.get("THREADS", "1")))
     text = read_text(texts)
     characters = sorted(set(text))
-    tokens = np.array([characters.index(c) for c in text], dtype=np.int64) if len(text) < 1000 else np.searchsorted(
-        np.array(characters), np.array(list(text))
-    ).astype(np.int64)
+    tokens = np.searchsorted(np.array(characters), np.array(list(text))).astype(np.int64)
     split = int(len(tokens) * 0.9)
     print(f"{len(tokens)} characters, {len(characters)} different", flush=True)
     model = train(tokens[:split], len(characters))

@@ -8,6 +8,8 @@ import { rtnRows } from './rtn.ts';
 
 const RATIOS = 20;
 const SMALLEST = 1e-4;
+/** Multiplications that the loss of one ratio may take in one layer: there are twenty of them to compare. */
+const MULTIPLICATIONS = 2 ** 22;
 
 export interface AwqChoice {
   /** s of each input channel: the weights are multiplied by it, the inputs divided. */
@@ -64,6 +66,7 @@ function lossOf(
     restored.map((value, i) => value / (scales[inputOf(i, layout)] ?? 1) - (values[i] ?? 0)),
     layout,
     moments,
+    MULTIPLICATIONS,
   );
 }
 

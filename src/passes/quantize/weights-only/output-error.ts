@@ -22,12 +22,21 @@ export function outputError(weight: LayerWeight, quantized: QuantizedRows, momen
     : 0;
 }
 
-/** Sum of w H wᵀ over outputs w, evenly spread ones where there are many. */
-export function outputEnergy(values: ArrayLike<number>, layout: MatrixLayout, moments: InputMoments): number {
+/**
+ * Sum of w H wᵀ over outputs w, evenly spread ones where there are many.
+ *
+ * @param multiplications - how many it may take, about
+ */
+export function outputEnergy(
+  values: ArrayLike<number>,
+  layout: MatrixLayout,
+  moments: InputMoments,
+  multiplications = MULTIPLICATIONS,
+): number {
   let total = 0;
   for (const [group, products] of moments.groups.entries()) {
     const { rows, columns, data } = groupMatrix(values, layout, group);
-    const affordable = Math.max(4, Math.floor(MULTIPLICATIONS / moments.groups.length / columns ** 2));
+    const affordable = Math.max(4, Math.floor(multiplications / moments.groups.length / columns ** 2));
     const step = Math.max(1, Math.ceil(rows / affordable));
     for (let row = 0; row < rows; row += step) {
       const line = row * columns;

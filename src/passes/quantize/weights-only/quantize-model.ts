@@ -9,10 +9,9 @@ import { searchedRows } from './k-quant.ts';
 import type { LayerReport } from './layer-report.ts';
 import { bytesOf, siteObstacle } from './obstacle.ts';
 import type { Algorithm, WeightsOptions } from './options.ts';
-import { quantizeWeight, storeFor, type WeightFormat } from './quantize-weight.ts';
+import { quantizeWeight, roundWeight, storeFor, type WeightFormat } from './quantize-weight.ts';
 import { addError, type RowQuantizer } from './quantized-rows.ts';
 import { rowsOf } from './read-rows.ts';
-import { rtnRows } from './rtn.ts';
 import type { StoredCodes } from './stored-codes.ts';
 import { WeightWriter } from './weight-writer.ts';
 
@@ -93,7 +92,11 @@ class WeightRun {
     // Embeddings are stored as codes throughout, zero points included.
     const floatZeros = this.format.floatZeros && site.kind === 'product';
     const format = { ...this.format, floatZeros };
-    const result = quantizeWeight(site, format, this.#quantizer(how.algorithm, floatZeros), this.#context.signal);
+    const { signal } = this.#context;
+    const result =
+      how.algorithm === 'rtn'
+        ? roundWeight(site, format, signal)
+        : quantizeWeight(site, format, this.#quantizer(how.algorithm, floatZeros), signal);
     if ('reason' in result) this.refuse(weight, result.reason);
     else this.write(weight, result.stored, { ...how, weightError: shareOf(result.lost) });
   }
@@ -125,16 +128,9 @@ class WeightRun {
 
   #quantizer(algorithm: Algorithm, floatZeros: boolean): RowQuantizer {
     const { scheme } = this.format;
-    switch (algorithm) {
-      case 'rtn':
-        return (values, view) => rtnRows(values, view, scheme);
-      case 'hqq':
-        return (values, view) => hqqRows(values, view, scheme, floatZeros);
-      case 'k-quant':
-      case 'gptq':
-      case 'awq':
-        return (values, view) => searchedRows(values, view, scheme);
-    }
+    return algorithm === 'hqq'
+      ? (values, view) => hqqRows(values, view, scheme, floatZeros)
+      : (values, view) => searchedRows(values, view, scheme);
   }
 }
 

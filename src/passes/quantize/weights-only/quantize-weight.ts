@@ -4,6 +4,8 @@ import { allFinite } from '../weights.ts';
 import { rowCount } from './block-view.ts';
 import { addError, type BlockScheme, type RowQuantizer, type SquaredError } from './quantized-rows.ts';
 import { RowReader } from './read-rows.ts';
+import { rtnRows } from './rtn.ts';
+import { packedStripes } from './packed-stripes.ts';
 import { NBitsStore, QdqStore, type CodeStore, type StoredCodes } from './stored-codes.ts';
 import type { WeightSite } from './weight-site.ts';
 
@@ -17,11 +19,29 @@ export interface WeightFormat {
   readonly spool: TensorSpool | undefined;
 }
 
+export interface QuantizedWeight {
+  readonly stored: StoredCodes;
+  readonly lost: SquaredError;
+}
+
+export interface Refusal {
+  readonly reason: string;
+}
+
+function notFinite(tensor: Tensor): string {
+  return `weight "${tensor.name}" holds NaN or infinity`;
+}
+
+function isStoredAsNBits({ kind }: WeightSite, { format }: WeightFormat): boolean {
+  return format === 'matmulnbits' && kind === 'product';
+}
+
 /** A new store for a weight, in the layout that the site's operator reads. */
-export function storeFor(site: WeightSite, { format, scheme, floatZeros, spool }: WeightFormat): CodeStore {
+export function storeFor(site: WeightSite, weightFormat: WeightFormat): CodeStore {
+  const { format, scheme, floatZeros, spool } = weightFormat;
   const { view, constant, axis, isBlocked } = site;
   const options = { view, scheme, floatZeros, spool };
-  if (format === 'matmulnbits' && site.kind === 'product') return new NBitsStore(options);
+  if (isStoredAsNBits(site, weightFormat)) return new NBitsStore(options);
   const { dims } = constant.tensor;
   const blocks = Math.ceil((dims[axis] ?? 1) / view.blockSize);
   const parameterDims = isBlocked ? dims.map((size, at) => (at === axis ? blocks : size)) : [dims[axis] ?? 1];
@@ -46,6 +66,25 @@ export function* stripesOf(
   }
 }
 
+/** Quantizes one weight by rounding to nearest. As `quantizeWeight`, by the shortest way the layout allows. */
+export function roundWeight(site: WeightSite, format: WeightFormat, signal: AbortSignal): QuantizedWeight | Refusal {
+  const { view, constant } = site;
+  const { scheme } = format;
+  const isPackedByRows = isStoredAsNBits(site, format) || (site.isBlocked && view.inner === 1 && view.size % view.blockSize === 0);
+  const isSigned = scheme.symmetric && !isStoredAsNBits(site, format) && !needsUnsigned(site, format.format, scheme);
+  if (!isPackedByRows || isSigned || view.outer * view.inner !== Math.max(view.outer, view.inner)) {
+    return quantizeWeight(site, format, (values, of) => rtnRows(values, of, scheme), signal);
+  }
+  const store = storeFor(site, format);
+  const lost = { error: 0, energy: 0 };
+  for (const rows of packedStripes(constant.tensor, view, { scheme, lost, reuse: format.spool !== undefined })) {
+    signal.throwIfAborted();
+    store.addPacked(rows);
+  }
+  if (!Number.isFinite(lost.energy)) return { reason: notFinite(constant.tensor) };
+  return { stored: store.finish(constant.tensor.name), lost };
+}
+
 /**
  * Quantizes one weight, stripe by stripe.
  *
@@ -56,13 +95,13 @@ export function quantizeWeight(
   format: WeightFormat,
   quantize: RowQuantizer,
   signal: AbortSignal,
-): { readonly stored: StoredCodes; readonly lost: SquaredError } | { readonly reason: string } {
+): QuantizedWeight | Refusal {
   const { tensor } = site.constant;
   const store = storeFor(site, format);
   const lost = { error: 0, energy: 0 };
   for (const { first, values } of stripesOf(tensor, site.view)) {
     signal.throwIfAborted();
-    if (!allFinite(values)) return { reason: `weight "${tensor.name}" holds NaN or infinity` };
+    if (!allFinite(values)) return { reason: notFinite(tensor) };
     const quantized = quantize(values, site.view, first);
     addError(lost, values, quantized, site.view);
     store.add(quantized);

@@ -12,7 +12,18 @@ import { TensorChunks } from './tensor-chunks.ts';
  */
 export interface CodeStore {
   add(rows: QuantizedRows): void;
+  /** The same rows with their codes packed as this store packs them. */
+  addPacked(rows: PackedCodes): void;
   finish(name: string): StoredCodes;
+}
+
+export interface PackedCodes {
+  readonly rows: number;
+  readonly codes: Uint8Array;
+  /** [rows, blocks] */
+  readonly scales: Float32Array;
+  /** [rows, blocks] */
+  readonly zeros: Uint8Array;
 }
 
 export interface StoredCodes {
@@ -55,11 +66,22 @@ export class NBitsStore implements CodeStore {
 
   add(rows: QuantizedRows): void {
     const { view, scheme } = this.#options;
-    const at = this.#rows * blocksPerRow(view);
-    this.#scales.set(rows.scales, at);
-    this.#zeros.set(rows.zeros, at);
-    this.#codes.add(packCodes(filledUp(rows, view), scheme.bits));
-    this.#rows += rows.rows;
+    this.#add(packCodes(filledUp(rows, view), scheme.bits), rows);
+  }
+
+  addPacked(rows: PackedCodes): void {
+    this.#add(rows.codes, rows);
+  }
+
+  #add(
+    packed: Uint8Array,
+    { rows, scales, zeros }: Omit<PackedCodes, 'codes' | 'zeros'> & { readonly zeros: ArrayLike<number> },
+  ): void {
+    const at = this.#rows * blocksPerRow(this.#options.view);
+    this.#scales.set(scales, at);
+    this.#zeros.set(zeros, at);
+    this.#codes.add(packed);
+    this.#rows += rows;
   }
 
   finish(name: string): StoredCodes {
@@ -170,6 +192,17 @@ export class QdqStore implements CodeStore {
         this.#zeros[firstBlock + block * view.inner] = zeros[row * blocks + block] ?? 0;
       }
     }
+    this.#rows += rows;
+  }
+
+  /** @throws RangeError where rows are no stretches of the tensor, or codes are signed */
+  addPacked({ rows, codes, scales, zeros }: PackedCodes): void {
+    const { view } = this.#options;
+    if (view.inner !== 1 || this.#signed) throw new RangeError('codes of this layout are not packed by rows');
+    const at = this.#rows * blocksPerRow(view);
+    this.#chunks.add(codes);
+    this.#scales.set(scales, at);
+    this.#zeros.set(zeros, at);
     this.#rows += rows;
   }
 
