@@ -13,6 +13,7 @@ import { quantizeAware } from './quantize/aware/aware.ts';
 import { quantizeDynamic } from './quantize/dynamic.ts';
 import { quantizeBinary } from './quantize/signs/binary.ts';
 import { quantizeTernary } from './quantize/signs/ternary.ts';
+import { quantizeFloat } from './quantize/float/quantize-float.ts';
 import { quantizeStatic } from './quantize/static.ts';
 import { quantizeWeights } from './quantize/weights-only/quantize-weights.ts';
 import { trainFinetune } from './train/finetune.ts';
@@ -35,5 +36,6 @@ export const PASSES: readonly Pass[] = [
   quantizeAware,
   quantizeBinary,
   quantizeTernary,
+  quantizeFloat,
   clusterWeights,
 ];

@@ -23,7 +23,12 @@ describe('weights of a model over 2 GiB', () => {
     assert.equal(status, 0, stderr);
     const { peakBytes } = JSON.parse(stdout) as StreamResult;
     assert.ok(peakBytes < 600e6, `peak memory ${peakBytes} bytes`);
-    for (const { layer, difference } of await checkLayers(path, target, ['0.q', '3.up', '3.down'], createRuntime(folder))) {
+    for (const { layer, difference } of await checkLayers(
+      path,
+      target,
+      ['0.q', '3.up', '3.down'],
+      createRuntime(folder),
+    )) {
       // float32 sums of up to 5504 products.
       assert.ok(difference < 1e-5, `${layer} differs by ${difference}`);
     }

@@ -70,7 +70,8 @@ export function* stripesOf(
 export function roundWeight(site: WeightSite, format: WeightFormat, signal: AbortSignal): QuantizedWeight | Refusal {
   const { view, constant } = site;
   const { scheme } = format;
-  const isPackedByRows = isStoredAsNBits(site, format) || (site.isBlocked && view.inner === 1 && view.size % view.blockSize === 0);
+  const isPackedByRows =
+    isStoredAsNBits(site, format) || (site.isBlocked && view.inner === 1 && view.size % view.blockSize === 0);
   const isSigned = scheme.symmetric && !isStoredAsNBits(site, format) && !needsUnsigned(site, format.format, scheme);
   if (!isPackedByRows || isSigned || view.outer * view.inner !== Math.max(view.outer, view.inner)) {
     return quantizeWeight(site, format, (values, of) => rtnRows(values, of, scheme), signal);
