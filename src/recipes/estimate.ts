@@ -30,6 +30,7 @@ const WEIGHT_SHARE: Readonly<Record<string, number>> = {
   'quantize.static': 0.25,
   // 4 bits and, for blocks of 32, a float scale and a zero point of 4 bits.
   'quantize.weights': 0.16,
+  'quantize.float': 0.5,
 };
 
 /** The steps as they will run, those included that the recipe does not say. */

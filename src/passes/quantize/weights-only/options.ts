@@ -2,7 +2,7 @@ import { z } from 'zod';
 
 const globs = z.array(z.string().min(1).max(256)).max(256);
 
-export const ALGORITHMS = ['rtn', 'k-quant', 'hqq', 'gptq', 'awq'] as const;
+const ALGORITHMS = ['rtn', 'k-quant', 'hqq', 'gptq', 'awq'] as const;
 export type Algorithm = (typeof ALGORITHMS)[number];
 
 export const WeightsOptions = z.strictObject({

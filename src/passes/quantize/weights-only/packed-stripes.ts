@@ -4,9 +4,12 @@ import type { BlockScheme, SquaredError } from './quantized-rows.ts';
 import { packRtn } from './rtn-packed.ts';
 import type { PackedCodes } from './stored-codes.ts';
 
-/** Packed codes, and float weights, that are in memory at a time. */
-const PACKED_BYTES = 64 * 2 ** 20;
-const FLOAT_BYTES = 16 * 2 ** 20;
+/** Packed codes, and float weights, that are in memory at a time, about. */
+interface StripeLimits {
+  readonly packedBytes: number;
+  readonly floatBytes: number;
+}
+const LIMITS: StripeLimits = { packedBytes: 64 * 2 ** 20, floatBytes: 16 * 2 ** 20 };
 
 interface Rounding {
   readonly scheme: BlockScheme;
@@ -21,14 +24,19 @@ interface Rounding {
  *
  * @param view - outer or inner is 1
  */
-export function* packedStripes(tensor: Tensor, view: BlockView, rounding: Rounding): Generator<PackedCodes> {
+export function* packedStripes(
+  tensor: Tensor,
+  view: BlockView,
+  rounding: Rounding,
+  { packedBytes, floatBytes } = LIMITS,
+): Generator<PackedCodes> {
   const { size, inner, blockSize } = view;
   const { bits } = rounding.scheme;
   const blocks = blocksPerRow(view);
   const rowBytes = (blocks * blockSize * bits) / 8;
   const rows = rowCount(view);
   const isRowMajor = inner === 1;
-  const affordable = isRowMajor ? Math.min(PACKED_BYTES / rowBytes, FLOAT_BYTES / (4 * size)) : PACKED_BYTES / rowBytes;
+  const affordable = Math.min(packedBytes / rowBytes, isRowMajor ? floatBytes / (4 * size) : Infinity);
   const step = Math.min(rows, Math.max(8, Math.floor(affordable / 8) * 8));
   const read = reader(tensor);
   let buffers: ReturnType<typeof newBuffers> | undefined;
@@ -37,7 +45,7 @@ export function* packedStripes(tensor: Tensor, view: BlockView, rounding: Roundi
     if (buffers === undefined || !rounding.reuse) buffers = newBuffers(step, blocks, rowBytes);
     const packed = { ...buffers, blocks };
     // Elements at a time: whole rows, or whole blocks of them.
-    const chunk = isRowMajor ? size : Math.max(1, Math.floor(FLOAT_BYTES / (4 * count * blockSize))) * blockSize;
+    const chunk = isRowMajor ? size : Math.max(1, Math.floor(floatBytes / (4 * count * blockSize))) * blockSize;
     for (let k = 0; k < size; k += chunk) {
       const elements = Math.min(chunk, size - k);
       const values = isRowMajor

@@ -54,10 +54,7 @@ export function needsUnsigned({ kind }: WeightSite, format: WeightFormat['format
 }
 
 /** Rows of a weight, a stripe at a time. */
-export function* stripesOf(
-  tensor: Tensor,
-  view: WeightSite['view'],
-): Generator<{ first: number; values: Float32Array }> {
+function* stripesOf(tensor: Tensor, view: WeightSite['view']): Generator<{ first: number; values: Float32Array }> {
   const reader = new RowReader(tensor, view);
   const rows = rowCount(view);
   const step = Math.max(8, Math.floor(STRIPE_BYTES / (4 * view.size) / 8) * 8);

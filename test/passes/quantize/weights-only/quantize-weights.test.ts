@@ -114,6 +114,21 @@ describe('quantize.weights', () => {
     }
   }
 
+  for (const options of [
+    { accuracyLevel: 4 },
+    { algorithm: 'k-quant' },
+    { algorithm: 'k-quant', symmetric: true },
+    { algorithm: 'hqq' },
+    { algorithm: 'hqq', accuracyLevel: 4 },
+    { algorithm: 'hqq', format: 'qdq' },
+  ]) {
+    it(`runs with ${JSON.stringify(options)}`, async () => {
+      const { result, cosine: similarity } = await check(product(), options);
+      assert.equal(result.changes, 1);
+      assert.ok(similarity > KEPT[4], `cosine ${similarity}`);
+    });
+  }
+
   it('convolutions in qdq: blocks of input channels where there are enough, else a scale for each output', async () => {
     const {
       model,
@@ -273,5 +288,6 @@ describe('quantize.weights', () => {
     assert.equal(requires({ format: 'qdq' }), undefined);
     assert.match(requires({ format: 'qdq', bits: 2 }) ?? '', /needs opset 25, the model has 21; put .*canonicalize/);
     assert.equal(requires({ bits: 2 }), undefined);
+    assert.match(requires({ algorithm: 'hqq', symmetric: true }) ?? '', /symmetric codes have none/);
   });
 });
