@@ -23,31 +23,36 @@ export interface SideBySide {
 /** A batch of rows of one layer: its rounded inputs, by group, and the outputs it should give. */
 export interface LayerRows {
   readonly inputs: readonly InputRows[];
-  /** [rows, output channels] of the float model on its own inputs. */
+  /** [rows, output channels] of the float model on its own inputs; empty where nobody asked for them. */
   readonly outputs: Float32Array;
 }
 
-/** Runs both models up to a layer; the quantized one stands before it afterwards. */
+/**
+ * Runs the quantized model up to a layer and stands before it afterwards; the float one, too, where its outputs are asked for.
+ */
 export async function* layerRows(
   { node, index, output }: SimulatedLayer,
   { layout, dims }: WeightTarget,
   run: SideBySide,
+  withOutputs: boolean,
 ): AsyncGenerator<LayerRows> {
   const input = node.inputs[0] ?? '';
   const numbers = layout.groups * layout.inputs * layout.kernel * Math.max(1, run.samples);
   const perSample = Math.max(1, Math.min(Math.ceil(ROWS / Math.max(1, run.samples)), Math.floor(NUMBERS / numbers)));
-  const wanted = run.float.advance(run.placeOf(output), [output]);
+  const wanted = withOutputs ? run.float.advance(run.placeOf(output), [output]) : undefined;
   for await (const { values, count, firstSample } of run.quantized.advance(index, [input])) {
-    const target = await nextOf(wanted, output);
+    const target = wanted === undefined ? undefined : await nextOf(wanted, output);
     const sampling = { perSample, seed: run.seed, firstSample };
     const place = { input: defined(values.get(input), input), layout, kernelShape: dims.slice(2) };
     const inputs = Array.from({ length: layout.groups }, (_, group) =>
       realRows(inputRows(node, place, group, sampling), place.input, count),
     );
-    yield { inputs, outputs: outputRows(node, target, sampling).data };
+    yield { inputs, outputs: target === undefined ? NO_OUTPUTS : outputRows(node, target, sampling).data };
   }
-  await wanted.next();
+  await wanted?.next();
 }
+
+const NO_OUTPUTS = new Float32Array(0);
 
 /**
  * How far the mean of each output channel lies from that of the float model, over all calibration data and places.

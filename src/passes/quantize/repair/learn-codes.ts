@@ -50,7 +50,7 @@ export async function learnCodes(
   const grid = gridOf(planned, settings.weightType);
   const values = valuesOf(layer.weight);
   const steps = new Float64Array(values.length);
-  const rows = layerRows(layer, target, tools.run);
+  const rows = layerRows(layer, target, tools.run, settings.rounding === 'adaround');
   if (settings.rounding === 'gptq') await byGptq({ values, steps, grid, target }, rows, tools);
   else await byAdaRound({ values, steps, grid, target }, rows, { settings, tools });
   const codes = allocateQuantized(settings.weightType, values.length);

@@ -89,7 +89,7 @@ export async function repairLayers(
       const label = nodeLabel(layer.node);
       context.progress(number / layers.length, `repairing ${label}`);
       const target = targets.get(layer.output);
-      const reason = obstacle(layer, target);
+      const reason = obstacle(layer, target, settings);
       if (target === undefined || reason !== undefined) {
         skipped.push({ node: label, reason: `rounded to nearest: ${reason ?? 'its weight is no matrix'}` });
         continue;
@@ -121,9 +121,20 @@ export async function repairLayers(
   return { learned, biasShifts, layers: repaired, skipped };
 }
 
-function obstacle({ node, weight }: SimulatedLayer, target: WeightTarget | undefined): string | undefined {
+/** GPTQ factorizes a matrix of the inputs' moments, which takes the cube of them: 4,608 about a minute. */
+const MAX_COLUMNS = 4608;
+
+function obstacle(
+  { node, weight }: SimulatedLayer,
+  target: WeightTarget | undefined,
+  { rounding }: RepairSettings,
+): string | undefined {
   if (target === undefined) return `its weight "${weight.tensor.name}" is no matrix`;
   if (target.nodes.length > 1) return 'several layers share its weight';
+  const columns = target.layout.inputs * target.layout.kernel;
+  if (rounding === 'gptq' && columns > MAX_COLUMNS) {
+    return `${columns} weights a channel are too many for gptq, at most ${MAX_COLUMNS}; use adaround`;
+  }
   return rowsObstacle(node);
 }
 

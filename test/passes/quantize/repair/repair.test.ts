@@ -118,6 +118,17 @@ describe('learned rounding', () => {
     );
   });
 
+  it('leaves a layer with too many inputs for gptq to the nearest codes, and says so', async () => {
+    const wide = net({
+      nodes: [makeNode('MatMul', ['x', 'w'], ['y'], { name: 'wide' })],
+      tensors: [weight('w', [5000, 2], 1)],
+      inputs: { x: [1, 5000] },
+      outputs: { y: [1, 2] },
+    });
+    const { skipped } = await apply(quantizeStatic, wide, { rounding: 'gptq' }, contextOf(source('x', [1, 5000])));
+    assert.match(skipped.find(({ node }) => node === 'wide')!.reason, /5000 weights a channel are too many/);
+  });
+
   it('keeps int8 weights pair-safe for portable targets', async () => {
     const { details } = await errorsOf(mixedNet(), { rounding: 'gptq' });
     assert.deepEqual((details['saturationRisk'] as { nodes: string[] }).nodes, []);
