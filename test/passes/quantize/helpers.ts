@@ -1,3 +1,7 @@
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { decodeModel } from '../../../src/onnx/codec/decode.ts';
 import { Graph } from '../../../src/onnx/graph.ts';
 import { Model } from '../../../src/onnx/model.ts';
 import type { NdArray } from '../../../src/onnx/nd-array.ts';
@@ -120,4 +124,21 @@ export function operators(model: Model): Record<string, number> {
   const counts: Record<string, number> = {};
   for (const { opType } of model.graph.nodes) counts[opType] = (counts[opType] ?? 0) + 1;
   return counts;
+}
+
+/** Operators of the main graph as ONNX Runtime has fused it, counted. */
+export async function optimizedOperators(model: Model): Promise<Record<string, number>> {
+  const folder = mkdtempSync(join(tmpdir(), 'quantize-'));
+  try {
+    const path = join(folder, 'optimized.onnx');
+    const session = await runtime.createSession(model, {
+      threads: 1,
+      optimization: 'extended',
+      optimizedModelPath: path,
+    });
+    await session.release();
+    return operators(decodeModel(readFileSync(path)));
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
 }

@@ -1,10 +1,6 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { CompressionError } from '../../../src/errors.ts';
-import { decodeModel } from '../../../src/onnx/codec/decode.ts';
 import { encodeModel } from '../../../src/onnx/codec/encode.ts';
 import { Graph } from '../../../src/onnx/graph.ts';
 import type { Model } from '../../../src/onnx/model.ts';
@@ -15,7 +11,18 @@ import { tensorValue } from '../../../src/onnx/value-type.ts';
 import { verifyModel } from '../../../src/onnx/verify/verify-model.ts';
 import { makeCostTable, type KernelCost } from '../../../src/passes/cost/kernel-cost-table.ts';
 import { quantizeStatic } from '../../../src/passes/quantize/static.ts';
-import { apply, contextOf, cosine, net, noise, operators, outputOf, runtime, source, weight } from './helpers.ts';
+import {
+  apply,
+  contextOf,
+  cosine,
+  net,
+  noise,
+  operators,
+  optimizedOperators,
+  outputOf,
+  source,
+  weight,
+} from './helpers.ts';
 
 const DIMS = [1, 4, 8, 8] as const;
 const feeds: Record<string, NdArray> = { x: { type: 'float', dims: DIMS, data: noise(256, 100) } };
@@ -55,22 +62,6 @@ function convNet(extra: readonly ReturnType<typeof makeNode>[], last: string, te
     inputs: { x: DIMS },
     outputs: { [last]: DIMS },
   });
-}
-
-async function optimizedOperators(model: Model): Promise<Record<string, number>> {
-  const folder = mkdtempSync(join(tmpdir(), 'quantize-'));
-  try {
-    const path = join(folder, 'optimized.onnx');
-    const session = await runtime.createSession(model, {
-      threads: 1,
-      optimization: 'extended',
-      optimizedModelPath: path,
-    });
-    await session.release();
-    return operators(decodeModel(readFileSync(path)));
-  } finally {
-    rmSync(folder, { recursive: true, force: true });
-  }
 }
 
 describe('quantize.static', () => {

@@ -24,7 +24,7 @@ import {
 } from '../../../../src/passes/quantize/trained/normalized-layers.ts';
 import { copyModel } from '../../../../src/training/copy-model.ts';
 import { SIDE, stripes, teacherNet, trainingContext } from '../../distill/helpers.ts';
-import { cosine, noise, outputOf } from '../helpers.ts';
+import { cosine, noise, optimizedOperators, outputOf } from '../helpers.ts';
 import { withStatistics } from '../with-statistics.ts';
 
 const DATA = stripes(96);
@@ -126,6 +126,15 @@ describe('quantize.aware, trained', () => {
     });
     assert.ok(opsetOf(bytes) < 25);
     assert.ok(![...bytes.graph.initializers.values()].some(({ dataType }) => /int[24]$/.test(dataType)));
+  });
+
+  it('runs on int8 kernels where bytes are stored, at few bits too', async () => {
+    const model = teacherNet();
+    const frozen = { ...training, epochs: 1, batchNormalization: 'frozen' };
+    await run(model, { weights: 4, activations: 4, storage: 'int8', training: frozen });
+    const fused = await optimizedOperators(model);
+    // Nine convolutions and three sums; no Conv is left in float.
+    assert.deepEqual([fused['QLinearConv'], fused['QLinearAdd'], fused['Conv']], [9, 3, undefined]);
   });
 
   it('holds the weights of int8 kernels to what int16 pairs add up, where the target asks for it', async () => {
