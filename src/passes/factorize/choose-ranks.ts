@@ -1,8 +1,8 @@
 import { CompressionError } from '../../errors.ts';
 import type { Skipped } from '../pass.ts';
 import { layerMacs, type DenseLayer } from './layers.ts';
-import type { RankRule } from './options.ts';
-import { chooseWithinMacs, type RankPoint } from './rank-budget.ts';
+import type { LossBudget, RankRule } from './options.ts';
+import { chooseWithinMacs, type BudgetLayer, type RankPoint } from './rank-budget.ts';
 import type { Variant } from './svd-variant.ts';
 
 /** A layer with the ways it can be written. */
@@ -24,7 +24,7 @@ export interface Decision {
  */
 export function chooseRanks(
   candidates: readonly Candidate[],
-  rule: RankRule,
+  rule: Exclude<RankRule, LossBudget>,
   totalMacs: number,
 ): { readonly decisions: readonly Decision[]; readonly skipped: readonly Skipped[] } {
   if (rule.by === 'macs') return withinMacs(candidates, rule.ratio, totalMacs);
@@ -39,7 +39,7 @@ export function chooseRanks(
   return { decisions, skipped };
 }
 
-function rankOf({ fullRank, loss }: Variant, rule: Exclude<RankRule, { by: 'macs' }>): number {
+function rankOf({ fullRank, loss }: Variant, rule: Exclude<RankRule, LossBudget | { by: 'macs' }>): number {
   if (rule.by === 'rank') {
     const rank = rule.rank < 1 ? Math.round(rule.rank * fullRank) : rule.rank;
     return Math.min(Math.max(rank, 1), fullRank);
@@ -79,26 +79,13 @@ function withinMacs(
   ratio: number,
   totalMacs: number,
 ): { readonly decisions: readonly Decision[]; readonly skipped: readonly Skipped[] } {
-  const skipped: Skipped[] = [];
-  const counted = candidates.filter(({ layer }) => {
-    if (layer.positions !== undefined) return true;
-    skipped.push({
-      node: layer.label,
-      reason: 'its multiply-accumulates cannot be counted: a size of its input is open',
-    });
-    return false;
-  });
+  const { counted, layers, skipped } = budgetLayers(candidates);
   if (counted.length === 0) {
     throw new CompressionError(
       'PASS_PRECONDITION',
       `macsRatio ${ratio} is out of reach: there is no layer to factor; take it out of the recipe, or exclude fewer layers`,
     );
   }
-  const layers = counted.map(({ layer, variants }) => ({
-    label: layer.label,
-    macs: layerMacs(layer),
-    points: variants.flatMap((variant) => pointsOf(layer, variant)),
-  }));
   const chosen = chooseWithinMacs(layers, totalMacs, ratio * totalMacs);
   const decisions: Decision[] = [];
   for (const [index, { layer }] of counted.entries()) {
@@ -111,6 +98,29 @@ function withinMacs(
       });
   }
   return { decisions, skipped };
+}
+
+/** Layers whose multiply-accumulates can be counted, each with every way that makes it cheaper; the others are skipped. */
+export function budgetLayers(candidates: readonly Candidate[]): {
+  readonly counted: readonly Candidate[];
+  readonly layers: readonly BudgetLayer<Decision>[];
+  readonly skipped: Skipped[];
+} {
+  const skipped: Skipped[] = [];
+  const counted = candidates.filter(({ layer }) => {
+    if (layer.positions !== undefined) return true;
+    skipped.push({
+      node: layer.label,
+      reason: 'its multiply-accumulates cannot be counted: a size of its input is open',
+    });
+    return false;
+  });
+  const layers = counted.map(({ layer, variants }) => ({
+    label: layer.label,
+    macs: layerMacs(layer),
+    points: variants.flatMap((variant) => pointsOf(layer, variant)),
+  }));
+  return { counted, layers, skipped };
 }
 
 function pointsOf(layer: DenseLayer, variant: Variant): RankPoint<Decision>[] {

@@ -1,18 +1,20 @@
 import { setImmediate } from 'node:timers/promises';
+import { CompressionError, defined } from '../../errors.ts';
 import type { Model } from '../../onnx/model.ts';
+import type { Node } from '../../onnx/node.ts';
+import { copyModel } from '../../training/copy-model.ts';
+import { OutputComparison } from '../output-comparison.ts';
 import type { PassContext, PassResult } from '../pass.ts';
 import { filterNodes } from '../quantize/node-filter.ts';
-import { chooseRanks, type Candidate } from './choose-ranks.ts';
+import { chooseRanks, type Candidate, type Decision } from './choose-ranks.ts';
 import { inputMoments, MAX_FAN_IN, type InputMoments } from './input-covariance.ts';
 import { fanIn, findDenseLayers, layerMacs, type DenseLayer } from './layers.ts';
-import { rankRuleOf } from './options.ts';
+import { chooseWithinBudget, type BudgetChoice } from './loss-budget.ts';
+import { rankRuleOf, type LossBudget, type RankOptions } from './options.ts';
 import { canTakeBias, LayerReplacer } from './replace-layer.ts';
 import { kernelText, relativeError, type Variant } from './svd-variant.ts';
 
-export interface FactorizeOptions {
-  readonly rank?: number | undefined;
-  readonly energy?: number | undefined;
-  readonly macsRatio?: number | undefined;
+export interface FactorizeOptions extends RankOptions {
   readonly dataAware: 'auto' | boolean;
   readonly include?: readonly string[] | undefined;
   readonly exclude: readonly string[];
@@ -63,14 +65,17 @@ export async function factorizeModel(
   if (candidates.length === 0 && layers.length === 0 && unfit.length === 0) {
     return { changes: 0, skipped, warnings, details: {} };
   }
-  const chosen = chooseRanks(candidates, rule, totalMacs);
+  const run = { model, moments, context };
+  const chosen =
+    rule.by === 'budget' ? await withinBudget(candidates, rule, run) : chooseRanks(candidates, rule, totalMacs);
   skipped.push(...chosen.skipped);
-  const replacer = new LayerReplacer(model);
+  if (rule.by === 'budget' && chosen.decisions.length === 0 && candidates.length > 0) {
+    warnings.push('not a single layer can be factored within the budget; allow more, or use another rule');
+  }
+  const writer = new ChainWriter(model, moments);
   const described = chosen.decisions.map(({ layer, variant, rank }) => {
     const own = moments.get(layer);
-    const { chain, product } = variant.build(rank);
-    const shiftsBias = own !== undefined && canTakeBias(model, layer);
-    replacer.replace(layer, chain, shiftsBias ? biasChange(layer, product, own.mean) : undefined);
+    const product = writer.write({ layer, variant, rank });
     return {
       node: layer.label,
       form: variant.kind,
@@ -91,12 +96,72 @@ export async function factorizeModel(
     details: {
       macs: { before: totalMacs, after: totalMacs - saved },
       usedCalibration: moments.size > 0,
+      ...('measured' in chosen ? { measured: chosen.measured } : {}),
       layers: described,
     },
   };
 }
 
 const MEASURING_SHARE = 0.5;
+
+/** Measures on copies of the model, on the calibration data. */
+async function withinBudget(
+  candidates: readonly Candidate[],
+  budget: LossBudget,
+  { model, moments, context }: { readonly model: Model; readonly moments: Moments; readonly context: PassContext },
+): Promise<BudgetChoice> {
+  const feeds = defined(context.data.calibration, 'calibration data');
+  const comparison = await OutputComparison.create(model, feeds, context);
+  if (budget.of === 'accuracyDrop' && !comparison.hasAccuracy) {
+    throw new CompressionError(
+      'PASS_PRECONDITION',
+      'maxAccuracyDrop needs calibration data with one class label a sample and a model whose first float output has class scores; ' +
+        'use errorBudget, or name data with labels',
+    );
+  }
+  return chooseWithinBudget(candidates, budget, {
+    measure: async (decisions) => {
+      context.signal.throwIfAborted();
+      const trial = copyModel(model);
+      const writer = new ChainWriter(trial, moments);
+      const copies = new Map(
+        model.graph.nodes.map((node, at) => [node, defined(trial.graph.nodes[at], 'copied node')]),
+      );
+      for (const decision of decisions)
+        writer.write(decision, defined(copies.get(decision.layer.node), 'copied layer'));
+      return comparison.compare(trial);
+    },
+    progress: (fraction) => context.progress(MEASURING_SHARE + (1 - MEASURING_SHARE) * fraction, 'measuring ranks'),
+  });
+}
+
+type Moments = ReadonlyMap<DenseLayer, InputMoments>;
+
+/** Puts the chains of decisions into a model. */
+class ChainWriter {
+  readonly #model: Model;
+  readonly #moments: Moments;
+  readonly #replacer: LayerReplacer;
+
+  constructor(model: Model, moments: Moments) {
+    this.#model = model;
+    this.#moments = moments;
+    this.#replacer = new LayerReplacer(model);
+  }
+
+  /**
+   * @param node - the layer's node in this model, where that is a copy
+   * @returns the matrix that the chain multiplies by
+   */
+  write({ layer, variant, rank }: Decision, node: Node = layer.node): Float64Array {
+    const here = { ...layer, node };
+    const own = this.#moments.get(layer);
+    const { chain, product } = variant.build(rank);
+    const shiftsBias = own !== undefined && canTakeBias(this.#model, here);
+    this.#replacer.replace(here, chain, shiftsBias ? biasChange(layer, product, own.mean) : undefined);
+    return product;
+  }
+}
 
 /** E[x x^T] in place of the covariance: for layers whose bias cannot take up a change of the mean. */
 function uncentred({ mean, covariance }: InputMoments): InputMoments {

@@ -39,9 +39,7 @@ export function chooseWithinMacs<Choice>(
         `${(least / totalMacs).toFixed(3)} of the multiply-accumulates are left; ask for more, or exclude less`,
     );
   }
-  const steps = layers
-    .flatMap(({ macs, points }, layer) => hullSteps(macs, points).map((step) => ({ ...step, layer })))
-    .sort((a, b) => a.price - b.price || a.layer - b.layer);
+  const steps = greedyPath(layers);
   const chosen = new Map<number, RankPoint<Choice>>();
   let left = totalMacs;
   for (const { layer, to } of steps) {
@@ -56,6 +54,29 @@ export function chooseWithinMacs<Choice>(
     left += next.macs - current;
   }
   return chosen;
+}
+
+export interface PathStep<Choice> {
+  /** Index of the layer that gets cheaper. */
+  readonly layer: number;
+  readonly to: RankPoint<Choice>;
+}
+
+/**
+ * From all layers as they are to the cheapest of each, along their lower convex hulls: the step that loses the least per
+ * multiply-accumulate comes first.
+ *
+ * @param weightOf - what a layer's loss counts for, finite; 1 by default
+ */
+export function greedyPath<Choice>(
+  layers: readonly BudgetLayer<Choice>[],
+  weightOf: (layer: number) => number = () => 1,
+): readonly PathStep<Choice>[] {
+  return layers
+    .flatMap(({ macs, points }, layer) =>
+      hullSteps(macs, points).map(({ to, price }) => ({ to, layer, price: price * weightOf(layer) })),
+    )
+    .sort((a, b) => a.price - b.price || a.layer - b.layer);
 }
 
 /** The steps of the lower convex hull from (macs, 0) down to the cheapest point, each with its loss per multiply-accumulate. */

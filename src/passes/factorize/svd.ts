@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { definePass } from '../pass.ts';
 import { factorizeModel } from './factorize-model.ts';
-import { conflictOf, SHARED_OPTIONS } from './options.ts';
+import { conflictOf, neededRoles, SHARED_OPTIONS } from './options.ts';
 import { spatialVariant } from './spatial-variant.ts';
 import { channelVariant } from './svd-variant.ts';
 
@@ -42,7 +42,7 @@ export const factorizeSvd = definePass({
   ],
   options: Options,
   example: { energy: 0.9 },
-  needs: ({ dataAware }) => (dataAware === true ? ['calibration'] : []),
+  needs: neededRoles,
   requires: () => undefined,
   run: (model, options, context) =>
     factorizeModel(model, options, context, (layer, moments) => {

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { definePass } from '../pass.ts';
 import { factorizeModel } from './factorize-model.ts';
-import { conflictOf, rankRuleOf, SHARED_OPTIONS } from './options.ts';
+import { conflictOf, neededRoles, rankRuleOf, SHARED_OPTIONS } from './options.ts';
 import { tuckerVariant } from './tucker-variant.ts';
 
 const Options = z.strictObject(SHARED_OPTIONS).superRefine((options, check) => {
@@ -24,7 +24,7 @@ export const factorizeTucker = definePass({
   ],
   options: Options,
   example: { energy: 0.9 },
-  needs: ({ dataAware }) => (dataAware === true ? ['calibration'] : []),
+  needs: neededRoles,
   requires: () => undefined,
   run(model, options, context) {
     const rule = rankRuleOf(options);

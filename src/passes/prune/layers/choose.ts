@@ -1,9 +1,13 @@
 import { defined } from '../../../errors.ts';
 import type { Model } from '../../../onnx/model.ts';
+import { OutputComparison, type OutputChange } from '../../output-comparison.ts';
 import type { FeedSource } from '../../pass.ts';
 import type { Branch } from './branches.ts';
 import { cosineScores, type ScoringContext } from './cosine.ts';
-import { MetricScorer, type MetricScore } from './metric.ts';
+import { withoutBranch } from './remove-branch.ts';
+
+/** Compared by `accuracyDrop` first, then by `distance`. */
+type MetricScore = Pick<OutputChange, 'accuracyDrop' | 'distance'>;
 
 export interface Choice {
   readonly branch: Branch;
@@ -21,7 +25,7 @@ export async function chooserOf(
   feeds: FeedSource,
   context: ScoringContext,
 ): Promise<Choose> {
-  if (score === 'metric') return lazyGreedy(await MetricScorer.create(model, feeds, context));
+  if (score === 'metric') return lazyGreedy(await OutputComparison.create(model, feeds, context));
   return async (current, candidates) => {
     const scores = await cosineScores(current, candidates, feeds, context);
     let best = 0;
@@ -34,13 +38,14 @@ export async function chooserOf(
  * Each candidate is scored once; after a removal only as many anew as it takes: the one with the best known score is measured
  * again, and goes if it still is the best. Removing layers rarely makes another removal cheaper, so old scores are bounds.
  */
-function lazyGreedy(scorer: MetricScorer): Choose {
+function lazyGreedy(comparison: OutputComparison): Choose {
   const known = new Map<string, MetricScore>();
   return async (model, candidates) => {
     const fresh = new Set<string>();
     const measure = async (branch: Branch): Promise<void> => {
       const name = nameOf(branch);
-      known.set(name, await scorer.score(model, branch));
+      const { accuracyDrop, distance } = await comparison.compare(withoutBranch(model, branch));
+      known.set(name, { accuracyDrop, distance });
       fresh.add(name);
     };
     for (const branch of candidates) if (!known.has(nameOf(branch))) await measure(branch);

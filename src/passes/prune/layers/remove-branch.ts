@@ -1,6 +1,8 @@
+import { defined } from '../../../errors.ts';
 import { usesOf } from '../../../onnx/graph.ts';
 import type { Model } from '../../../onnx/model.ts';
 import { makeNode } from '../../../onnx/node.ts';
+import { copyModel } from '../../../training/copy-model.ts';
 import { removeDeadCode } from '../../canonicalize/dead-code.ts';
 import type { Branch } from './branches.ts';
 
@@ -23,4 +25,12 @@ export function removeBranch(model: Model, { sum, shortcut }: Branch): number {
     graph.valueInfos.delete(output);
   }
   return removeDeadCode({ graph, outer: undefined });
+}
+
+/** A copy of the model without the branch. */
+export function withoutBranch(model: Model, branch: Branch): Model {
+  const without = copyModel(model);
+  const at = model.graph.nodes.indexOf(branch.sum);
+  removeBranch(without, { ...branch, sum: defined(without.graph.nodes[at], 'the sum of the branch') });
+  return without;
 }

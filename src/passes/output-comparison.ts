@@ -1,22 +1,22 @@
-import { CompressionError, defined } from '../../../errors.ts';
-import type { Model } from '../../../onnx/model.ts';
-import type { NdArray } from '../../../onnx/nd-array.ts';
-import { copyModel } from '../../../training/copy-model.ts';
-import type { FeedSource } from '../../pass.ts';
-import type { Branch } from './branches.ts';
-import type { ScoringContext } from './cosine.ts';
-import { removeBranch } from './remove-branch.ts';
+import { CompressionError, defined } from '../errors.ts';
+import type { Model } from '../onnx/model.ts';
+import type { NdArray } from '../onnx/nd-array.ts';
+import type { FeedSource, PassContext } from './pass.ts';
 
 /** What the original answered is kept to compare with: for that much memory at most, then fewer samples serve. */
 const REFERENCE_BYTES = 256 * 2 ** 20;
 
-/** How far a model without a branch is from the original. Compared by `accuracyDrop` first, then by `distance`. */
-export interface MetricScore {
+/** How far a changed model is from the one it was made from, by its first float output. */
+export interface OutputChange {
   /** Share of the samples classified right, lost; 0 where the data have no class labels or the output no classes. */
   readonly accuracyDrop: number;
-  /** Mean of 1 - cos over the samples' outputs, against those of the model as the step was given it. */
+  /** Mean of 1 - cos over the samples' outputs, 0..2. */
   readonly distance: number;
+  /** ||y - y'||² / ||y||² over all samples; infinite where the outputs are not finite. */
+  readonly error: number;
 }
+
+type ComparisonContext = Pick<PassContext, 'runtime' | 'threads' | 'signal'>;
 
 interface Reference {
   readonly output: string;
@@ -25,25 +25,28 @@ interface Reference {
   readonly accuracy: number | undefined;
 }
 
-/** Scores branches by what the model answers without them: one run over the samples each. */
-export class MetricScorer {
+/** Keeps what a model answers, and compares changed models with it: one run over the samples each. */
+export class OutputComparison {
   readonly #feeds: FeedSource;
-  readonly #context: ScoringContext;
+  readonly #context: ComparisonContext;
   readonly #reference: Reference;
 
-  private constructor(feeds: FeedSource, context: ScoringContext, reference: Reference) {
+  private constructor(feeds: FeedSource, context: ComparisonContext, reference: Reference) {
     this.#feeds = feeds;
     this.#context = context;
     this.#reference = reference;
   }
 
   /** @throws CompressionError MODEL_RUN, DATASET_EMPTY; PASS_PRECONDITION for a model without a float output */
-  static async create(model: Model, feeds: FeedSource, context: ScoringContext): Promise<MetricScorer> {
+  static async create(model: Model, feeds: FeedSource, context: ComparisonContext): Promise<OutputComparison> {
     const session = await context.runtime.createSession(model, { threads: context.threads });
     try {
       const output = session.outputs.find(({ type }) => type === 'float')?.name;
       if (output === undefined) {
-        throw new CompressionError('PASS_PRECONDITION', 'score "metric" needs a float output; use score "cosine"');
+        throw new CompressionError(
+          'PASS_PRECONDITION',
+          'outputs are compared by the first float output, and the model has none; choose by another score or rule',
+        );
       }
       const answers: Float32Array[] = [];
       const tally = new Tally();
@@ -60,7 +63,7 @@ export class MetricScorer {
       if (answers.length === 0) {
         throw new CompressionError('DATASET_EMPTY', 'the calibration data set gave no sample; name one with samples');
       }
-      return new MetricScorer(feeds, context, { output, answers, accuracy: tally.accuracy() });
+      return new OutputComparison(feeds, context, { output, answers, accuracy: tally.accuracy() });
     } finally {
       await session.release();
     }
@@ -71,16 +74,13 @@ export class MetricScorer {
     return this.#reference.accuracy !== undefined;
   }
 
-  /** @param model - not changed */
-  async score(model: Model, branch: Branch): Promise<MetricScore> {
+  async compare(changed: Model): Promise<OutputChange> {
     const { output, answers, accuracy } = this.#reference;
-    const without = copyModel(model);
-    const at = model.graph.nodes.indexOf(branch.sum);
-    removeBranch(without, { ...branch, sum: defined(without.graph.nodes[at], 'the sum of the branch') });
-    const session = await this.#context.runtime.createSession(without, { threads: this.#context.threads });
+    const session = await this.#context.runtime.createSession(changed, { threads: this.#context.threads });
     try {
       const tally = new Tally();
       let distance = 0;
+      let [off, whole] = [0, 0];
       let samples = 0;
       let step = 0;
       for await (const batch of this.#feeds.batches()) {
@@ -90,13 +90,19 @@ export class MetricScorer {
         step += 1;
         const array = defined((await session.run(batch.feeds, [output])).get(output), output);
         tally.add(array, batch.labels, batch.count);
-        distance += distances(expected, floatsOf(array), batch.count);
+        const actual = floatsOf(array);
+        distance += distances(expected, actual, batch.count);
+        for (let i = 0; i < expected.length; i += 1) {
+          off += ((expected[i] ?? 0) - (actual[i] ?? 0)) ** 2;
+          whole += (expected[i] ?? 0) ** 2;
+        }
         samples += batch.count;
       }
       const own = tally.accuracy();
       return {
         accuracyDrop: accuracy === undefined || own === undefined ? 0 : accuracy - own,
         distance: distance / Math.max(samples, 1),
+        error: !Number.isFinite(off) ? Infinity : off === 0 ? 0 : off / whole,
       };
     } finally {
       await session.release();
