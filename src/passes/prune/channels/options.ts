@@ -7,7 +7,15 @@ import type { Costs } from './channel-costs.ts';
 import { SCOPES } from './choose-channels.ts';
 
 /** Targets of which at most one may be given. */
-const TARGETS = ['ratio', 'macsRatio', 'parametersRatio', 'bytesRatio', 'maxBytes', 'latencyRatio'] as const;
+const TARGETS = [
+  'ratio',
+  'macsRatio',
+  'parametersRatio',
+  'bytesRatio',
+  'maxBytes',
+  'latencyRatio',
+  'maxAccuracyDrop',
+] as const;
 const globs = z.array(z.string().min(1)).max(1000);
 const share = z.number().gt(0).lt(1);
 
@@ -53,6 +61,23 @@ export const ChannelOptions = z
     latencyRatio: share
       .optional()
       .describe('Share of the time of one sample that is kept, at most, as the kernel cost table estimates it'),
+    maxAccuracyDrop: share
+      .optional()
+      .describe(
+        'Removes as many channels as cost no more than this share of top-1, measured on the labelled calibration data after the recovery',
+      ),
+    allocation: z
+      .enum(['score', 'sensitivity'])
+      .default('score')
+      .describe(
+        'How ratios of groups are found: by ranking the scores of all channels, or by what the model loses, measured on the calibration data with each group cut alone to a few widths',
+      ),
+    sensitivity: z
+      .enum(['output', 'metric'])
+      .default('output')
+      .describe(
+        'The loss that allocation "sensitivity" measures: squared error of the outputs over their square, or top-1 on labelled calibration data (ties by the error)',
+      ),
     speed: z
       .enum(['check', 'ignore'])
       .default('check')
@@ -91,6 +116,14 @@ export const ChannelOptions = z
       const message = 'one step alone does not train; give steps or trainAfterLast, or a train.finetune step behind';
       context.addIssue({ code: 'custom', path: ['training'], message });
     }
+    if (options.maxAccuracyDrop !== undefined && (steps > 1 || trainAfterLast)) {
+      const message = 'maxAccuracyDrop is found in one step without training; let train.finetune follow';
+      context.addIssue({ code: 'custom', path: ['maxAccuracyDrop'], message });
+    }
+    if (options.allocation === 'sensitivity' && options.scope !== 'global') {
+      const message = `sensitivity ranks the channels of all groups: it goes with scope "global", got "${options.scope}"`;
+      context.addIssue({ code: 'custom', path: ['scope'], message });
+    }
     const given = TARGETS.filter((name) => options[name] !== undefined);
     if (given.length < 2) return;
     for (const name of given) {
@@ -104,7 +137,7 @@ export type Target =
   | { readonly kind: keyof Costs; readonly option: TargetOption; readonly kept: number }
   /** An absolute limit. */
   | { readonly kind: keyof Costs; readonly option: TargetOption; readonly limit: number };
-type TargetOption = Exclude<(typeof TARGETS)[number], 'ratio'>;
+type TargetOption = Exclude<(typeof TARGETS)[number], 'ratio' | 'maxAccuracyDrop'>;
 
 const KINDS = {
   macsRatio: 'macs',
@@ -113,6 +146,7 @@ const KINDS = {
   latencyRatio: 'latencyNs',
 } as const satisfies Partial<Record<TargetOption, keyof Costs>>;
 
+/** What is counted; for maxAccuracyDrop, whose ratio is found by trials, MACs. */
 export function targetOf(options: ChannelOptions): Target {
   const { ratio, maxBytes } = options;
   if (ratio !== undefined) return { kind: 'ratio', removed: ratio };

@@ -10,6 +10,7 @@ import { keptPositions } from '../recovery/kept-positions.ts';
 import { recover, type Recovered } from '../recovery/recover.ts';
 import { activationPoints } from '../importance/activation-scores.ts';
 import { readsGradients } from '../importance/gradient-scores.ts';
+import { planWithin } from './accuracy-target.ts';
 import { nodesThatStay } from './layer-filter.ts';
 import { ChannelOptions, trainingOf } from './options.ts';
 import type { RemovalPlan } from './plan-removal.ts';
@@ -83,7 +84,8 @@ export const pruneChannels = definePass({
     const chosenAt = options.recover === 'none' ? 1 : trainingOf(options) === undefined ? CHOICE_SHARE : TRAINED_SHARE;
     const pruning = await SteppedPruning.open(model, options, within(context, { from: 0, to: chosenAt }));
     const { analysis, groups } = pruning;
-    const plan = await pruning.choose();
+    const found = options.maxAccuracyDrop === undefined ? undefined : await planWithin(pruning, options, context);
+    const plan = found?.plan ?? (await pruning.choose());
     context.signal.throwIfAborted();
     const details = removalDetails(analysis, groups, plan);
     const changes = plan.removed.reduce((sum, channels) => sum + channels.length, 0);
@@ -126,6 +128,8 @@ export const pruneChannels = definePass({
         ...details,
         ...latencyDetails(plan, context.costTable.hash),
         ...(options.steps === 1 ? {} : { steps: pruning.records }),
+        ...(found === undefined ? {} : { accuracyTarget: found.details }),
+        ...(pruning.sensitivities === undefined ? {} : { sensitivities: pruning.sensitivities }),
         ...(recovered === undefined ? {} : { recovery: recovered.details }),
       },
     };
@@ -159,6 +163,7 @@ function neededRoles(options: ChannelOptions): readonly DataRole[] {
   const training = trainingOf(options);
   const roles = new Set<DataRole>();
   if (recover !== 'none' || importance === 'activation') roles.add('calibration');
+  if (options.allocation === 'sensitivity' || options.maxAccuracyDrop !== undefined) roles.add('calibration');
   if (training !== undefined || readsGradients(importance)) roles.add('training');
   if (training !== undefined && 'role' in training.validation) roles.add(training.validation.role);
   return [...roles];

@@ -1,3 +1,4 @@
+import { CompressionError } from '../../../errors.ts';
 import type { Model } from '../../../onnx/model.ts';
 import { Tensor } from '../../../onnx/tensor.ts';
 import type { TrainingField } from '../../../schemas/training.ts';
@@ -7,20 +8,27 @@ import { separateVectors as separateTrainedVectors } from '../../../training/par
 import { calibrate } from '../../calibrate.ts';
 import { finetuneContext } from '../../finetune-context.ts';
 import type { PassContext } from '../../pass.ts';
+import { OutputComparison } from '../../output-comparison.ts';
+import { FloatLatency } from '../../cost/float-latency.ts';
 import { analyzeChannels, type ChannelAnalysis } from '../groups/analyze-channels.ts';
 import { channelGroups, type ChannelGroups } from '../groups/channel-groups.ts';
 import { narrow, type Narrowed } from '../groups/narrow.ts';
 import { activationPoints } from '../importance/activation-scores.ts';
 import { groupScores } from '../importance/group-scores.ts';
 import { keptPositions } from '../recovery/kept-positions.ts';
+import { ChannelCosts } from './channel-costs.ts';
+import { ChannelChooser } from './choose-channels.ts';
 import { nodesThatStay } from './layer-filter.ts';
-import { trainingOf, type ChannelOptions } from './options.ts';
+import { targetOf, trainingOf, type ChannelOptions } from './options.ts';
 import { planRemoval, type RemovalPlan } from './plan-removal.ts';
 import { putPositions, removeChannels } from './remove-channels.ts';
+import { allocateBySensitivity, type GroupSensitivity } from './sensitivity.ts';
 import { StepStates, type StepRecord, type StepState } from './step-state.ts';
 
 /** Share of a step's time for the scores, where it trains. */
 const SCORES_SHARE = 0.2;
+/** What an output error counts beside accuracy: it only decides where accuracies are the same. */
+const TIE = 1e-6;
 
 /**
  * Goes to the target in equal steps: each scores what is left, removes what is due of the channels there were at first, and
@@ -39,6 +47,7 @@ export class SteppedPruning {
   readonly #training: TrainingField | undefined;
   readonly #states: StepStates | undefined;
   #state: StepState;
+  #sensitivities: readonly GroupSensitivity[] | undefined;
 
   private constructor(
     model: Model,
@@ -77,6 +86,11 @@ export class SteppedPruning {
     return this.#state.runs;
   }
 
+  /** Of the groups before the last step, where allocation asked for them. */
+  get sensitivities(): readonly GroupSensitivity[] | undefined {
+    return this.#sensitivities;
+  }
+
   get warnings(): readonly string[] {
     return this.#state.warnings;
   }
@@ -109,7 +123,7 @@ export class SteppedPruning {
         (channels, group) => channels.length > (this.#state.removed[group]?.length ?? 0),
       );
       const before = this.#state;
-      const trained = isChanged ? await this.#train(this.#without(plan.removedRoots), step) : undefined;
+      const trained = isChanged ? await this.#train(this.without(plan.removedRoots), step) : undefined;
       if (trained !== undefined) this.#putBack(trained.model, plan.removedRoots, trained.values);
       this.#state = {
         done: step + 1,
@@ -130,7 +144,7 @@ export class SteppedPruning {
   beforeLast(): ChannelAnalysis {
     const removed = this.#removedRoots();
     if (this.#state.runs.length === 0) return { ...this.analysis, model: copyModel(this.#whole) };
-    return narrow(this.analysis, this.groups.groups, removed, this.#without(removed)).analysis;
+    return narrow(this.analysis, this.groups.groups, removed, this.without(removed)).analysis;
   }
 
   /** Takes the channels out of the model, which gets the trained weights. */
@@ -162,14 +176,72 @@ export class SteppedPruning {
     };
   }
 
+  /**
+   * Plans that remove a share of the channels each, from the scores of the model as it is given: for a target that only trials tell.
+   *
+   * @throws CompressionError what data and the runtime throw
+   */
+  async plans(): Promise<(ratio: number) => RemovalPlan> {
+    const scores = await this.#scores(0);
+    const { costTable } = this.#context;
+    const options = { ...this.#options, maxAccuracyDrop: undefined, scores, costTable };
+    return (ratio) => planRemoval(this.analysis, this.groups, { ...options, ratio });
+  }
+
   /** Of the channels that are left; -Infinity for the others. */
   async #scores(step: number): Promise<readonly (Float64Array | undefined)[]> {
-    const { groups } = this.groups;
     const share = this.#training === undefined ? 1 : SCORES_SHARE;
-    const context = this.#partOfStep(step, { from: 0, to: share });
+    if (this.#options.allocation === 'score') return this.#importance(step, { from: 0, to: share });
+    const scores = await this.#importance(step, { from: 0, to: share / 4 });
+    return this.#allocated(scores, this.#partOfStep(step, { from: share / 4, to: share }));
+  }
+
+  /** The scores of all channels by what the model loses without them, each group measured alone. */
+  async #allocated(scores: readonly (Float64Array | undefined)[], context: PassContext) {
+    const { calibration } = context.data;
+    const { groups } = this.groups;
+    if (calibration === undefined) throw new CompressionError('INTERNAL', 'sensitivity without calibration data');
+    const gone = this.#removedRoots();
+    const comparison = await OutputComparison.create(this.without(gone), calibration, context);
+    const byMetric = this.#options.sensitivity === 'metric';
+    if (byMetric) requireLabels(comparison, 'sensitivity "metric"');
+    const costs = new ChannelCosts(this.analysis, new FloatLatency(context.costTable));
+    const { kind } = targetOf(this.#options);
+    const chooser = new ChannelChooser(
+      groups.map((group, index) => ({ group, scores: scores[index] })),
+      this.#options,
+    );
+    const withRoots = (roots: readonly number[]): Uint8Array => {
+      const removed = Uint8Array.from(gone);
+      for (const root of roots) removed[root] = 1;
+      return removed;
+    };
+    const { scores: allocated, sensitivities } = await allocateBySensitivity(groups, scores, {
+      lossWithout: async (roots) => {
+        const { accuracyDrop, error } = await comparison.compare(this.without(withRoots(roots)));
+        return byMetric ? Math.max(accuracyDrop, 0) + TIE * error : error;
+      },
+      saved: (roots) =>
+        kind === 'ratio' ? roots.length : costs.without(gone)[kind] - costs.without(withRoots(roots))[kind],
+      leastKept: (index) => chooser.leastKept(index),
+      progress: (fraction) => {
+        context.signal.throwIfAborted();
+        context.progress(fraction, 'measuring the sensitivity of each group');
+      },
+    });
+    this.#sensitivities = sensitivities;
+    return allocated;
+  }
+
+  async #importance(
+    step: number,
+    part: { readonly from: number; readonly to: number },
+  ): Promise<readonly (Float64Array | undefined)[]> {
+    const { groups } = this.groups;
+    const context = this.#partOfStep(step, part);
     if (step === 0) return groupScores(this.analysis, groups, this.#options, context);
     const removed = this.#removedRoots();
-    const left = narrow(this.analysis, groups, removed, this.#without(removed));
+    const left = narrow(this.analysis, groups, removed, this.without(removed));
     const observed = this.#options.importance === 'activation' ? await this.#observe(left, context) : {};
     const scores = await groupScores(left.analysis, left.groups, this.#options, { ...context, ...observed });
     return groups.map(({ roots }, group) => {
@@ -222,8 +294,8 @@ export class SteppedPruning {
     return { ...this.#context, progress };
   }
 
-  /** A copy of the model without these channels. */
-  #without(removedRoots: Uint8Array): Model {
+  /** A copy of the model, with the weights that trainings have made, without these channels. */
+  without(removedRoots: Uint8Array): Model {
     const copy = copyModel(this.#whole);
     removeChannels(analyzeChannels(copy, nodesThatStay(copy, this.#options)), removedRoots);
     return copy;
@@ -269,4 +341,14 @@ function recordOf({ removed, before, expected }: RemovalPlan, step: number): Ste
     macsShare: share(before.macs, expected.macs),
     parametersShare: share(before.parameters, expected.parameters),
   };
+}
+
+/** @throws CompressionError PASS_PRECONDITION where top-1 cannot be measured */
+export function requireLabels(comparison: OutputComparison, option: string): void {
+  if (comparison.hasAccuracy) return;
+  throw new CompressionError(
+    'PASS_PRECONDITION',
+    `prune.channels: ${option} counts right answers, and the calibration data have no class labels or the model no class scores ` +
+      '[samples, classes]; name a data set with labels as calibration, or take another target',
+  );
 }
