@@ -196,7 +196,10 @@ describe('prune.channels in steps', () => {
 
     it('ends when it is canceled, in the middle of a training', async () => {
       const controller = new AbortController();
-      const save = (): Promise<void> => Promise.resolve(controller.abort());
+      const save = (): Promise<void> => {
+        controller.abort();
+        return Promise.resolve();
+      };
       const checkpoint = { everySeconds: 0, load: () => Promise.resolve(undefined), save };
       await assert.rejects(prune(teacherNet(), options, { checkpoint, signal: controller.signal }), {
         name: 'AbortError',

@@ -27,8 +27,7 @@ export function narrowTensor(tensor: Tensor, type: NarrowFloat, chunks: TensorCh
   let [count, sum, squares, largest] = [0, 0, 0, 0];
   for (const values of stretchesOf(tensor)) {
     count += values.length;
-    for (let i = 0; i < values.length; i += 1) {
-      const value = values[i] ?? 0;
+    for (const value of values) {
       sum += value;
       squares += value * value;
       const size = value < 0 ? -value : value;

@@ -62,7 +62,7 @@ function addShortcuts(model: Model, layers: readonly SignLayer[]): number {
     const [from, to] = [types.shape(graph, input), types.shape(graph, layer.key)];
     const readers = usesOf(graph).get(layer.key) ?? [];
     const isSummed = readers.some(({ node: reader }) => reader.opType === 'Add' && reader.domain === '');
-    const keepsShape = from !== undefined && to !== undefined && from.join() === to.join();
+    const keepsShape = from !== undefined && from.join() === to?.join();
     if (isSummed || !keepsShape || graph.outputs.some(({ name }) => name === layer.key)) continue;
     const sum = names.fresh(`${layer.key}_shortcut`);
     for (const { node: reader, inputIndex } of readers) if (inputIndex >= 0) reader.inputs[inputIndex] = sum;

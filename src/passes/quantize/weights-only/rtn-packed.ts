@@ -89,10 +89,10 @@ function chooseScales(
     const end = Math.min(step, elements - k);
     for (let row = 0; row < rows; row += 1) {
       let at = first + row * rowStride + k * elementStride;
-      let low = lowestBits[row] as number;
-      let high = highestBits[row] as number;
+      let low = lowestBits[row] ?? 0;
+      let high = highestBits[row] ?? 0;
       for (let i = 0; i < end; i += 1, at += elementStride) {
-        const value = bits[at] as number;
+        const value = bits[at] ?? 0;
         const isNegative = value >> 31;
         const above = ((value & ~isNegative) - high) | 0;
         high = (high + (above & ~(above >> 31))) | 0;
@@ -104,8 +104,8 @@ function chooseScales(
     }
   }
   for (let row = 0; row < rows; row += 1) {
-    const min = -(lowest[row] as number);
-    const max = highest[row] as number;
+    const min = -(lowest[row] ?? 0);
+    const max = highest[row] ?? 0;
     const scale = usable(scheme.symmetric ? (max > -min ? max : min) / -middle : Math.fround(max - min) / top);
     scales[place + row * blocks] = scale;
     zeros[place + row * blocks] = scheme.symmetric ? middle : zeroOf(min, scale, top);
@@ -134,14 +134,14 @@ function roundTile(
     const unused = shifts === 32 ? 0 : (-1 << shifts) >>> 0;
     for (let row = 0; row < rows; row += 1) {
       const parameters = place + row * blocks;
-      const reciprocal = reciprocals[row] as number;
-      const scale = scales[parameters] as number;
-      const zero = zeros[parameters] as number;
+      const reciprocal = reciprocals[row] ?? 0;
+      const scale = scales[parameters] ?? 0;
+      const zero = zeros[parameters] ?? 0;
       const half = zero + 0.5;
       let at = first + row * rowStride + k * elementStride;
       let word = 0;
       for (let shift = 0; shift < shifts; shift += bits, at += elementStride) {
-        const value = values[at] as number;
+        const value = values[at] ?? 0;
         // No value lies more than half a code outside of the range, so the only code too large is the next one.
         const code = (Math.fround(value * reciprocal) + half) | 0;
         const kept = code - (code >> bits);
@@ -151,7 +151,7 @@ function roundTile(
         energy += value * value;
       }
       const target = parameters * wordsPerBlock + k / perWord;
-      words[target] = unused === 0 ? word : (word & ~unused) | ((words[target] as number) & unused);
+      words[target] = unused === 0 ? word : (word & ~unused) | ((words[target] ?? 0) & unused);
     }
   }
   lost.error += error;

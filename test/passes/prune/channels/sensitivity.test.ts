@@ -196,7 +196,7 @@ describe('prune.channels by measured loss', () => {
   });
 
   it('refuses what cannot be measured', async () => {
-    const refused = (error: CompressionError) => error.code === 'PASS_PRECONDITION' && /labels/.test(error.message);
+    const refused = (error: CompressionError) => error.code === 'PASS_PRECONDITION' && error.message.includes('labels');
     await assert.rejects(prune({ maxAccuracyDrop: 0.2 }, false), refused);
     await assert.rejects(prune({ allocation: 'sensitivity', sensitivity: 'metric' }, false), refused);
     const issue = (options: object) => pruneChannels.options.safeParse(options).error?.issues[0]?.path[0];

@@ -78,8 +78,8 @@ describe('prune.channels with a kernel cost table', () => {
     assert.ok(latency.afterNs < (ignored.details.latency?.afterNs ?? 0));
     assert.equal(latency.costTable, blockedTable().hash);
     const widest = latency.moved.find(({ of }) => of === 64);
-    assert.equal(widest?.from, 45);
-    assert.equal((widest?.to ?? 1) % 4, 0);
+    assert.ok(widest !== undefined);
+    assert.deepEqual([widest.from, widest.to % 4], [45, 0]);
   });
 
   it('does not take a step that makes the model slower, and warns', async () => {
@@ -92,7 +92,7 @@ describe('prune.channels with a kernel cost table', () => {
     assert.equal(changes, 0);
     assert.deepEqual(encodeModel(model), before);
     assert.match(warnings[0] ?? '', /would be faster with a few channels less; remove more, or set speed to ignore/);
-    const whole = skipped.filter(({ reason }) => /it would not be faster, by kernel cost table/.test(reason));
+    const whole = skipped.filter(({ reason }) => reason.includes('it would not be faster, by kernel cost table'));
     assert.equal(whole.length, 1);
     assert.match(whole[0]?.reason ?? '', /with 63 of its 64 channels/);
   });

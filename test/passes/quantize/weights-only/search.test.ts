@@ -49,7 +49,7 @@ describe('k-quant', () => {
         (values, weights, bits, symmetric) => {
           const block = Float32Array.from(values);
           const importance = Float64Array.from(weights);
-          const scheme = { bits: bits as 8 | 4 | 2, symmetric };
+          const scheme = { bits: bits, symmetric };
           const weighted = (quantized: QuantizedRows): number => {
             const restored = dequantizeRows(quantized, view);
             return block.reduce((sum, x, i) => sum + (importance[i] ?? 0) * (x - (restored[i] ?? 0)) ** 2, 0);
