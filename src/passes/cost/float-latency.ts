@@ -8,6 +8,8 @@ import type { KernelCostTable } from './kernel-cost-table.ts';
 
 /** Its result is its input under another shape, or known before the first run. */
 const FREE = /^(Identity|Reshape|Flatten|Squeeze|Unsqueeze|Dropout|Shape|Size|Constant|ConstantOfShape|Range)$/;
+/** As many elements come out as go in. */
+const KEEPS_ELEMENTS = /^(Identity|Reshape|Flatten|Squeeze|Unsqueeze|Transpose)$/;
 /** Part of the convolution or product ahead of it, where nobody else reads that. */
 const FUSED = /^(Relu|Clip|LeakyRelu|Sigmoid|Tanh|HardSigmoid|BatchNormalization)$/;
 /** Work on blocked values as they are. */
@@ -121,7 +123,9 @@ class GraphTime {
     // The blocked kernels need weights they can lay out ahead, and are for images.
     const block = this.#of.graph.initializers.has(weight) && window.length === 2 ? this.#of.block : 1;
     const pixels = Math.max(1, Math.round(elementCount(result) / outputs));
-    const size = { outputs, inputs, group: node.int('group', 1), window: elementCount(window), pixels };
+    // Not the attribute: a depthwise layer has fewer groups where it is estimated with fewer channels.
+    const group = Math.max(1, Math.round((this.#of.sizesOf(data)?.[1] ?? inputs) / inputs));
+    const size = { outputs, inputs, group, window: elementCount(window), pixels };
     const workload = convWorkload(size, block);
     this.#want(data, workload.layout === 'blocked');
     if (workload.layout !== 'plain') this.#blocked.add(output);
@@ -172,13 +176,21 @@ class GraphTime {
     if (output === undefined) return 0;
     const rule = macRuleOf(node);
     if (rule !== undefined) return this.#product(node, output);
-    const elements = Math.max(elementCount(output), ...values.map((name) => elementCount(sizes(name) ?? [0])));
+    const read = values.map((name) => this.#elements(name));
+    const elements = KEEPS_ELEMENTS.test(node.opType) ? Math.max(...read, 0) : Math.max(elementCount(output), ...read);
     const kernel = /^(Max|Average)Pool$/.test(node.opType)
       ? `${node.opType === 'MaxPool' ? 'max' : 'average'}-pool`
       : TRANSCENDENTAL.test(node.opType)
         ? 'sigmoid'
         : 'add';
     return this.#elementwise(kernel, elements);
+  }
+
+  /** Counted where the value was made: the inside of a channel shuffle has no sizes of its own for fewer channels. */
+  #elements(name: string): number {
+    const maker = this.#makers.get(name);
+    const [from] = maker !== undefined && KEEPS_ELEMENTS.test(maker.opType) ? maker.inputs : [];
+    return from === undefined ? elementCount(this.#of.sizesOf(name) ?? [0]) : this.#elements(from);
   }
 
   /** Matrix products by their sizes; everything else that multiplies and accumulates like a product of as much work. */

@@ -3,7 +3,7 @@ import type { MatrixLayout, WeightTarget } from '../../layer-inputs/weight-targe
 import { groupMatrix, putGroup } from '../../layer-inputs/weight-matrix.ts';
 import type { RowProducts } from '../../layer-inputs/row-products.ts';
 import type { PassContext } from '../../pass.ts';
-import { adaRound, type RoundingProblem } from '../../rounding/ada-round.ts';
+import type { RoundingProblem } from '../../rounding/ada-round.ts';
 import { gptq } from '../../rounding/gptq.ts';
 import { roundHalfEven } from '../affine.ts';
 import { QUANT_RANGE, allocateQuantized, type WeightType } from '../quant-type.ts';
@@ -151,6 +151,8 @@ async function byAdaRound(
       problem.weights[(group * columns + (i % columns)) * outputs + Math.floor(i / columns)] = value;
     });
   }
+  // Loaded where it learns: the HTTP side lists passes, and never loads the engine.
+  const { adaRound } = await import('../../rounding/ada-round.ts');
   const { codes } = await adaRound(problem, { ...settings, batch: BATCH, seed: tools.context.seed }, tools.context);
   const matrix = new Float64Array(outputs * columns);
   for (let group = 0; group < groups; group += 1) {
