@@ -6,6 +6,8 @@ export interface SymmetricEigen {
 }
 
 const MAX_SWEEPS = 60;
+/** Sweeps for one eigenvalue to relative accuracy; two or three are usual. */
+const PATIENT_SWEEPS = 30;
 
 /**
  * Eigenvalues and eigenvectors of a symmetric matrix in float64: Householder reduction to tridiagonal form, then implicit
@@ -111,11 +113,15 @@ function accumulate(reflectors: Float64Array, taus: Float64Array, n: number): Fl
 /** Diagonalizes in place: `d` becomes the eigenvalues, the rows of `z` the eigenvectors. */
 function implicitQl(d: Float64Array, e: Float64Array, z: Float64Array): void {
   const n = d.length;
+  let norm = 0;
+  for (let i = 0; i < n; i += 1) norm = Math.max(norm, Math.abs(d[i] ?? 0) + Math.abs(e[i] ?? 0));
   for (let l = 0; l < n; l += 1) {
     for (let sweep = 0; ; sweep += 1) {
+      // A block of eigenvalues that are all rounding of zero never gets small beside itself: it is done where it is small beside the whole.
+      const least = sweep < PATIENT_SWEEPS ? 0 : norm;
       let m = l;
       for (; m + 1 < n; m += 1) {
-        const size = Math.abs(d[m] ?? 0) + Math.abs(d[m + 1] ?? 0);
+        const size = Math.max(least, Math.abs(d[m] ?? 0) + Math.abs(d[m + 1] ?? 0));
         if (Math.abs(e[m] ?? 0) <= Number.EPSILON * size) break;
       }
       if (m === l) break;

@@ -111,6 +111,10 @@ describe('symmetricEigen', () => {
       ['zeros', new Float64Array(25), 5],
       ['one value', Float64Array.of(-3), 1],
       ['rank 2', gramOfRows(matrix(15, 2, 6), 15, 2), 15],
+      // Covariances of layers whose inputs hang together: most eigenvalues are rounding of zero.
+      ['rank 24 of 128', gramOfRows(matrix(128, 24, 7), 128, 24), 128],
+      ['rank 24 of 192', gramOfRows(matrix(192, 24, 8), 192, 24), 192],
+      ['rank 45 of 192', gramOfRows(matrix(192, 45, 9), 192, 45), 192],
     ];
     for (const [name, a, n] of cases) {
       const { values, vectors } = symmetricEigen(a, n);
