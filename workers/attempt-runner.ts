@@ -58,6 +58,8 @@ export class AttemptRunner {
   #carry: Promise<void> = Promise.resolve();
   #carryError: Error | undefined;
   #beating = false;
+  /** Asked for a look while a beat was under way, which may have read the record before what it was asked for. */
+  #beatAgain = false;
   /** The newest checkpoint, when it was taken in the middle of a step: the next one makes it useless. */
   #replaceable: Checkpoint | undefined;
 
@@ -287,18 +289,27 @@ export class AttemptRunner {
   }
 
   async #beat(): Promise<void> {
-    if (this.#beating || this.#ending !== undefined) return;
+    if (this.#ending !== undefined) return;
+    this.#beatAgain = this.#beating;
+    if (this.#beating) return;
     this.#beating = true;
     try {
-      const answer = await this.#attempt.heartbeat(this.#progress);
-      if (answer !== 'continue') this.#end(answer);
-      await this.#log.flush();
+      do {
+        this.#beatAgain = false;
+        const answer = await this.#attempt.heartbeat(this.#progress);
+        if (answer !== 'continue') this.#end(answer);
+        await this.#log.flush();
+      } while (this.#asksAgain());
     } catch (error) {
       // The store may be back at the next beat; if it stays away, another worker's claim ends this attempt.
       this.#deps.logger.warn({ err: error, jobId: this.jobId }, 'heartbeat failed');
     } finally {
       this.#beating = false;
     }
+  }
+
+  #asksAgain(): boolean {
+    return this.#beatAgain && this.#ending === undefined;
   }
 
   #armDeadline(): NodeJS.Timeout {

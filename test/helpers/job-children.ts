@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { setTimeout as delay } from 'node:timers/promises';
 
-/** Job children that this process has started and that still live. */
+/** Job children that this process has started and that still live, spare ones included. */
 export function childrenOfThisProcess(): number[] {
   const lines = execFileSync('ps', ['-eo', 'pid,ppid,args'], { encoding: 'utf8' }).split('\n');
   return lines.flatMap((line) => {

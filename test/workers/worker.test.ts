@@ -147,5 +147,3 @@ describe('worker', () => {
     assert.match(record.error.message, /no-such-node/);
   });
 });
-
-/** The job children of this process, spare ones included. */
