@@ -69,6 +69,21 @@ export function usesOf(graph: Graph): Map<string, Use[]> {
   return uses;
 }
 
+/** Nodes that read each name, in a graph and the graphs within it, once for each input. */
+export function readersWithin(owner: Graph): Map<string, Node[]> {
+  const readers = new Map<string, Node[]>();
+  for (const graph of withSubgraphs(owner)) {
+    for (const node of graph.nodes) {
+      for (const name of node.inputs) {
+        const known = readers.get(name);
+        if (known === undefined) readers.set(name, [node]);
+        else known.push(node);
+      }
+    }
+  }
+  return readers;
+}
+
 /** Names a subgraph reads from the scopes around it (its own subgraphs included). */
 export function outerNames(graph: Graph): Set<string> {
   const own = new Set<string>([...graph.inputs.map((input) => input.name), ...graph.initializers.keys()]);

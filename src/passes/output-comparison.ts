@@ -69,9 +69,17 @@ export class OutputComparison {
     }
   }
 
-  /** Whether accuracy is measured: the data have class labels and the output scores for them. */
-  get hasAccuracy(): boolean {
-    return this.#reference.accuracy !== undefined;
+  /**
+   * @param what - needs accuracy, by the name of its option; `remedy`: what to do besides naming data with labels
+   * @throws CompressionError PASS_PRECONDITION where accuracy is not measured: no class labels, or no class scores
+   */
+  requireAccuracy(what: string, remedy: string): void {
+    if (this.#reference.accuracy !== undefined) return;
+    throw new CompressionError(
+      'PASS_PRECONDITION',
+      `${what} needs calibration data with one class label a sample and a model whose first float output has class scores; ` +
+        `${remedy}, or name data with labels`,
+    );
   }
 
   async compare(changed: Model): Promise<OutputChange> {

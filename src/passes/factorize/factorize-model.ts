@@ -1,5 +1,5 @@
 import { setImmediate } from 'node:timers/promises';
-import { CompressionError, defined } from '../../errors.ts';
+import { defined } from '../../errors.ts';
 import type { Model } from '../../onnx/model.ts';
 import type { Node } from '../../onnx/node.ts';
 import { copyModel } from '../../training/copy-model.ts';
@@ -112,13 +112,7 @@ async function withinBudget(
 ): Promise<BudgetChoice> {
   const feeds = defined(context.data.calibration, 'calibration data');
   const comparison = await OutputComparison.create(model, feeds, context);
-  if (budget.of === 'accuracyDrop' && !comparison.hasAccuracy) {
-    throw new CompressionError(
-      'PASS_PRECONDITION',
-      'maxAccuracyDrop needs calibration data with one class label a sample and a model whose first float output has class scores; ' +
-        'use errorBudget, or name data with labels',
-    );
-  }
+  if (budget.of === 'accuracyDrop') comparison.requireAccuracy('maxAccuracyDrop', 'use errorBudget');
   return chooseWithinBudget(candidates, budget, {
     measure: async (decisions) => {
       context.signal.throwIfAborted();

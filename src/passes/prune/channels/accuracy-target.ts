@@ -5,7 +5,7 @@ import { keptPositions } from '../recovery/kept-positions.ts';
 import { recover } from '../recovery/recover.ts';
 import type { ChannelOptions } from './options.ts';
 import type { RemovalPlan } from './plan-removal.ts';
-import { requireLabels, type SteppedPruning } from './stepped-pruning.ts';
+import type { SteppedPruning } from './stepped-pruning.ts';
 
 /** Halvings of the interval of ratios: to within 1 % of the channels. */
 const ROUNDS = 7;
@@ -63,7 +63,7 @@ export async function planWithin(
   const planOf = await pruning.plans();
   const before = pruning.beforeLast();
   const comparison = await OutputComparison.create(before.model, calibration, context);
-  requireLabels(comparison, 'maxAccuracyDrop');
+  comparison.requireAccuracy('maxAccuracyDrop', 'take another target');
   const quiet = { ...context, progress: () => undefined };
   const { best, trials } = await strongestWithin(
     maxAccuracyDrop,

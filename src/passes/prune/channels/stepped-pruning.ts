@@ -204,9 +204,10 @@ export class SteppedPruning {
     const gone = this.#removedRoots();
     const comparison = await OutputComparison.create(this.without(gone), calibration, context);
     const byMetric = this.#options.sensitivity === 'metric';
-    if (byMetric) requireLabels(comparison, 'sensitivity "metric"');
+    if (byMetric) comparison.requireAccuracy('sensitivity "metric"', 'measure "output"');
     const costs = new ChannelCosts(this.analysis, new FloatLatency(context.costTable));
     const { kind } = targetOf(this.#options);
+    const before = costs.without(gone);
     const chooser = new ChannelChooser(
       groups.map((group, index) => ({ group, scores: scores[index] })),
       this.#options,
@@ -221,8 +222,7 @@ export class SteppedPruning {
         const { accuracyDrop, error } = await comparison.compare(this.without(withRoots(roots)));
         return byMetric ? Math.max(accuracyDrop, 0) + TIE * error : error;
       },
-      saved: (roots) =>
-        kind === 'ratio' ? roots.length : costs.without(gone)[kind] - costs.without(withRoots(roots))[kind],
+      saved: (roots) => (kind === 'ratio' ? roots.length : before[kind] - costs.without(withRoots(roots))[kind]),
       leastKept: (index) => chooser.leastKept(index),
       progress: (fraction) => {
         context.signal.throwIfAborted();
@@ -341,14 +341,4 @@ function recordOf({ removed, before, expected }: RemovalPlan, step: number): Ste
     macsShare: share(before.macs, expected.macs),
     parametersShare: share(before.parameters, expected.parameters),
   };
-}
-
-/** @throws CompressionError PASS_PRECONDITION where top-1 cannot be measured */
-export function requireLabels(comparison: OutputComparison, option: string): void {
-  if (comparison.hasAccuracy) return;
-  throw new CompressionError(
-    'PASS_PRECONDITION',
-    `prune.channels: ${option} counts right answers, and the calibration data have no class labels or the model no class scores ` +
-      '[samples, classes]; name a data set with labels as calibration, or take another target',
-  );
 }

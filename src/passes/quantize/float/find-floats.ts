@@ -1,4 +1,4 @@
-import { withSubgraphs, type Graph } from '../../../onnx/graph.ts';
+import { readersWithin, withSubgraphs, type Graph } from '../../../onnx/graph.ts';
 import type { Model } from '../../../onnx/model.ts';
 import type { Node } from '../../../onnx/node.ts';
 import type { Tensor } from '../../../onnx/tensor.ts';
@@ -33,7 +33,7 @@ export function findFloats(
   const weights: FloatWeight[] = [];
   const skipped: Skipped[] = [];
   for (const owner of withSubgraphs(model.graph)) {
-    const readers = readersOf(owner);
+    const readers = readersWithin(owner);
     const fixed = new Set<string>(owner.inputs.map(({ name }) => name));
     for (const graph of withSubgraphs(owner)) for (const { name } of graph.outputs) fixed.add(name);
     for (const [name, tensor] of owner.initializers) {
@@ -57,18 +57,4 @@ export function findFloats(
     }
   }
   return { weights, skipped };
-}
-
-function readersOf(owner: Graph): Map<string, Node[]> {
-  const readers = new Map<string, Node[]>();
-  for (const graph of withSubgraphs(owner)) {
-    for (const node of graph.nodes) {
-      for (const name of node.inputs) {
-        const known = readers.get(name);
-        if (known === undefined) readers.set(name, [node]);
-        else known.push(node);
-      }
-    }
-  }
-  return readers;
 }

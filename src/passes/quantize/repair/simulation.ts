@@ -1,25 +1,11 @@
 import { Tensor } from '../../../onnx/tensor.ts';
 import type { Model } from '../../../onnx/model.ts';
 import type { Node } from '../../../onnx/node.ts';
-import type { ActivationParams } from '../activation-params.ts';
-import type { GraphView } from '../graph-view.ts';
-import type { QuantPlan } from '../plan.ts';
+import type { WriteJob } from '../code-writer.ts';
 import { QdqWriter } from '../qdq-writer.ts';
-import type { ActivationType, WeightType } from '../quant-type.ts';
 import type { ComputeUnit, UnitWeight } from '../units.ts';
-import { weightKey, type WeightPlan } from '../weight-plan.ts';
+import { weightKey } from '../weight-plan.ts';
 import type { QuantizedWeight } from '../weights.ts';
-
-/** What is going to be written, for a copy of the model that may be changed. */
-export interface SimulationJob {
-  readonly model: Model;
-  readonly view: GraphView;
-  readonly plan: QuantPlan;
-  readonly params: ReadonlyMap<string, ActivationParams>;
-  readonly weights: WeightPlan;
-  readonly activationType: ActivationType;
-  readonly weightType: WeightType;
-}
 
 /** A layer of the simulation; its node reads its input rounded, and its weight by name. */
 export interface SimulatedLayer {
@@ -46,7 +32,7 @@ export interface Simulation {
 }
 
 /** @param job - its model is rewritten */
-export function simulate(job: SimulationJob): Simulation {
+export function simulate(job: WriteJob): Simulation {
   const writer = new SimulationWriter(job);
   writer.write();
   const places = new Map(job.model.graph.nodes.map((node, index) => [node, index]));

@@ -1,4 +1,4 @@
-import { withSubgraphs, type Graph } from '../../../onnx/graph.ts';
+import { readersWithin, withSubgraphs, type Graph } from '../../../onnx/graph.ts';
 import type { Model } from '../../../onnx/model.ts';
 import { describeNode, type Node } from '../../../onnx/node.ts';
 import type { Skipped } from '../../pass.ts';
@@ -51,7 +51,7 @@ export function findWeights(
   visit({ graph: model.graph });
   const weights: SharedWeight[] = [];
   for (const [owner, named] of byConstant) {
-    const readers = readersOf(owner);
+    const readers = readersWithin(owner);
     for (const [name, sites] of named) {
       const reason = sharingObstacle(name, sites, readers.get(name) ?? [], owner);
       if (reason === undefined) weights.push({ sites });
@@ -68,21 +68,6 @@ function add(byConstant: Map<Graph, Map<string, WeightSite[]>>, site: WeightSite
   const sites = named.get(tensor.name);
   if (sites === undefined) named.set(tensor.name, [site]);
   else sites.push(site);
-}
-
-/** Nodes that read each name, in a graph and the graphs within it, once for each input. */
-function readersOf(owner: Graph): Map<string, Node[]> {
-  const readers = new Map<string, Node[]>();
-  for (const graph of withSubgraphs(owner)) {
-    for (const node of graph.nodes) {
-      for (const name of node.inputs) {
-        const known = readers.get(name);
-        if (known === undefined) readers.set(name, [node]);
-        else known.push(node);
-      }
-    }
-  }
-  return readers;
 }
 
 function sharingObstacle(
