@@ -1,3 +1,5 @@
+import { roundHalfEven } from '../numerics/round-half-even.ts';
+
 const bits = new Uint32Array(1);
 const value = new Float32Array(bits.buffer);
 
@@ -17,12 +19,12 @@ export function numberToFloat16(number: number): number {
   const size = Math.abs(number);
   if (Number.isNaN(size)) return 0x7e00;
   if (size >= 65520) return sign | 0x7c00;
-  if (size < 2 ** -14) return sign | roundHalfToEven(size * 2 ** 24);
+  if (size < 2 ** -14) return sign | roundHalfEven(size * 2 ** 24);
   let exponent = Math.floor(Math.log2(size));
   if (2 ** exponent > size) exponent -= 1;
   else if (2 ** (exponent + 1) <= size) exponent += 1;
   // A fraction that rounds up to 1024 carries into the exponent by plain addition.
-  return sign | (((exponent + 15) << 10) + roundHalfToEven((size / 2 ** exponent - 1) * 1024));
+  return sign | (((exponent + 15) << 10) + roundHalfEven((size / 2 ** exponent - 1) * 1024));
 }
 
 /** The number a bfloat16 stands for: the upper half of a binary32. */
@@ -37,10 +39,4 @@ export function numberToBfloat16(number: number): number {
   const word = bits[0] ?? 0;
   if (Number.isNaN(number)) return 0x7fc0;
   return ((word + 0x7fff + ((word >>> 16) & 1)) >>> 16) & 0xffff;
-}
-
-function roundHalfToEven(number: number): number {
-  const floor = Math.floor(number);
-  const rest = number - floor;
-  return rest > 0.5 || (rest === 0.5 && floor % 2 === 1) ? floor + 1 : floor;
 }

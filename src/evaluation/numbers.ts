@@ -1,3 +1,4 @@
+import { bfloat16ToNumber, float16ToNumber } from '../data/half-float.ts';
 import { isFloatType, type DataType } from '../onnx/data-type.ts';
 import type { NdArray } from '../onnx/nd-array.ts';
 
@@ -16,7 +17,7 @@ export function asNumbers(array: NdArray): ArrayLike<number> | undefined {
   }
   if (type === 'float16' || type === 'bfloat16') {
     const numbers = new Float32Array(data.length);
-    const decode = type === 'float16' ? halfToNumber : bfloatToNumber;
+    const decode = type === 'float16' ? float16ToNumber : bfloat16ToNumber;
     for (let i = 0; i < numbers.length; i += 1) numbers[i] = decode(Number(data[i]));
     return numbers;
   }
@@ -25,22 +26,4 @@ export function asNumbers(array: NdArray): ArrayLike<number> | undefined {
 
 function isComparable(type: DataType): boolean {
   return isFloatType(type) || /^(u?int(8|16|32|64)|bool)$/.test(type);
-}
-
-/** IEEE 754 binary16 bits to the number they mean. */
-export function halfToNumber(bits: number): number {
-  const sign = bits & 0x8000 ? -1 : 1;
-  const exponent = (bits >> 10) & 0x1f;
-  const fraction = bits & 0x3ff;
-  if (exponent === 0) return sign * fraction * 2 ** -24;
-  if (exponent === 31) return fraction === 0 ? sign * Infinity : NaN;
-  return sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
-}
-
-const word = new DataView(new ArrayBuffer(4));
-
-/** bfloat16 bits (the upper half of a float32) to the number they mean. */
-export function bfloatToNumber(bits: number): number {
-  word.setUint32(0, bits << 16);
-  return word.getFloat32(0);
 }

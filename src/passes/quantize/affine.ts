@@ -1,3 +1,4 @@
+import { roundHalfEven } from '../../numerics/round-half-even.ts';
 import type { QuantRange } from './quant-type.ts';
 
 /** real = (code - zeroPoint) * scale. `scale` is a float32 value above 0; `zeroPoint` is an integer of the type. */
@@ -50,12 +51,6 @@ export function powerOfTwoParams(min: number, max: number, range: QuantRange, sy
   const [qmin, qmax] = range;
   const zeroPoint = roundHalfEven(qmin - Math.min(min, 0) / scale);
   return { scale, zeroPoint: Math.min(Math.max(zeroPoint, qmin), qmax) };
-}
-
-/** Rounds as QuantizeLinear does (ONNX specification): half to even. Math.round rounds half up. Exact for |x| < 2^51. */
-export function roundHalfEven(x: number): number {
-  // Adding 1.5 * 2^52 leaves no bits for the fraction, so the addition itself rounds, half to even.
-  return x + 6755399441055744 - 6755399441055744;
 }
 
 /** One value by QuantizeLinear: division in float32, half to even, saturating at `range`. */

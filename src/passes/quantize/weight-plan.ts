@@ -1,7 +1,7 @@
 import { defined } from '../../errors.ts';
 import type { Tensor } from '../../onnx/tensor.ts';
 import type { ActivationParams } from './activation-params.ts';
-import { roundHalfEven } from './affine.ts';
+import { roundHalfEven } from '../../numerics/round-half-even.ts';
 import type { QuantPlan } from './plan.ts';
 import type { ComputeUnit, UnitWeight } from './units.ts';
 import {

@@ -1,4 +1,4 @@
-import { roundHalfEven } from './affine.ts';
+import { roundHalfEven } from '../../numerics/round-half-even.ts';
 import type { QuantRange } from './quant-type.ts';
 import type { ChannelLayout } from './weights.ts';
 

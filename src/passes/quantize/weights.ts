@@ -1,5 +1,6 @@
 import { isPackedType } from '../../onnx/packed-integers.ts';
-import { affineParams, powerOfTwoParams, roundHalfEven } from './affine.ts';
+import { roundHalfEven } from '../../numerics/round-half-even.ts';
+import { affineParams, powerOfTwoParams } from './affine.ts';
 import { QUANT_RANGE, SYMMETRIC_RANGE, allocateQuantized, type QuantType, type WeightType } from './quant-type.ts';
 import { leastErrorScale } from './weight-scale-search.ts';
 

@@ -1,3 +1,4 @@
+import { roundHalfEven } from '../../numerics/round-half-even.ts';
 import type { GraphBuilder } from '../../onnx/graph-builder.ts';
 import { elementCount } from '../../onnx/nd-array.ts';
 import { Tensor } from '../../onnx/tensor.ts';
@@ -184,9 +185,4 @@ export function quantizerState(
 /** Elements a scale stands for. */
 export function elementsPerScale(shape: readonly number[], { dims }: Quantizer): number {
   return elementCount(shape) / elementCount(dims);
-}
-
-/** As Round does. Adding 1.5 * 2^52 leaves no bits for the fraction. */
-function roundHalfEven(x: number): number {
-  return x + 6755399441055744 - 6755399441055744;
 }

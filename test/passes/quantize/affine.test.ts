@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
-import { affineParams, powerOfTwoParams, quantizeValue, roundHalfEven } from '../../../src/passes/quantize/affine.ts';
+import { roundHalfEven } from '../../../src/numerics/round-half-even.ts';
+import { affineParams, powerOfTwoParams, quantizeValue } from '../../../src/passes/quantize/affine.ts';
 import { QUANT_RANGE, SYMMETRIC_RANGE, type QuantRange } from '../../../src/passes/quantize/quant-type.ts';
 
 describe('affineParams', () => {

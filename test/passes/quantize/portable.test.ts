@@ -3,7 +3,7 @@ import { describe, it } from 'node:test';
 import { makeNode } from '../../../src/onnx/node.ts';
 import { Tensor } from '../../../src/onnx/tensor.ts';
 import { tensorValue } from '../../../src/onnx/value-type.ts';
-import { roundHalfEven } from '../../../src/passes/quantize/affine.ts';
+import { roundHalfEven } from '../../../src/numerics/round-half-even.ts';
 import { quantizeStatic } from '../../../src/passes/quantize/static.ts';
 import { saturationRisk, targetRules } from '../../../src/passes/quantize/target.ts';
 import { channelLayout, quantizeWeight, weightParams, type WeightRange } from '../../../src/passes/quantize/weights.ts';

@@ -8,7 +8,7 @@ import { copyModel } from '../../../training/copy-model.ts';
 import { quantizerState, type Quantizer } from '../../../training/quantizers/quantizer.ts';
 import type { TrainedValues } from '../../../training/trained-values.ts';
 import type { ActivationParams } from '../activation-params.ts';
-import { roundHalfEven } from '../affine.ts';
+import { roundHalfEven } from '../../../numerics/round-half-even.ts';
 import { affineOf, normalizedLayers, scaledFilters, type NormalizedLayer } from '../trained/normalized-layers.ts';
 import { quantizeBias, type PlannedWeight, type WeightPlan } from '../weight-plan.ts';
 import { channelLayout } from '../weights.ts';

@@ -5,7 +5,7 @@ import type { RowProducts } from '../../layer-inputs/row-products.ts';
 import type { PassContext } from '../../pass.ts';
 import type { RoundingProblem } from '../../rounding/ada-round.ts';
 import { gptq } from '../../rounding/gptq.ts';
-import { roundHalfEven } from '../affine.ts';
+import { roundHalfEven } from '../../../numerics/round-half-even.ts';
 import { QUANT_RANGE, allocateQuantized, type WeightType } from '../quant-type.ts';
 import { valuesOf, type PlannedWeight } from '../weight-plan.ts';
 import { layerRows, type LayerRows, type SideBySide } from './layer-data.ts';
