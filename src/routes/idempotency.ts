@@ -1,16 +1,8 @@
 import { createHash } from 'node:crypto';
+import { canonicalJson } from '../canonical-json.ts';
 import { CompressionError } from '../errors.ts';
 
 export const IDEMPOTENCY_KEY = /^[\x21-\x7e]{1,255}$/;
-
-/** JSON with sorted keys: two spellings of the same request are the same request. */
-function canonicalJson(value: unknown): string {
-  return JSON.stringify(value, (_key, inner: unknown) =>
-    typeof inner === 'object' && inner !== null && !Array.isArray(inner)
-      ? Object.fromEntries(Object.entries(inner).sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0)))
-      : inner,
-  );
-}
 
 /**
  * The request's key and what it stands for. Undefined without the header.
