@@ -87,6 +87,26 @@ export default tseslint.config(
     'A pass gets sessions from its context (type imports are fine).',
   ),
   layer(
+    ['src/search/**/*.ts'],
+    [
+      '**/onnx/**',
+      '**/data/**',
+      '!**/data/seeded-random.ts',
+      '**/passes/**',
+      '**/training/**',
+      '**/evaluation/**',
+      '**/zoo/**',
+      '**/runtime/**',
+      '**/jobs/**',
+      '**/storage/**',
+      '**/routes/**',
+      '**/schemas/**',
+      '**/workers/**',
+      'node:*',
+    ],
+    'src/search is pure arithmetic: it knows numerics and the seeded generator, no models, no files.',
+  ),
+  layer(
     [
       'src/routes/**/*.ts',
       'src/plugins/**/*.ts',
@@ -116,7 +136,7 @@ export default tseslint.config(
     },
   },
   {
-    files: ['src/onnx/**/*.ts', 'src/passes/**/*.ts', 'src/training/**/*.ts'],
+    files: ['src/onnx/**/*.ts', 'src/passes/**/*.ts', 'src/search/**/*.ts', 'src/training/**/*.ts'],
     rules: { 'no-restricted-properties': ['error', environment, ...deterministic] },
   },
   {
