@@ -1,9 +1,11 @@
-import { rm } from 'node:fs/promises';
+import { readFile, rm } from 'node:fs/promises';
 import type { Logger } from 'pino';
 import { CompressionError, messageOf, type ErrorCode, isErrorCode } from '../src/errors.ts';
 import type { Attempt } from '../src/jobs/job-service.ts';
+import { mustConclude, timeLeftMs } from '../src/jobs/search-deadline.ts';
 import type { ObjectStore } from '../src/storage/object-store.ts';
 import type { JobError, JobSummary } from '../src/schemas/job.ts';
+import { TrialLog } from '../src/schemas/trial.ts';
 import { errorOfExit, type JobChild } from './child-process.ts';
 import type { CostTableFile, CostTableWaiter } from './cost-tables.ts';
 import { diskFull } from './disk-full.ts';
@@ -14,11 +16,12 @@ import type { ChildMessage, JobTask } from './protocol.ts';
 
 export const HEARTBEAT_MS = 5000;
 const PROGRESS_EVENT_MS = 500;
+const NO_TRIALS: TrialLog = { version: 1, entries: [] };
 /** Processor seconds beyond the deadline after which the kernel ends the child even if nobody else does. */
 const PROCESSOR_MARGIN_SECONDS = 30;
 
 /** Why a child was ended by us, if it was. */
-type Ending = 'cancel' | 'lost' | 'deadline' | 'shutdown';
+type Ending = 'cancel' | 'conclude' | 'lost' | 'deadline' | 'shutdown';
 
 export interface AttemptDependencies {
   readonly store: ObjectStore;
@@ -30,9 +33,11 @@ export interface AttemptDependencies {
   readonly snapshotSeconds: number;
 }
 
-/** What became of an attempt, for metrics. `childComputeMs` is the child's own time, when it got to a result. */
+/**
+ * What became of an attempt, for metrics. `waiting`: it goes on when the trials it asked for have ended; `ready`: they have.
+ * `childComputeMs` is the child's own time, when it got to a result. */
 export interface AttemptOutcome {
-  readonly outcome: 'succeeded' | 'failed' | 'canceled' | 'lost' | 'released';
+  readonly outcome: 'succeeded' | 'failed' | 'canceled' | 'lost' | 'released' | 'waiting' | 'ready';
   readonly code?: string;
   readonly childComputeMs?: number;
 }
@@ -54,6 +59,10 @@ export class AttemptRunner {
   #lastProgressEvent = Number.NEGATIVE_INFINITY;
   #result: Extract<ChildMessage, { type: 'result' }> | undefined;
   #error: Extract<ChildMessage, { type: 'error' }> | undefined;
+  /** Path of the log with the trials that the search waits for. */
+  #wanted: string | undefined;
+  /** This attempt brings a search to its end: that it was asked for is no news. */
+  readonly #concluding: boolean;
   /** Checkpoints and events are carried in order, beside the child's work. */
   #carry: Promise<void> = Promise.resolve();
   #carryError: Error | undefined;
@@ -69,6 +78,7 @@ export class AttemptRunner {
     this.#deps = deps;
     this.#log = new JobLog(deps.store, `${attempt.prefix}log.jsonl`, deps.now);
     this.#progress = { step: attempt.record.step, progress: attempt.record.progress };
+    this.#concluding = mustConclude(attempt.record, deps.now());
   }
 
   get jobId(): string {
@@ -103,6 +113,7 @@ export class AttemptRunner {
   async #supervise(): Promise<AttemptOutcome> {
     const { record } = this.#attempt;
     this.#log.add('info', `attempt ${this.#attempt.number} of job ${record.id} starts`);
+    if (this.#concluding) await this.#attempt.cancelTrials();
     const task = await this.#unlessEnded(this.#prepare());
     const seconds = record.deadlineSeconds * record.threads + PROCESSOR_MARGIN_SECONDS;
     this.#child.run(task, (message) => this.#receive(message), seconds);
@@ -113,6 +124,7 @@ export class AttemptRunner {
     const carryError = this.#failedCarry();
     if (carryError !== undefined) throw carryError;
     if (this.#result !== undefined) return this.#publish(this.#result);
+    if (this.#wanted !== undefined) return this.#waitForTrials(this.#wanted);
     if (this.#error !== undefined) throw asError(this.#error);
     throw errorOfExit(exit);
   }
@@ -169,6 +181,15 @@ export class AttemptRunner {
     return { outcome: published === 'published' ? 'succeeded' : 'lost', childComputeMs: result.computeMs };
   }
 
+  /** The search goes on in another attempt: no worker is held while its trials run, on this one or others. */
+  async #waitForTrials(path: string): Promise<AttemptOutcome> {
+    const log = TrialLog.parse(JSON.parse(await readFile(inside(this.#child.directory, path), 'utf8')));
+    const open = log.entries.filter(({ result }) => result === undefined).length;
+    this.#log.add('info', open === 0 ? 'the search needs models of its trials' : `the search asks for ${open} trials`);
+    await this.#log.flush();
+    return { outcome: await this.#attempt.waitForTrials(log) };
+  }
+
   /** One place that turns an ended attempt without a result into what the record says. */
   async #conclude(error: unknown): Promise<AttemptOutcome> {
     switch (this.#ending) {
@@ -182,6 +203,11 @@ export class AttemptRunner {
         this.#log.add('info', 'canceled');
         await this.#log.flush();
         return { outcome: (await this.#attempt.canceled()) === 'published' ? 'canceled' : 'lost' };
+      case 'conclude': {
+        this.#log.add('info', 'canceled: the search hands out what it has found');
+        await this.#log.flush();
+        return { outcome: await this.#attempt.waitForTrials((await this.#attempt.trials()) ?? NO_TRIALS) };
+      }
       case 'deadline': {
         const seconds = this.#attempt.record.deadlineSeconds;
         return this.#fail(
@@ -242,6 +268,9 @@ export class AttemptRunner {
       case 'result':
         this.#result = message;
         return;
+      case 'trials':
+        this.#wanted = message.path;
+        return;
       case 'error':
         this.#error = message;
         return;
@@ -297,7 +326,11 @@ export class AttemptRunner {
       do {
         this.#beatAgain = false;
         const answer = await this.#attempt.heartbeat(this.#progress);
-        if (answer !== 'continue') this.#end(answer);
+        if (answer === 'lost') this.#end(answer);
+        // A search that has asked for trials hands out what they found.
+        if (answer === 'cancel' && !this.#concluding) {
+          this.#end(this.#attempt.record.search === undefined ? 'cancel' : 'conclude');
+        }
         await this.#log.flush();
       } while (this.#asksAgain());
     } catch (error) {
@@ -313,9 +346,7 @@ export class AttemptRunner {
   }
 
   #armDeadline(): NodeJS.Timeout {
-    const { deadlineAt } = this.#attempt.record;
-    const left =
-      deadlineAt === null ? this.#attempt.record.deadlineSeconds * 1000 : Date.parse(deadlineAt) - this.#deps.now();
+    const left = timeLeftMs(this.#attempt.record, this.#deps.now());
     return setTimeout(() => this.#end('deadline'), Math.max(0, Math.min(left, 2 ** 31 - 1)));
   }
 

@@ -1,19 +1,22 @@
 import { createHash } from 'node:crypto';
-import { copyFile } from 'node:fs/promises';
+import { copyFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CompressionError } from '../src/errors.ts';
 import type { Attempt } from '../src/jobs/job-service.ts';
+import { mustConclude } from '../src/jobs/search-deadline.ts';
 import { inputKeyOf, referencedModels } from '../src/recipes/referenced-models.ts';
 import { DatasetStore } from '../src/storage/dataset-store.ts';
 import { fetchChecked, ModelStore } from '../src/storage/model-store.ts';
 import type { ObjectStore } from '../src/storage/object-store.ts';
 import type { CheckpointIndex } from './outputs.ts';
 import type { JobTask } from './protocol.ts';
+import { TRIALS_FOLDER } from './trial-board.ts';
 
 const MODEL_FOLDER = 'model';
 const FURTHER_MODELS_FOLDER = 'models';
 const COST_TABLE = 'cost-table.json';
 const RESUME_FOLDER = 'resume';
+const TRIALS_FILE = 'trials.json';
 
 /**
  * Fetches everything an attempt needs into the child's folder, checked against the hashes of the record, and makes the
@@ -42,6 +45,7 @@ export async function fetchInputs(
   }
   await copyFile(costTable, join(folder, COST_TABLE));
   const resumePath = await fetchCheckpoint(store, attempt, join(folder, RESUME_FOLDER));
+  const hasTrials = await fetchTrials(store, attempt, folder);
   return {
     kind: 'job',
     jobId: record.id,
@@ -58,7 +62,27 @@ export async function fetchInputs(
     seed: record.seed,
     costTablePath: COST_TABLE,
     ...(resumePath ? { resumePath: RESUME_FOLDER } : {}),
+    ...(record.trial === undefined ? {} : { trial: { measure: record.trial.measure } }),
+    ...(hasTrials ? { trialsPath: TRIALS_FILE, concluding: mustConclude(record, Date.now()) } : {}),
   };
+}
+
+/** The trials so far of a job that searches, and the models of those that it asked for. */
+async function fetchTrials(store: ObjectStore, attempt: Attempt, folder: string): Promise<boolean> {
+  const log = await attempt.trials();
+  if (log === undefined) return false;
+  for (const [index, { fetch, job }] of log.entries.entries()) {
+    if (fetch !== true || job === undefined) continue;
+    const made = await attempt.modelOfTrial(job);
+    for (const { name, key, sha256 } of made) {
+      const stream = await store.read(key);
+      if (stream === undefined)
+        throw new CompressionError('INPUT_NOT_FOUND', `the model of trial ${job} is not there any more`);
+      await fetchChecked(stream, join(folder, TRIALS_FOLDER, String(index), name), sha256);
+    }
+  }
+  await writeFile(join(folder, TRIALS_FILE), JSON.stringify(log));
+  return true;
 }
 
 async function fetchModel(store: ObjectStore, attempt: Attempt, folder: string): Promise<string | undefined> {

@@ -50,7 +50,7 @@ async function execute(task: ChildTask): Promise<void> {
         emit: send,
         signal: new AbortController().signal,
       });
-      send({ type: 'result', ...result, computeMs: performance.now() - started });
+      if (result !== undefined) send({ type: 'result', ...result, computeMs: performance.now() - started });
     }
   }
 }

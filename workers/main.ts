@@ -100,6 +100,7 @@ export async function startWorker(deps: WorkerDependencies): Promise<Worker> {
       const seconds = (performance.now() - started) / 1000;
       jobLogger.info({ ...outcome, seconds }, 'attempt ended');
       deps.onOutcome?.({ ...outcome, seconds, passes: attempt.record.recipe.steps.map((step) => step.pass) });
+      if (outcome.outcome === 'ready') return 'requeue';
       if (outcome.outcome !== 'released') return 'done';
       // Whatever made it fail needs a moment to pass; a shutdown does not wait.
       if (outcome.code !== undefined && !isClosing()) await delay(RETRY_PAUSE_MS);

@@ -6,11 +6,12 @@ import {
   EvaluationRoleField,
   JobSummary,
   Preprocess,
-  StoredModelField,
   TargetField,
   Verdict,
 } from '../src/schemas/job.ts';
 import { ResolvedRecipe } from '../src/schemas/recipe.ts';
+import { StoredModelField } from '../src/schemas/stored-model.ts';
+import { TrialMeasure } from '../src/schemas/trial.ts';
 
 /** Longest line either side accepts; a longer one is a protocol error and ends the child. */
 export const MAX_LINE_BYTES = 256 * 1024;
@@ -39,6 +40,12 @@ export const JobTask = z.strictObject({
   costTablePath: z.string(),
   /** Folder of a checkpoint that an earlier attempt left, to go on from. */
   resumePath: z.string().optional(),
+  /** Present where the job is a trial of a search. */
+  trial: z.strictObject({ measure: TrialMeasure }).optional(),
+  /** Of a job that searches: its trials so far, a TrialLog. Models that were asked for lie at `trials/<index>/model.onnx`. */
+  trialsPath: z.string().optional(),
+  /** The search has to come to its end with what there is. */
+  concluding: z.boolean().optional(),
   /** How often a long step saves its state, in seconds of work. */
   snapshotSeconds: z.number(),
 });
@@ -90,6 +97,8 @@ export const ChildMessage = z.discriminatedUnion('type', [
     /** Taken in the middle of a step: nobody needs the folder once it is uploaded, nor its objects once the next one is. */
     withinStep: z.boolean(),
   }),
+  /** The search cannot go on before the trials in this TrialLog have ended. The child ends after it. */
+  z.strictObject({ type: z.literal('trials'), path: z.string() }),
   z.strictObject({
     type: z.literal('result'),
     /** Files under the working directory, by artifact name. */

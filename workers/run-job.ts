@@ -1,32 +1,25 @@
-import { createHash } from 'node:crypto';
-import { mkdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { baselineFromJson, baselineToJson, evaluate, evaluateBaseline } from '../src/evaluation/evaluate.ts';
+import { baselineFromJson, baselineToJson, evaluateBaseline } from '../src/evaluation/evaluate.ts';
 import type { BaselineEvaluation } from '../src/evaluation/evaluate.ts';
-import { buildReport, summaryOf } from '../src/evaluation/build-report.ts';
-import { describeEnvironment } from '../src/evaluation/environment.ts';
 import type { EvaluationContext } from '../src/evaluation/evaluation-context.ts';
-import { renderHtml } from '../src/evaluation/html/render-html.ts';
 import { CompressionError } from '../src/errors.ts';
-import { loadModel } from '../src/onnx/codec/load.ts';
 import { TensorSpool } from '../src/onnx/codec/tensor-spool.ts';
 import { writeModel } from '../src/onnx/codec/write.ts';
 import type { Model } from '../src/onnx/model.ts';
-import { repairModel } from '../src/onnx/verify/repair-model.ts';
-import { verifyModel } from '../src/onnx/verify/verify-model.ts';
-import type { ScheduledStep } from '../src/passes/implicit-steps.ts';
-import { runStep, scheduleRecipe } from '../src/passes/pass-manager.ts';
-import type { PassArtifact, PassContext } from '../src/passes/pass.ts';
+import { scheduleRecipe } from '../src/passes/pass-manager.ts';
+import type { PassArtifact } from '../src/passes/pass.ts';
 import { KernelCostTableSchema, type KernelCostTable } from '../src/passes/cost/kernel-cost-table.ts';
 import type { Runtime } from '../src/runtime/session.ts';
-import { VERSION } from '../src/version.ts';
+import { TrialLog } from '../src/schemas/trial.ts';
 import { buildArchitecture } from '../src/zoo/build-architecture.ts';
-import type { ArtifactEntry } from '../src/schemas/job.ts';
 import type { StepReport } from '../src/schemas/report.ts';
 import { Checkpoints } from './checkpoint.ts';
-import { bindJobData, describeRoles, type JobData } from './job-data.ts';
+import { finish, finishTrial } from './finish-job.ts';
+import { bindJobData, type JobData } from './job-data.ts';
 import type { ChildMessage, JobTask } from './protocol.ts';
-import { StepError } from './step-error.ts';
+import { BASELINE_SHARE, loadInput, oneStep, STEPS_SHARE } from './run-step.ts';
+import { TrialBoard, TrialsWanted } from './trial-board.ts';
 
 export interface JobHooks {
   readonly runtime: Runtime;
@@ -36,22 +29,20 @@ export interface JobHooks {
   readonly signal: AbortSignal;
 }
 
-type JobResult = Omit<Extract<ChildMessage, { type: 'result' }>, 'type' | 'computeMs'>;
+export type JobResult = Omit<Extract<ChildMessage, { type: 'result' }>, 'type' | 'computeMs'>;
 
-const OUTPUT_FOLDER = 'output';
+/** Where the log of a search lies that waits for trials. */
+const WANTED_FILE = 'trials-wanted.json';
 const LATENCY_BUDGET_MS = 2000;
-/** Shares of the progress bar. */
-const BASELINE_SHARE = 0.2;
-const STEPS_SHARE = 0.5;
 
 /**
  * The use case: baseline, steps, evaluation, report. A plain function; the job child calls it, and so may anything else
  * that has a Runtime and a folder.
  *
- * @returns what was made, as files under `directory`
+ * @returns what was made, as files under `directory`; undefined when a search waits for trials: the parent was told which
  * @throws CompressionError with the code that the job ends with
  */
-export async function runJob(task: JobTask, hooks: JobHooks): Promise<JobResult> {
+export async function runJob(task: JobTask, hooks: JobHooks): Promise<JobResult | undefined> {
   const inputPath = await inputModelPath(task, hooks.directory);
   const input = await loadInput(inputPath);
   const data = await bindJobData(task, input, hooks.directory);
@@ -59,22 +50,31 @@ export async function runJob(task: JobTask, hooks: JobHooks): Promise<JobResult>
     const costTable = await readCostTable(join(hooks.directory, task.costTablePath));
     const context = evaluationContext(task, hooks, data);
     const steps = scheduleRecipe(task.recipe);
+    const trials = await openTrials(task, hooks.directory);
     const checkpoints = new Checkpoints(hooks.directory, hooks.emit, task.snapshotSeconds);
     const state = await startingState({ task, hooks, checkpoints, inputPath }, context, input);
     for (const [index, step] of steps.entries()) {
       if (index < state.done.length) continue;
       const spool = new TensorSpool(join(hooks.directory, 'spool.bin'));
-      const job = { task, hooks, data, costTable, checkpoints, input, spool };
+      const job = { task, hooks, data, costTable, checkpoint: checkpoints.ofStep(), input, spool, trials };
       const { report, artifacts } = await oneStep(job, state.model, { index, step, of: steps.length });
       state.done.push(report);
       for (const artifact of artifacts) state.sidecars.set(artifact.name, artifact);
       const sidecars = [...state.sidecars.values()];
-      const saved = { steps: state.done, baseline: baselineToJson(state.baseline), sidecars };
+      const baseline = state.baseline === undefined ? null : baselineToJson(state.baseline);
+      const saved = { steps: state.done, baseline, sidecars };
       state.model = await checkpoints.afterStep(state.model, saved);
       // The model has been written and read again: nothing points into the spool any longer.
       spool.remove();
     }
-    return await finish({ task, hooks, data, costTable, input, inputPath, context, ...state });
+    const { baseline } = state;
+    const job = { task, hooks, data, costTable, input, inputPath, context, ...state };
+    return baseline === undefined ? await finishTrial(job) : await finish({ ...job, baseline });
+  } catch (error) {
+    if (!(error instanceof TrialsWanted)) throw error;
+    await writeFile(join(hooks.directory, WANTED_FILE), JSON.stringify(error.log));
+    hooks.emit({ type: 'trials', path: WANTED_FILE });
+    return undefined;
   } finally {
     await data.close();
   }
@@ -84,7 +84,8 @@ export async function runJob(task: JobTask, hooks: JobHooks): Promise<JobResult>
 interface State {
   model: Model;
   readonly done: StepReport[];
-  readonly baseline: BaselineEvaluation;
+  /** Absent for a trial that is measured alone. */
+  readonly baseline: BaselineEvaluation | undefined;
   /** Files that the steps handed out, by name. */
   readonly sidecars: Map<string, PassArtifact>;
 }
@@ -100,18 +101,12 @@ async function inputModelPath(task: JobTask, directory: string): Promise<string>
   return path;
 }
 
-async function loadInput(path: string): Promise<Model> {
-  const model = await loadModel(path);
-  repairModel(model);
-  verifyModel(model);
-  return model;
-}
-
-/** A further model that a step names, fetched ahead. */
-async function openReferenced(task: JobTask, id: string, directory: string): Promise<Model> {
-  const path = task.models?.[id];
-  if (path === undefined) throw new CompressionError('INTERNAL', `model ${id} was not fetched`);
-  return loadInput(join(directory, path));
+async function openTrials(task: JobTask, directory: string): Promise<TrialBoard> {
+  const log =
+    task.trialsPath === undefined
+      ? { version: 1 as const, entries: [] }
+      : TrialLog.parse(JSON.parse(await readFile(join(directory, task.trialsPath), 'utf8')));
+  return new TrialBoard(log, { directory, concluding: task.concluding ?? false });
 }
 
 async function readCostTable(path: string): Promise<KernelCostTable> {
@@ -151,165 +146,13 @@ async function startingState(
     hooks.emit({ type: 'log', level: 'info', message });
     hooks.emit({ type: 'progress', step: null, progress: BASELINE_SHARE, message });
     const sidecars = new Map((state.sidecars ?? []).map((sidecar) => [sidecar.name, sidecar]));
-    return { model, done: [...state.steps], baseline: baselineFromJson(state.baseline), sidecars };
+    const baseline = state.baseline === null ? undefined : baselineFromJson(state.baseline);
+    return { model, done: [...state.steps], baseline, sidecars };
   }
+  if (task.trial?.measure === 'light')
+    return { model: await loadInput(inputPath), done: [], baseline: undefined, sidecars: new Map() };
   hooks.emit({ type: 'progress', step: null, progress: 0, message: 'measuring the input model' });
   const baseline = await evaluateBaseline(context, { model: input, path: inputPath });
   // Its own copy: passes change the model they are given, the input is needed for the report.
   return { model: await loadInput(inputPath), done: [], baseline, sidecars: new Map() };
-}
-
-async function oneStep(
-  job: {
-    task: JobTask;
-    hooks: JobHooks;
-    data: JobData;
-    costTable: KernelCostTable;
-    checkpoints: Checkpoints;
-    input: Model;
-    spool: TensorSpool;
-  },
-  model: Model,
-  place: { index: number; step: ScheduledStep; of: number },
-): Promise<{ report: StepReport; artifacts: readonly PassArtifact[] }> {
-  const { task, hooks, data, costTable } = job;
-  const { index, step } = place;
-  const started = performance.now();
-  const progress = (fraction: number, message?: string): void => {
-    const done = BASELINE_SHARE + (STEPS_SHARE * (index + Math.min(Math.max(fraction, 0), 1))) / place.of;
-    const text = message === undefined ? {} : { message: message.slice(0, 500) };
-    hooks.emit({ type: 'progress', step: step.recipeIndex, progress: done, ...text });
-  };
-  progress(0, step.pass.name);
-  const context: PassContext = {
-    runtime: hooks.runtime,
-    threads: task.threads,
-    seed: task.seed,
-    targetCpu: task.target.cpu,
-    ...(task.constraints.maxAccuracyDrop === undefined ? {} : { maxAccuracyDrop: task.constraints.maxAccuracyDrop }),
-    data: data.feeds,
-    input: job.input,
-    openModel: (id) => openReferenced(task, id, hooks.directory),
-    ...(data.openTraining === undefined ? {} : { openTraining: data.openTraining }),
-    costTable,
-    cpuFlags: data.cpuFlags,
-    checkpoint: job.checkpoints.ofStep(),
-    spool: job.spool,
-    signal: hooks.signal,
-    progress,
-    log: (level, message, fields) =>
-      hooks.emit({ type: 'log', level, message: message.slice(0, 4000), ...(fields === undefined ? {} : { fields }) }),
-  };
-  try {
-    const outcome = await runStep(model, step, context);
-    const seconds = (performance.now() - started) / 1000;
-    const { changes, skipped } = outcome;
-    hooks.emit({
-      type: 'step',
-      index: step.recipeIndex,
-      pass: step.pass.name,
-      seconds,
-      changes,
-      skipped: skipped.length,
-    });
-    for (const warning of outcome.warnings) hooks.emit({ type: 'log', level: 'warn', message: warning.slice(0, 4000) });
-    const { pass, options, warnings, training, details, artifacts = [] } = outcome;
-    const report: StepReport = {
-      index,
-      pass,
-      options,
-      seconds,
-      changed: changes,
-      skipped: [...skipped],
-      warnings: [...warnings],
-      ...(training === undefined ? {} : { training: [...training] }),
-      details,
-    };
-    return { report, artifacts };
-  } catch (error) {
-    throw StepError.of(error, step.recipeIndex);
-  }
-}
-
-async function finish(
-  job: State & {
-    task: JobTask;
-    hooks: JobHooks;
-    data: JobData;
-    costTable: KernelCostTable;
-    input: Model;
-    inputPath: string;
-    context: EvaluationContext;
-  },
-): Promise<JobResult> {
-  const { task, hooks, data } = job;
-  await mkdir(join(hooks.directory, OUTPUT_FOLDER), { recursive: true });
-  const modelPath = join(OUTPUT_FOLDER, 'model.onnx');
-  const written = await writeModel(job.model, join(hooks.directory, modelPath));
-  const models = written.files.map((file, index) => {
-    const name = file.path.slice(file.path.lastIndexOf('/') + 1);
-    const kind = index === 0 ? ('model' as const) : ('external-data' as const);
-    return {
-      name,
-      kind,
-      bytes: file.bytes,
-      sha256: file.sha256,
-      contentType: 'application/octet-stream',
-      path: join(OUTPUT_FOLDER, name),
-    };
-  });
-  const sidecars: (ArtifactEntry & { path: string })[] = [];
-  for (const { name, contentType, bytes } of job.sidecars.values()) {
-    sidecars.push(await writeArtifact(hooks.directory, { name, kind: 'sidecar', contentType, bytes }));
-  }
-  const result = await loadModel(join(hooks.directory, modelPath));
-  const evaluation = await evaluate(
-    job.context,
-    { model: job.input, path: job.inputPath, earlier: job.baseline },
-    { model: result, path: join(hooks.directory, modelPath) },
-  );
-  const report = buildReport({
-    job: task.jobId,
-    createdAt: new Date(),
-    model: job.input,
-    ...(typeof task.model === 'string' ? { modelId: task.model } : {}),
-    recipe: { version: 1, steps: job.done.map(({ pass, options }) => ({ ...options, pass })) },
-    target: task.target,
-    constraints: task.constraints,
-    environment: describeEnvironment({
-      tersor: VERSION,
-      runtime: hooks.runtime.version,
-      threads: task.threads,
-      seed: task.seed,
-      costTable: job.costTable.hash,
-    }),
-    evaluation,
-    steps: job.done,
-    data: describeRoles(task, data),
-    artifacts: [...models, ...sidecars].map(({ path: _path, ...entry }) => entry),
-  });
-  const json = await writeArtifact(hooks.directory, {
-    name: 'report.json',
-    kind: 'report-json',
-    contentType: 'application/json',
-    bytes: Buffer.from(JSON.stringify(report), 'utf8'),
-  });
-  const html = await writeArtifact(hooks.directory, {
-    name: 'report.html',
-    kind: 'report-html',
-    contentType: 'text/html; charset=utf-8',
-    bytes: Buffer.from(renderHtml(report), 'utf8'),
-  });
-  return { artifacts: [...models, ...sidecars, json, html], summary: summaryOf(report), verdict: report.verdict };
-}
-
-async function writeArtifact(
-  directory: string,
-  file: { name: string; kind: ArtifactEntry['kind']; contentType: string; bytes: Uint8Array },
-): Promise<ArtifactEntry & { path: string }> {
-  const path = join(OUTPUT_FOLDER, file.name);
-  await writeFile(join(directory, path), file.bytes);
-  const { size } = await stat(join(directory, path));
-  const sha256 = createHash('sha256').update(file.bytes).digest('hex');
-  return { name: file.name, kind: file.kind, bytes: size, sha256, contentType: file.contentType, path };
 }

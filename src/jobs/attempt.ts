@@ -1,12 +1,16 @@
+import { createHash } from 'node:crypto';
 import { CompressionError } from '../errors.ts';
 import { Manifest } from '../schemas/job.ts';
 import type { ArtifactEntry, JobError, JobEventType, JobRecord, JobSummary } from '../schemas/job.ts';
+import { TrialLog } from '../schemas/trial.ts';
 import type { JobCore } from './job-core.ts';
 import { attemptPrefix, manifestKey } from './job-keys.ts';
-import { contended, encodeJson } from './job-records.ts';
+import { contended, decodeJson, encodeJson } from './job-records.ts';
 import type { VersionedRecord } from './job-records.ts';
 import type { Attempt, JobEvent } from './job-service.ts';
-import { ended, isTerminal, released } from './record-changes.ts';
+import { ended, hasResult, isTerminal, released, waiting } from './record-changes.ts';
+import { mustConclude } from './search-deadline.ts';
+import { TrialJobs } from './trial-jobs.ts';
 
 const MAX_TRIES = 50;
 
@@ -104,7 +108,7 @@ export class ClaimedAttempt implements Attempt {
       // manifest is just a file. A conflict is our own write whose answer was lost.
       await this.#core.store.put(manifestKey(tenant, id, this.number), encodeJson(manifest), { ifAbsent: true });
       const status = await this.#end((current) => ended(current, 'succeed', { at, result: { summary, verdict } }));
-      return status === 'succeeded' ? 'published' : 'lost';
+      return status !== undefined && hasResult(this.record) ? 'published' : 'lost';
     });
   }
 
@@ -127,6 +131,51 @@ export class ClaimedAttempt implements Attempt {
       });
       return status === undefined ? 'lost' : 'published';
     });
+  }
+
+  async trials(): Promise<TrialLog | undefined> {
+    const { tenant, search } = this.record;
+    if (search === undefined) return undefined;
+    const found = await this.#core.store.get(search.key);
+    if (found === undefined || createHash('sha256').update(found.body).digest('hex') !== search.sha256) {
+      throw new CompressionError('INTERNAL', `object ${search.key} is not the log of trials that the record names`);
+    }
+    return new TrialJobs(this.#core).collect(tenant, TrialLog.parse(decodeJson(search.key, found.body)));
+  }
+
+  async waitForTrials(log: TrialLog): Promise<'waiting' | 'ready' | 'lost'> {
+    const trials = new TrialJobs(this.#core);
+    const concluding = mustConclude(this.record, this.#core.clock.now());
+    // Asked for outside of the turn: heartbeats go on meanwhile.
+    const asked = concluding ? log : await trials.ask(this.record, log);
+    return this.#inTurn(async () => {
+      const body = encodeJson(asked);
+      const key = `${this.prefix}trials.json`;
+      await this.#core.store.put(key, body);
+      const open = asked.entries.flatMap(({ job, result }) => (job === undefined || result !== undefined ? [] : [job]));
+      const search = {
+        key,
+        sha256: createHash('sha256').update(body).digest('hex'),
+        waiting: concluding ? [] : open,
+        asked: asked.entries.length,
+        done: asked.entries.length - open.length,
+      };
+      const record = await this.#change((current) => waiting(current, search));
+      this.#over = true;
+      if (record === undefined) return 'lost';
+      this.#core.watch.changed(record.id);
+      return search.waiting.length > 0 && record.status === 'queued' ? 'waiting' : 'ready';
+    });
+  }
+
+  modelOfTrial(
+    jobId: string,
+  ): Promise<readonly { readonly name: string; readonly key: string; readonly sha256: string }[]> {
+    return new TrialJobs(this.#core).modelOf(this.record.tenant, jobId);
+  }
+
+  cancelTrials(): Promise<void> {
+    return new TrialJobs(this.#core).cancel(this.record);
   }
 
   release(reason: { crashed: boolean; message: string }): Promise<void> {

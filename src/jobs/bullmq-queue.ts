@@ -8,7 +8,7 @@ import type { Consumer, JobHandler, JobQueue, QueueCounts } from './job-queue.ts
 import { connectRedis, ConnectionErrors, Readiness, withinLimit } from './redis-connection.ts';
 
 const QUEUE_NAME = 'jobs';
-/** BullMQ runs the lowest number first and 0 before all; ours go from 0 to 10, highest first. */
+/** BullMQ runs the lowest number first and 0 before all; ours go from -1 to 10, highest first. */
 const LOWEST_PRIORITY = 11;
 /** BullMQ's own limit must never end a job: the record's breaker does. */
 const UNLIMITED_ATTEMPTS = 1_000_000;

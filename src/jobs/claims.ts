@@ -7,6 +7,8 @@ import { contended } from './job-records.ts';
 import type { VersionedRecord } from './job-records.ts';
 import type { Attempt, JobClaims } from './job-service.ts';
 import { claimed, ended, isTerminal } from './record-changes.ts';
+import { mustConclude, timeLeftMs } from './search-deadline.ts';
+import { TrialJobs } from './trial-jobs.ts';
 
 const MAX_TRIES = 50;
 
@@ -44,8 +46,10 @@ export class StoreJobClaims implements JobClaims {
       if (taken === undefined) {
         if (!core.liveness.isSilent(record)) return undefined;
         await core.endSilentAttempt(found);
-      } else if (record.deadlineAt !== null && Date.parse(record.deadlineAt) <= nowMs) {
+      } else if (timeLeftMs(record, nowMs) <= 0) {
         await failOverdue(core, found);
+      } else if (await this.#waitsForTrials(record, nowMs)) {
+        return undefined;
       } else {
         const written = await core.records.replace(found, taken);
         if (written !== undefined) return this.#start(written);
@@ -54,13 +58,26 @@ export class StoreJobClaims implements JobClaims {
     throw contended(jobId);
   }
 
+  /** Whoever ends the last of them puts the job into the queue again. */
+  async #waitsForTrials(record: JobRecord, nowMs: number): Promise<boolean> {
+    if (record.search === undefined || mustConclude(record, nowMs)) return false;
+    return !(await new TrialJobs(this.#core).allOver(record.tenant, record.search.waiting));
+  }
+
   async #start(claim: VersionedRecord): Promise<Attempt> {
     const { record } = claim;
     const nextEventId = record.attempt === 1 ? FIRST_STORED_EVENT : (await this.#core.events.lastId(record)) + 1;
     const attempt = new ClaimedAttempt(this.#core, claim, nextEventId);
     try {
       // Before the attempt does anything else: the id it takes is what an earlier attempt, still alive, stumbles over.
-      await attempt.event('job.running', { status: 'running', attempt: record.attempt });
+      if (record.search === undefined)
+        await attempt.event('job.running', { status: 'running', attempt: record.attempt });
+      else
+        await attempt.event('job.progress', {
+          step: record.step,
+          progress: record.progress,
+          message: 'trials have ended',
+        });
     } catch (error) {
       this.#core.log.warn(
         { event: 'job.event-failed', jobId: record.id, error: messageOf(error) },

@@ -17,6 +17,7 @@ import type { VersionedRecord } from './job-records.ts';
 import type { JobEvent } from './job-service.ts';
 import { AttemptLiveness } from './liveness.ts';
 import { ended, isTerminal, released } from './record-changes.ts';
+import { queuePriority } from './queue-priority.ts';
 
 /**
  * Called for each event of a job (webhooks hang here). A terminal event is given until the call succeeds, so it may come
@@ -35,6 +36,7 @@ export interface JobDependencies {
 }
 
 const ENQUEUE_PATIENCE_MS = 250;
+const WAKE_AGAIN_MS = 500;
 const MAX_KNOWN_TENANTS = 10_000;
 
 /** What service, claims and reconciler share: the records, the log, and how a job comes to rest. */
@@ -68,9 +70,9 @@ export class JobCore {
     return timestamp(this.clock);
   }
 
-  async putMarker(tenant: string, jobId: string): Promise<void> {
-    this.remember(tenant, jobId);
-    await this.store.put(markerKey(tenant, jobId), encodeJson({}));
+  async putMarker(record: JobRecord): Promise<void> {
+    this.remember(record.tenant, record.id);
+    await this.store.put(markerKey(record), encodeJson({}));
   }
 
   remember(tenant: string, jobId: string): void {
@@ -96,7 +98,7 @@ export class JobCore {
    */
   async enqueue(record: JobRecord): Promise<boolean> {
     const patience = new AbortController();
-    const enqueued = this.queue.enqueue(record.id, { priority: record.priority }).then(
+    const enqueued = this.queue.enqueue(record.id, { priority: queuePriority(record) }).then(
       () => true,
       (error: unknown) => {
         this.log.warn(
@@ -132,8 +134,23 @@ export class JobCore {
     const event = await this.events.appendTerminal(record, this.timestamp(), nextEventId);
     this.watch.changed(record.id);
     await this.#onEvent(record, event);
-    await this.store.delete(markerKey(record.tenant, record.id));
+    await this.store.delete(markerKey(record));
     this.#tenants.delete(record.id);
+    if (record.trial !== undefined) this.#wake(record.trial.parent, record.priority);
+  }
+
+  /**
+   * A trial is over, so the search that asked for it may go on. Told twice, since a queue drops an id that is with a consumer
+   * just then; what is lost all the same, the reconciler finds.
+   */
+  #wake(jobId: string, priority: number): void {
+    const tell = (): void => {
+      this.queue.enqueue(jobId, { priority }).catch((error: unknown) => {
+        this.log.info({ event: 'job.wake-failed', jobId, error: messageOf(error) }, 'a search was not woken');
+      });
+    };
+    tell();
+    setTimeout(tell, WAKE_AGAIN_MS).unref();
   }
 
   /** Settles now if that works; if not, the marker is still there and the reconciler does. */

@@ -9,10 +9,12 @@ import { CompressionError } from '../errors.ts';
  * tenants/<tenant>/job-files/<job>/events/<8 digits>.json    the event log, one object an event
  * tenants/<tenant>/job-files/<job>/attempts/<n>/<name>       what attempt n wrote; its manifest.json comes last
  * tenants/<tenant>/idempotency/<sha256 of the key>.json      which job answered a key
- * pending/<job>@<tenant>                                     marker: the job is not over
+ * tenants/<tenant>/trials/<sha256 of what it runs>.json      which job ran a trial
+ * pending/<job>@<tenant>                                     marker: the job is not over; of a trial with @trial behind
  * ```
  */
 export const PENDING_PREFIX = 'pending/';
+const TRIAL_MARK = '@trial';
 
 const TENANT = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
 
@@ -50,14 +52,21 @@ export function idempotencyKey(tenant: string, key: string): string {
   return `${tenantPrefix(tenant)}idempotency/${createHash('sha256').update(key).digest('hex')}.json`;
 }
 
-export function markerKey(tenant: string, jobId: string): string {
-  return `${PENDING_PREFIX}${jobId}@${tenant}`;
+export function trialKey(tenant: string, hash: string): string {
+  return `${tenantPrefix(tenant)}trials/${hash}.json`;
+}
+
+export function markerKey(job: { readonly tenant: string; readonly id: string; readonly trial?: unknown }): string {
+  return `${PENDING_PREFIX}${job.id}@${job.tenant}${job.trial === undefined ? '' : TRIAL_MARK}`;
 }
 
 /** Job and tenant of a marker's key; undefined for a key that is none. */
-export function parseMarker(key: string): { readonly jobId: string; readonly tenant: string } | undefined {
-  const [jobId, tenant] = key.slice(PENDING_PREFIX.length).split('@');
-  return jobId === undefined || tenant === undefined || !TENANT.test(tenant) ? undefined : { jobId, tenant };
+export function parseMarker(
+  key: string,
+): { readonly jobId: string; readonly tenant: string; readonly isTrial: boolean } | undefined {
+  const [jobId, tenant, mark] = key.slice(PENDING_PREFIX.length).split('@');
+  if (jobId === undefined || tenant === undefined || !TENANT.test(tenant)) return undefined;
+  return { jobId, tenant, isTrial: mark !== undefined };
 }
 
 function tenantPrefix(tenant: string): string {

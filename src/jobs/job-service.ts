@@ -7,6 +7,7 @@ import type {
   Manifest,
   ArtifactEntry,
 } from '../schemas/job.ts';
+import type { TrialLog } from '../schemas/trial.ts';
 
 /** One entry of a job's event log. `id` rises by one; SSE sends it as the event id. */
 export interface JobEvent {
@@ -91,6 +92,19 @@ export interface Attempt {
   /** Remembers a checkpoint already written under `prefix`. */
   checkpoint(checkpoint: { key: string; steps: number; sha256: string }): Promise<'continue' | 'lost'>;
   pinCostTable(hash: string): Promise<void>;
+  /** Of a job that searches: the trials asked for so far, with the results of those that are over. */
+  trials(): Promise<TrialLog | undefined>;
+  /**
+   * Ends the attempt until the trials of the log have ended, jobs made for those that have none. `ready`: they have ended
+   * already, answer `requeue` to the queue. A job in `canceling` is `ready` at once: its next attempt concludes the search.
+   */
+  waitForTrials(log: TrialLog): Promise<'waiting' | 'ready' | 'lost'>;
+  /** Files of the model that a trial made, each with its key in the store. @throws INPUT_NOT_FOUND */
+  modelOfTrial(
+    jobId: string,
+  ): Promise<readonly { readonly name: string; readonly key: string; readonly sha256: string }[]>;
+  /** Asks for the end of the trials that this job waits for, where no other job asked for them first. */
+  cancelTrials(): Promise<void>;
   /**
    * Manifest if absent, then the record; `lost` when another attempt owns the job, or its end was asked for before (it
    * is canceled then): nothing is published.

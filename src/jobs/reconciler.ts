@@ -2,9 +2,9 @@ import { messageOf } from '../errors.ts';
 import type { JobError } from '../schemas/job.ts';
 import { mapConcurrently } from './concurrency.ts';
 import type { JobCore } from './job-core.ts';
-import { markerKey, parseMarker, PENDING_PREFIX } from './job-keys.ts';
+import { parseMarker, PENDING_PREFIX } from './job-keys.ts';
 import type { VersionedRecord } from './job-records.ts';
-import { ended, isTerminal } from './record-changes.ts';
+import { ended, isConcluding, isTerminal } from './record-changes.ts';
 
 export interface ReconcilerOptions {
   /** Time between the end of a round and the next; default 5 s. Silence is found at most this late. */
@@ -44,6 +44,7 @@ type Visit = 'enqueued' | 'silent' | 'settled' | 'nothing';
 interface Marker {
   readonly jobId: string;
   readonly tenant: string;
+  readonly key: string;
 }
 
 /**
@@ -97,7 +98,7 @@ export class Reconciler {
         seen.add(marker.jobId);
         report.pending += 1;
         try {
-          const visit = await this.#visit(marker, takeAll);
+          const visit = await this.#visit({ ...marker, key }, takeAll);
           if (visit !== 'nothing') report[visit] += 1;
         } catch (error) {
           // One bad record must not keep the others from being healed.
@@ -137,10 +138,10 @@ export class Reconciler {
       await core.settle(record);
       return 'settled';
     }
-    if (record.status === 'queued') return this.#enqueue(found);
+    if (record.status === 'queued' || isConcluding(record)) return this.#enqueue(found);
     if (!takeAll && !core.liveness.isSilent(record)) return 'nothing';
     const then = await core.endSilentAttempt(found);
-    if (then?.status === 'queued') await core.enqueue(then);
+    if (then !== undefined && !isTerminal(then.status)) await core.enqueue(then);
     return then === undefined ? 'nothing' : 'silent';
   }
 
@@ -165,7 +166,7 @@ export class Reconciler {
     const now = this.#core.clock.monotonic();
     const since = this.#orphans.get(marker.jobId) ?? now;
     this.#orphans.set(marker.jobId, since);
-    if (now - since >= ORPHAN_MARKER_MS) await this.#core.store.delete(markerKey(marker.tenant, marker.jobId));
+    if (now - since >= ORPHAN_MARKER_MS) await this.#core.store.delete(marker.key);
     return 'nothing';
   }
 }

@@ -1,5 +1,6 @@
 import type { JobError, JobRecord, JobStatus } from '../schemas/job.ts';
 import { TERMINAL_STATUSES } from '../schemas/job.ts';
+import type { SearchState } from '../schemas/trial.ts';
 import type { NewJob } from './job-service.ts';
 import { transition } from './state-machine.ts';
 import type { JobAction } from './state-machine.ts';
@@ -12,7 +13,7 @@ const MAX_LOST_ATTEMPTS = 10;
 // Pure changes of a record. Each answers undefined when the state machine refuses.
 
 export function newRecord(
-  job: NewJob,
+  job: NewJob & Pick<JobRecord, 'trial'>,
   made: { readonly id: string; readonly at: string; readonly idempotencyKey: string | null },
 ): JobRecord {
   return {
@@ -42,7 +43,7 @@ export function newRecord(
 
 export function claimed(record: JobRecord, by: { readonly owner: string; readonly nowMs: number }) {
   const status = transition(record.status, 'claim');
-  if (status === undefined) return undefined;
+  if (status === undefined || (status === 'canceling' && !isConcluding(record))) return undefined;
   const now = new Date(by.nowMs).toISOString();
   return {
     ...record,
@@ -68,7 +69,8 @@ export function ended(record: JobRecord, action: JobAction, outcome: Outcome): J
   const over: JobRecord = { ...record, status, finishedAt: outcome.at, heartbeatAt: null };
   if (status === 'failed') return { ...over, error: outcome.error ?? null };
   if (status === 'succeeded') return { ...over, ...outcome.result, progress: 1, step: null };
-  return over;
+  // What a search had found when its end was asked for is a result.
+  return record.search === undefined || action !== 'succeed' ? over : { ...over, ...outcome.result };
 }
 
 /** Back to queued; to failed when the breaker opens; to canceled when the end was asked for. */
@@ -78,7 +80,8 @@ export function released(
 ): JobRecord | undefined {
   const status = transition(record.status, 'release');
   if (status === undefined) return undefined;
-  if (isTerminal(status)) return ended(record, 'release', { at: reason.at });
+  const concludes = status === 'canceled' && record.search !== undefined;
+  if (isTerminal(status) && !concludes) return ended(record, 'release', { at: reason.at });
   const counted: JobRecord = {
     ...record,
     crashes: record.crashes + (reason.why === 'crashed' ? 1 : 0),
@@ -86,7 +89,26 @@ export function released(
   };
   const loop = crashLoop(counted, reason.message);
   if (loop !== undefined) return ended(counted, 'fail', { at: reason.at, error: loop });
-  return { ...counted, status, heartbeatAt: null, workerId: null };
+  return { ...counted, status: concludes ? 'canceling' : status, heartbeatAt: null, workerId: null };
+}
+
+/** The attempt ends until the trials in `search.waiting` have ended. Its search goes on, or concludes when the end was asked for. */
+export function waiting(record: JobRecord, search: SearchState): JobRecord | undefined {
+  const status = transition(record.status, 'wait');
+  return status === undefined ? undefined : { ...record, status, search, heartbeatAt: null, workerId: null };
+}
+
+/** The end asked for by a client. A search that has asked for trials comes to it by one more attempt. */
+export function cancelRequested(record: JobRecord, at: string): JobRecord | undefined {
+  const status = transition(record.status, 'requestCancel');
+  if (status === undefined || status === record.status) return undefined;
+  if (record.status === 'queued' && record.search !== undefined) return { ...record, status: 'canceling' };
+  return ended(record, 'requestCancel', { at }) ?? { ...record, status };
+}
+
+/** A search whose end was asked for, and that no attempt works on. */
+export function isConcluding(record: JobRecord): boolean {
+  return record.status === 'canceling' && record.search !== undefined && record.workerId === null;
 }
 
 function crashLoop(record: JobRecord, message: string): JobError | undefined {
@@ -102,6 +124,11 @@ function crashLoop(record: JobRecord, message: string): JobError | undefined {
     step: record.step,
     retryable: false,
   };
+}
+
+/** Artifacts and report are there: it succeeded, or a search had found something when it was canceled. */
+export function hasResult(record: Pick<JobRecord, 'status' | 'summary'>): boolean {
+  return record.status === 'succeeded' || (record.status === 'canceled' && record.summary !== null);
 }
 
 export function isTerminal(status: JobStatus): status is 'succeeded' | 'failed' | 'canceled' {

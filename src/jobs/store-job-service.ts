@@ -1,23 +1,21 @@
 import { CompressionError, messageOf } from '../errors.ts';
 import { JobId } from '../schemas/common.ts';
+import { statusOf } from '../schemas/job-view.ts';
 import type { JobRecord, JobStatus, Manifest } from '../schemas/job.ts';
 import { mapConcurrently } from './concurrency.ts';
-import { queuedEvent } from './event-log.ts';
+import { createRecord } from './create-record.ts';
 import { IdempotencyKeys } from './idempotency.ts';
 import type { IdempotentRequest } from './idempotency.ts';
 import type { JobCore } from './job-core.ts';
 import { filesPrefix, markerKey, parseMarker, PENDING_PREFIX, recordKey, recordsPrefix } from './job-keys.ts';
 import type { JobEvent, JobService, NewJob } from './job-service.ts';
-import { ended, isTerminal, newRecord } from './record-changes.ts';
-import { transition } from './state-machine.ts';
+import { cancelRequested, hasResult, isConcluding, isTerminal, newRecord } from './record-changes.ts';
 
 const PAGE = 1000;
 const CONCURRENCY = 16;
 /** Jobs one filtered page looks at. */
 const SCAN_LIMIT = 500;
 const SCAN_BATCH = 50;
-/** A marker without a record is swept after a minute (see the reconciler); a submit this slow sets it again. */
-const SLOW_SUBMIT_MS = 20_000;
 
 /** The jobs as the HTTP side sees them. */
 export class StoreJobService implements JobService {
@@ -31,10 +29,10 @@ export class StoreJobService implements JobService {
 
   async submit(job: NewJob, idempotency?: IdempotentRequest): Promise<{ record: JobRecord; replayed: boolean }> {
     const { ids } = this.#core;
-    if (idempotency === undefined) return this.#make(newRecord(job, this.#made(ids.jobId(), null)));
+    if (idempotency === undefined) return createRecord(this.#core, newRecord(job, this.#made(ids.jobId(), null)));
     const decision = await this.#keys.decide(job.tenant, idempotency, ids.jobId());
     if ('replay' in decision) return { record: decision.replay, replayed: true };
-    return this.#make(newRecord(job, this.#made(decision.jobId, idempotency.key)));
+    return createRecord(this.#core, newRecord(job, this.#made(decision.jobId, idempotency.key)));
   }
 
   async get(tenant: string, jobId: string): Promise<JobRecord | undefined> {
@@ -64,7 +62,7 @@ export class StoreJobService implements JobService {
         last = id;
         const record = found[index];
         if (record === undefined) continue; // removed since the listing
-        if ((status !== undefined && record.status !== status) || (model !== undefined && record.model !== model))
+        if ((status !== undefined && statusOf(record) !== status) || (model !== undefined && record.model !== model))
           continue;
         items.push(record);
         if (items.length === limit) return { items, nextCursor: index + 1 < ids.length ? id : null };
@@ -84,7 +82,7 @@ export class StoreJobService implements JobService {
       });
       for (const { key } of page) {
         const marker = parseMarker(key);
-        if (marker?.tenant === tenant) active.push(marker.jobId);
+        if (marker?.tenant === tenant && !marker.isTrial) active.push(marker.jobId);
       }
       after = page.at(-1)?.key;
       if (page.length < PAGE) break;
@@ -96,11 +94,7 @@ export class StoreJobService implements JobService {
     const core = this.#core;
     const at = core.timestamp();
     const result = JobId.safeParse(jobId).success
-      ? await core.records.update(tenant, jobId, (record) => {
-          const status = transition(record.status, 'requestCancel');
-          if (status === undefined || status === record.status) return undefined;
-          return ended(record, 'requestCancel', { at }) ?? { ...record, status };
-        })
+      ? await core.records.update(tenant, jobId, (record) => cancelRequested(record, at))
       : undefined;
     if (result === undefined) throw notFound(jobId);
     const { record, changed } = result;
@@ -110,7 +104,10 @@ export class StoreJobService implements JobService {
       core.queue.remove(jobId).catch((error: unknown) => {
         core.log.info({ event: 'job.remove-failed', jobId, error: messageOf(error) }, 'a canceled job is still queued');
       });
-    } else core.watch.changed(jobId);
+    } else {
+      core.watch.changed(jobId);
+      if (isConcluding(record)) await core.enqueue(record);
+    }
     return record;
   }
 
@@ -121,7 +118,7 @@ export class StoreJobService implements JobService {
     if (!isTerminal(record.status)) {
       throw new CompressionError('CONFLICT', `job ${jobId} is ${record.status}; cancel it and wait for its end first`);
     }
-    const marker = await core.store.head(markerKey(tenant, jobId));
+    const marker = await core.store.head(markerKey(record));
     if (marker !== undefined) await core.settle(record); // its end has not been told yet
     await this.#keys.forget(record);
     // The record goes last: until then the call can be repeated.
@@ -146,7 +143,7 @@ export class StoreJobService implements JobService {
   async manifest(tenant: string, jobId: string): Promise<Manifest | undefined> {
     const record = await this.get(tenant, jobId);
     if (record === undefined) throw notFound(jobId);
-    return record.status === 'succeeded' ? this.#core.readManifest(record) : undefined;
+    return hasResult(record) ? this.#core.readManifest(record) : undefined;
   }
 
   async position(jobId: string): Promise<number | null> {
@@ -160,23 +157,6 @@ export class StoreJobService implements JobService {
 
   #made(id: string, idempotencyKey: string | null) {
     return { id, idempotencyKey, at: this.#core.timestamp() };
-  }
-
-  /** Marker, record, enqueue. The marker first: a record without one would never be found after a crash. */
-  async #make(record: JobRecord): Promise<{ record: JobRecord; replayed: boolean }> {
-    const core = this.#core;
-    const start = core.clock.monotonic();
-    await core.putMarker(record.tenant, record.id);
-    if (!(await core.records.create(record))) {
-      // Somebody with the same idempotency key made it, or our own write got through though its answer was lost.
-      const made = await this.get(record.tenant, record.id);
-      if (made === undefined) throw new CompressionError('OBJECT_STORE_UNAVAILABLE', `job ${record.id} was removed`);
-      return { record: made, replayed: true };
-    }
-    if (core.clock.monotonic() - start > SLOW_SUBMIT_MS) await core.putMarker(record.tenant, record.id);
-    core.emit(record, queuedEvent(record));
-    await core.enqueue(record);
-    return { record, replayed: false };
   }
 
   async #idsAfter(tenant: string, cursor: string | undefined, limit: number): Promise<readonly string[]> {

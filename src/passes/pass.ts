@@ -8,6 +8,7 @@ import type { TrainingRunReport } from '../schemas/training-report.ts';
 import type { ArchitectureRequest } from '../zoo/build-architecture.ts';
 import type { ObservationPoint, Observations } from './observe.ts';
 import type { KernelCostTable } from './cost/kernel-cost-table.ts';
+import type { TrialRunner } from './trials.ts';
 
 /** Order of a recipe: a step's stage may not lie before that of the step ahead of it. */
 export const STAGES = ['canonicalize', 'search', 'prune', 'distill', 'quantize'] as const;
@@ -94,6 +95,8 @@ export interface PassContext {
   readonly input?: Model;
   /** Reads one of the models that `models` of the pass named, each time anew. */
   readonly openModel?: (id: string) => Promise<Model>;
+  /** For steps that search. Absent outside of jobs. */
+  readonly trials?: TrialRunner;
   /** Measured once per kind of CPU; the same table gives the same choices. */
   readonly costTable: KernelCostTable;
   /** CPU flags of this machine (`avx2`, `avx512_vnni`, `asimddp` …), read once by the worker; what target `this` goes by. */

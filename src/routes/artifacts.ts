@@ -165,7 +165,7 @@ export function artifactRoutes(deps: AppDeps): FastifyPluginCallbackZod {
           retryAfterSeconds: 2,
         },
       );
-    const manifest = record.status === 'succeeded' ? await deps.jobs.manifest(tenant, id) : undefined;
+    const manifest = await deps.jobs.manifest(tenant, id);
     if (manifest === undefined)
       throw new CompressionError(
         'CONFLICT',

@@ -5,7 +5,7 @@ import { CompressionError } from '../errors.ts';
 import { headerValues } from '../plugins/header-values.ts';
 import { planJob } from '../recipes/plan-job.ts';
 import { BooleanQuery, JobId, ModelId, PageQuery, page } from '../schemas/common.ts';
-import { jobView } from '../schemas/job-view.ts';
+import { jobView, statusOf } from '../schemas/job-view.ts';
 import { CreateJob, Job, JobStatus, type JobRecord } from '../schemas/job.ts';
 import { DryRun } from '../schemas/plan.ts';
 import { IDEMPOTENCY_KEY, idempotencyOf } from './idempotency.ts';
@@ -34,7 +34,7 @@ export async function findJob(deps: AppDeps, tenant: string, id: string): Promis
 export function jobRoutes(deps: AppDeps): FastifyPluginCallbackZod {
   const { config, jobs } = deps;
   const view = async (record: JobRecord): Promise<Job> =>
-    jobView(record, record.status === 'queued' ? await jobs.position(record.id) : null);
+    jobView(record, statusOf(record) === 'queued' ? await jobs.position(record.id) : null);
 
   return (app, _options, done) => {
     app.post(

@@ -1,11 +1,16 @@
-import type { Job, JobRecord } from './job.ts';
+import type { Job, JobRecord, JobStatus } from './job.ts';
+
+/** A search whose trials run is running, whether or not an attempt works on it at the moment. */
+export function statusOf(record: JobRecord): JobStatus {
+  return record.status === 'queued' && record.search !== undefined ? 'running' : record.status;
+}
 
 /** The job as clients see it: the record without the machinery's own fields, with links and the place in the queue. */
 export function jobView(record: JobRecord, queuePosition: number | null): Job {
   const self = `/v1/jobs/${record.id}`;
   return {
     id: record.id,
-    status: record.status,
+    status: statusOf(record),
     attempt: record.attempt,
     step: record.step,
     progress: record.progress,
@@ -28,6 +33,8 @@ export function jobView(record: JobRecord, queuePosition: number | null): Job {
     error: record.error,
     verdict: record.verdict,
     summary: record.summary,
+    ...(record.trial === undefined ? {} : { parent: record.trial.parent }),
+    ...(record.search === undefined ? {} : { trials: { asked: record.search.asked, done: record.search.done } }),
     links: {
       self,
       events: `${self}/events`,

@@ -1,7 +1,9 @@
 import { z } from 'zod';
 import { DatasetId, JobId, ModelId, Sha256, Timestamp } from './common.ts';
-import { ArchitectureField, ResolvedArchitectureField } from './architecture.ts';
+import { ArchitectureField } from './architecture.ts';
 import { RecipeField, ResolvedRecipe } from './recipe.ts';
+import { StoredModelField } from './stored-model.ts';
+import { SearchState, TrialOf } from './trial.ts';
 
 export const JOB_STATUSES = ['queued', 'running', 'canceling', 'succeeded', 'failed', 'canceled'] as const;
 export const JobStatus = z.enum(JOB_STATUSES);
@@ -89,8 +91,6 @@ const ModelField = z.union([ModelId, ArchitectureField], {
       ? undefined
       : 'must be the id of a model, or { "architecture": name, ...options }',
 });
-export const StoredModelField = z.union([ModelId, ResolvedArchitectureField]);
-export type StoredModelField = z.infer<typeof StoredModelField>;
 
 export const CreateJob = z.strictObject({
   model: ModelField,
@@ -159,12 +159,14 @@ export const Job = z.object({
   error: JobError.nullable(),
   verdict: Verdict.nullable(),
   summary: JobSummary.nullable(),
+  parent: JobId.optional().describe('Of a trial: the job whose search asked for it first'),
+  trials: z.object({ asked: z.number().int(), done: z.number().int() }).optional().describe('Of a job that searches'),
   links: z.record(z.string(), z.string()),
 });
 export type Job = z.infer<typeof Job>;
 
 /** What the store keeps under compare-and-set: everything of Job but what is computed when asked, plus the machinery's own fields. */
-export const JobRecord = Job.omit({ links: true, queuePosition: true }).extend({
+export const JobRecord = Job.omit({ links: true, queuePosition: true, parent: true, trials: true }).extend({
   recordVersion: z.literal(1),
   tenant: z.string(),
   /** sha256 of the model and of each role's data set, so that a worker checks what it downloads. */
@@ -182,6 +184,10 @@ export const JobRecord = Job.omit({ links: true, queuePosition: true }).extend({
   costTable: z.string().nullable(),
   deadlineAt: Timestamp.nullable().describe('startedAt of the first attempt plus deadlineSeconds'),
   idempotencyKey: z.string().nullable(),
+  /** What a job that searches has asked for; absent before its first trial. */
+  search: SearchState.optional(),
+  /** Of a job that is a trial of another one's search. */
+  trial: TrialOf.optional(),
 });
 export type JobRecord = z.infer<typeof JobRecord>;
 

@@ -222,10 +222,10 @@ describe('JobClaims', () => {
   it('lays its parts out as the keys page says', async () => {
     const jobId = await submit();
     assert.equal(recordKey('acme', jobId), `tenants/acme/jobs/${jobId}.json`);
-    assert.equal(markerKey('acme', jobId), `pending/${jobId}@acme`);
+    assert.equal(markerKey({ tenant: 'acme', id: jobId }), `pending/${jobId}@acme`);
     assert.equal(attemptPrefix('acme', jobId, 3), `tenants/acme/job-files/${jobId}/attempts/3/`);
     assert.equal(eventKey('acme', jobId, 12), `tenants/acme/job-files/${jobId}/events/00000012.json`);
     assert.ok(await jobs.store.head(recordKey('acme', jobId)));
-    assert.ok(await jobs.store.head(markerKey('acme', jobId)));
+    assert.ok(await jobs.store.head(markerKey({ tenant: 'acme', id: jobId })));
   });
 });

@@ -99,7 +99,7 @@ describe('Reconciler', () => {
   });
 
   it('sweeps a marker whose record never came, after a minute', async () => {
-    const key = markerKey('acme', 'job_0123456789abcdef');
+    const key = markerKey({ tenant: 'acme', id: 'job_0123456789abcdef' });
     await jobs.store.put(key, Buffer.from('{}'));
     const reconciler = jobs.createReconciler();
     await reconciler.reconcile();
@@ -131,7 +131,7 @@ describe('Reconciler', () => {
     assert.equal(await queue.position(good), 0);
     await queue.close();
     await jobs.store.delete(`tenants/acme/jobs/${bad}.json`);
-    await jobs.store.delete(markerKey('acme', bad));
+    await jobs.store.delete(markerKey({ tenant: 'acme', id: bad }));
     await jobs.service.cancel('acme', good);
   });
 

@@ -13,12 +13,15 @@ const ALLOWED = [
   'running    --succeed------->  succeeded',
   'running    --fail---------->  failed',
   'running    --release------->  queued',
+  'running    --wait---------->  queued',
   'running    --expire-------->  failed',
+  'canceling  --claim--------->  canceling',
   'canceling  --requestCancel->  canceling',
   'canceling  --succeed------->  canceled',
   'canceling  --fail---------->  canceled',
   'canceling  --finishCancel-->  canceled',
   'canceling  --release------->  canceled',
+  'canceling  --wait---------->  canceling',
   'canceling  --expire-------->  canceled',
 ];
 

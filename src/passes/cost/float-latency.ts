@@ -1,5 +1,7 @@
 import { macRuleOf } from '../../onnx/cost/mac-rules.ts';
 import { usesOf, type Graph, type Use } from '../../onnx/graph.ts';
+import { typesAtBatchOne } from '../../onnx/cost/types-for-cost.ts';
+import type { Model } from '../../onnx/model.ts';
 import { elementCount } from '../../onnx/nd-array.ts';
 import type { Node } from '../../onnx/node.ts';
 import { asConvWorkload, convWorkload } from './conv-layout.ts';
@@ -18,6 +20,21 @@ const BLOCKED_TOO =
 /** Some exponential or root for each element. */
 const TRANSCENDENTAL =
   /^(Sigmoid|Tanh|Exp|Erf|Gelu|Softmax|LogSoftmax|LayerNormalization|InstanceNormalization|Mish|Elu)$/;
+
+/** Operators with a kernel of their own that the table's float times do not speak of. */
+const QUANTIZED =
+  /^(QuantizeLinear|DequantizeLinear|DynamicQuantize.*|QLinear.*|ConvInteger|MatMulInteger.*|MatMulNBits)$/;
+
+/** Estimated nanoseconds of one sample; undefined for a model that is not in float, and where the table is empty. */
+export function estimateFloatNs(table: KernelCostTable, model: Model): number | undefined {
+  const latency = new FloatLatency(table);
+  if (latency.knowsNothing || model.graph.nodes.some(({ opType }) => QUANTIZED.test(opType))) return undefined;
+  const types = typesAtBatchOne(model);
+  return latency.of(model.graph)((value) => {
+    const shape = types.shape(model.graph, value);
+    return shape?.every((size) => typeof size === 'number') === true ? shape : undefined;
+  });
+}
 
 /**
  * Estimated time of a float model in ONNX Runtime, from the kernel cost table alone: each node by the kernel it gets, plus

@@ -1,0 +1,176 @@
+import { createHash } from 'node:crypto';
+import { z } from 'zod';
+import { canonicalJson } from '../canonical-json.ts';
+import { CompressionError } from '../errors.ts';
+import type { JobRecord } from '../schemas/job.ts';
+import { JobId } from '../schemas/common.ts';
+import { TRIAL_RESULT, TrialResult, type TrialLog, type TrialSpec } from '../schemas/trial.ts';
+import { mapConcurrently } from './concurrency.ts';
+import { createRecord } from './create-record.ts';
+import type { JobCore } from './job-core.ts';
+import { attemptPrefix, trialKey } from './job-keys.ts';
+import { decodeJson, encodeJson } from './job-records.ts';
+import { cancelRequested, isTerminal, newRecord } from './record-changes.ts';
+
+const KnownTrial = z.object({ job: JobId });
+const MAX_TRIES = 50;
+const CONCURRENCY = 16;
+/** Ends that say nothing about the trial itself: who asks anew gets another try. */
+const PASSING_CODES: ReadonlySet<string> = new Set(['LIMIT_TIME', 'CRASH_LOOP', 'OVERLOADED']);
+
+/**
+ * The trials of searches: jobs of their own in the same queue, made once for each content (what is run, on which data, how),
+ * across all jobs of a tenant.
+ */
+export class TrialJobs {
+  readonly #core: JobCore;
+
+  constructor(core: JobCore) {
+    this.#core = core;
+  }
+
+  /** The log with a job for every trial that has no result yet, and the results of those that are over by now. */
+  async ask(parent: JobRecord, log: TrialLog): Promise<TrialLog> {
+    const entries = await mapConcurrently(log.entries, CONCURRENCY, async (entry) => {
+      if (entry.result !== undefined) return entry;
+      const job = entry.job ?? (await this.#ensure(parent, entry.spec));
+      const result = await this.resultOf(parent.tenant, job);
+      return { ...entry, job, ...(result === undefined ? {} : { result }) };
+    });
+    return { version: 1, entries };
+  }
+
+  /** The log with the results of what is over by now; a trial that is gone or was canceled loses its job. */
+  async collect(tenant: string, log: TrialLog): Promise<TrialLog> {
+    const entries = await mapConcurrently(log.entries, CONCURRENCY, async (entry) => {
+      if (entry.result !== undefined || entry.job === undefined) return entry;
+      const result = await this.resultOf(tenant, entry.job);
+      if (result !== undefined) return { ...entry, result };
+      if (!(await this.isOver(tenant, entry.job))) return entry;
+      const { job: _gone, ...rest } = entry;
+      return rest;
+    });
+    return { version: 1, entries };
+  }
+
+  /** Undefined while it runs, and for a trial that was canceled or removed. */
+  async resultOf(tenant: string, jobId: string): Promise<TrialResult | undefined> {
+    const record = (await this.#core.records.read(tenant, jobId))?.record;
+    if (record?.status === 'failed') {
+      const { code, message } = record.error ?? { code: 'INTERNAL', message: 'no reason is known' };
+      return { status: 'failed', error: { code, message } };
+    }
+    if (record?.status !== 'succeeded') return undefined;
+    const key = attemptPrefix(tenant, jobId, record.attempt) + TRIAL_RESULT;
+    const found = await this.#core.store.get(key);
+    return found === undefined ? undefined : TrialResult.parse(decodeJson(key, found.body));
+  }
+
+  /** Files of the model that a trial made. @throws CompressionError INPUT_NOT_FOUND */
+  async modelOf(tenant: string, jobId: string): Promise<{ name: string; key: string; sha256: string }[]> {
+    const record = (await this.#core.records.read(tenant, jobId))?.record;
+    const manifest = record === undefined ? undefined : await this.#core.readManifest(record);
+    if (record === undefined || manifest === undefined)
+      throw new CompressionError('INPUT_NOT_FOUND', `trial ${jobId} was removed while a search needed its model`);
+    const prefix = attemptPrefix(tenant, jobId, record.attempt);
+    return manifest.artifacts
+      .filter(({ kind }) => kind === 'model' || kind === 'external-data')
+      .map(({ name, sha256 }) => ({ name, sha256, key: prefix + name }));
+  }
+
+  /** Ended in whatever way, or not there any longer. */
+  async isOver(tenant: string, jobId: string): Promise<boolean> {
+    const found = await this.#core.records.read(tenant, jobId);
+    return found === undefined || isTerminal(found.record.status);
+  }
+
+  async allOver(tenant: string, jobIds: readonly string[]): Promise<boolean> {
+    const over = await mapConcurrently(jobIds, CONCURRENCY, (id) => this.isOver(tenant, id));
+    return over.every(Boolean);
+  }
+
+  /** Asks for the end of those trials that this search made and that still wait or run. */
+  async cancel(parent: JobRecord): Promise<void> {
+    const at = this.#core.timestamp();
+    await mapConcurrently(parent.search?.waiting ?? [], CONCURRENCY, async (id) => {
+      const result = await this.#core.records.update(parent.tenant, id, (record) =>
+        record.trial?.parent === parent.id ? cancelRequested(record, at) : undefined,
+      );
+      if (result?.changed !== true) return;
+      if (isTerminal(result.record.status)) await this.#core.trySettle(result.record);
+      else this.#core.watch.changed(id);
+    });
+  }
+
+  /** The job that runs this trial, or has run it: known by content, made if there is none. */
+  async #ensure(parent: JobRecord, spec: TrialSpec): Promise<string> {
+    const { store, ids, records } = this.#core;
+    const hash = contentOf(parent, spec);
+    const key = trialKey(parent.tenant, hash);
+    for (let tries = 0; tries < MAX_TRIES; tries++) {
+      const id = ids.jobId();
+      const found = await store.get(key);
+      if (found === undefined) {
+        if (!(await store.put(key, encodeJson({ job: id }), { ifAbsent: true })).ok) continue;
+        return this.#make(parent, spec, hash, id);
+      }
+      const known = KnownTrial.parse(decodeJson(key, found.body)).job;
+      const record = (await records.read(parent.tenant, known))?.record;
+      if (record !== undefined && isOfUse(record)) return known;
+      // Canceled, removed, ended for a reason that passes, or its maker died before the record was written.
+      if (!(await store.put(key, encodeJson({ job: id }), { ifMatch: found.etag })).ok) continue;
+      return this.#make(parent, spec, hash, id);
+    }
+    throw new CompressionError('OBJECT_STORE_UNAVAILABLE', 'a trial did not come to rest; try again');
+  }
+
+  async #make(parent: JobRecord, spec: TrialSpec, hash: string, id: string): Promise<string> {
+    const { evaluation, ...roles } = parent.data;
+    const { evaluationSamples } = spec;
+    const record = newRecord(
+      {
+        tenant: parent.tenant,
+        model: spec.model,
+        recipe: spec.recipe,
+        data: {
+          ...roles,
+          ...(evaluation === undefined
+            ? {}
+            : { evaluation: { ...evaluation, ...fewer(evaluation.samples, evaluationSamples) } }),
+        },
+        ...(parent.preprocess === undefined ? {} : { preprocess: parent.preprocess }),
+        constraints: parent.constraints,
+        target: parent.target,
+        threads: parent.threads,
+        seed: spec.seed,
+        deadlineSeconds: parent.deadlineSeconds,
+        priority: parent.priority,
+        metadata: {},
+        inputs: parent.inputs,
+        trial: { parent: parent.id, measure: spec.measure, hash },
+      },
+      { id, at: this.#core.timestamp(), idempotencyKey: null },
+    );
+    // The same table for all trials: estimates of time do not depend on where a trial runs.
+    await createRecord(this.#core, { ...record, costTable: parent.costTable });
+    return id;
+  }
+}
+
+function fewer(samples: number | undefined, limit: number | undefined): { samples?: number } {
+  const fewest = Math.min(samples ?? Number.POSITIVE_INFINITY, limit ?? Number.POSITIVE_INFINITY);
+  return Number.isFinite(fewest) ? { samples: fewest } : {};
+}
+
+function isOfUse(record: JobRecord): boolean {
+  if (record.status === 'canceled' || record.status === 'canceling') return false;
+  return record.status !== 'failed' || !PASSING_CODES.has(record.error?.code ?? '');
+}
+
+/** Everything that a trial's result follows from. */
+function contentOf(parent: JobRecord, spec: TrialSpec): string {
+  const { data, preprocess, target, threads, inputs, costTable, constraints } = parent;
+  const judged = spec.measure === 'full' ? constraints : undefined;
+  const content = canonicalJson({ spec, data, preprocess, target, threads, inputs, costTable, judged });
+  return createHash('sha256').update(content).digest('hex');
+}
