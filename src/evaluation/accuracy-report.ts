@@ -1,7 +1,8 @@
+import { erfc } from '../numerics/erfc.ts';
 import type { Accuracy, AccuracyComparison } from '../schemas/report.ts';
 import type { Metric } from './accuracy.ts';
 import type { ClassificationOutcome, Outcome, RegressionOutcome } from './outcome.ts';
-import { erfc, mcNemar, meanInterval, pairedDifferenceInterval, wilsonInterval, type Interval } from './statistics.ts';
+import { mcNemar, meanInterval, pairedDifferenceInterval, wilsonInterval, type Interval } from './statistics.ts';
 
 /** Either what was measured, or why there is nothing. */
 export type Measured<T> = { readonly ok: true; readonly value: T } | { readonly ok: false; readonly reason: string };
