@@ -2,7 +2,7 @@ import { CompressionError } from '../../errors.ts';
 import type { ObservationPoint, Observations, Statistic } from '../observe.ts';
 import { affineParams, powerOfTwoParams, quantizeValue, type QuantParams } from './affine.ts';
 import type { GraphView } from './graph-view.ts';
-import type { QuantPlan } from './plan.ts';
+import type { NarrowerQuantizer, QuantPlan } from './plan.ts';
 import { QUANT_RANGE, rangeOf, type ActivationType, type QuantRange } from './quant-type.ts';
 import { entropyInterval, mseInterval, percentileInterval, type Interval } from './thresholds.ts';
 import type { CodesUnit } from './units.ts';
@@ -11,7 +11,6 @@ export const METHODS = ['minmax', 'moving-average', 'percentile', 'entropy', 'ms
 export type Method = (typeof METHODS)[number];
 
 export interface ActivationSettings {
-  readonly type: ActivationType;
   readonly symmetric: boolean;
   readonly method: Method;
   /** Percent of the values kept by method `percentile`. */
@@ -21,8 +20,9 @@ export interface ActivationSettings {
   readonly overrides: Readonly<Record<string, Interval>>;
 }
 
-/** Chosen for one root value. */
+/** Chosen for one root value, or for a narrower quantizer behind it. */
 export interface ActivationParams extends QuantParams {
+  readonly type: ActivationType;
   readonly range: QuantRange;
   readonly interval: Interval;
   /** Share of the calibration values beyond the interval, where a histogram tells it. */
@@ -59,7 +59,7 @@ export function pointsOf(plan: QuantPlan, view: GraphView, settings: ActivationS
 }
 
 /**
- * Parameters of every root value.
+ * Parameters of every root value, and of the quantizers of a narrower type.
  *
  * @throws CompressionError MODEL_RUN when a value was never made while calibrating
  */
@@ -70,19 +70,21 @@ export function activationParams(
   observations: Observations | undefined,
 ): Map<string, ActivationParams> {
   const params = new Map<string, ActivationParams>();
-  for (const root of new Set(plan.roots.values())) {
+  const add = (name: string, { root, type }: NarrowerQuantizer): void => {
     const value = plan.rangeValueOf(root);
     const fixed = fixedRange(root, view);
     if (fixed !== undefined) {
-      params.set(root, softmaxParams(settings.type, fixed));
-      continue;
+      params.set(name, softmaxParams(type, fixed));
+      return;
     }
-    const found = givenRange(root, value, settings) ?? observedRange(value, settings, observations);
-    const range = rangeOf(settings.type, settings.symmetric);
+    const found = givenRange(root, value, settings) ?? observedRange({ value, type }, settings, observations);
+    const range = rangeOf(type, settings.symmetric);
     const choose = settings.powerOfTwo ? powerOfTwoParams : affineParams;
     const chosen = choose(found.interval.min, found.interval.max, range, settings.symmetric);
-    params.set(root, { ...chosen, range: QUANT_RANGE[settings.type], ...found });
-  }
+    params.set(name, { ...chosen, type, range: QUANT_RANGE[type], ...found });
+  };
+  for (const root of new Set(plan.roots.values())) add(root, { root, type: plan.typeOf(root) });
+  for (const [name, quantizer] of plan.narrower) add(name, quantizer);
   return params;
 }
 
@@ -101,12 +103,12 @@ function fixedRange(root: string, view: GraphView): Interval | undefined {
 
 function softmaxParams(type: ActivationType, interval: Interval): ActivationParams {
   const range = QUANT_RANGE[type];
-  if (type === 'uint8' || type === 'int8') return { scale: 1 / 256, zeroPoint: range[0], range, interval };
-  return { ...affineParams(0, 1, range, false), range, interval };
+  if (type === 'uint8' || type === 'int8') return { scale: 1 / 256, zeroPoint: range[0], type, range, interval };
+  return { ...affineParams(0, 1, range, false), type, range, interval };
 }
 
 function observedRange(
-  value: string,
+  { value, type }: { readonly value: string; readonly type: ActivationType },
   settings: ActivationSettings,
   observations: Observations | undefined,
 ): FoundRange {
@@ -118,7 +120,7 @@ function observedRange(
       `"${value}" was never made on the calibration data, so its range is not known; exclude its node`,
     );
   }
-  const interval = thresholdOf(observation, settings);
+  const interval = thresholdOf(observation, type, settings);
   let clipped = 0;
   let total = 0;
   observation.counts.forEach((count, index) => {
@@ -129,14 +131,18 @@ function observedRange(
   return { interval, clippedShare: total === 0 ? 0 : clipped / total };
 }
 
-function thresholdOf(observation: Parameters<typeof entropyInterval>[0], settings: ActivationSettings): Interval {
+function thresholdOf(
+  observation: Parameters<typeof entropyInterval>[0],
+  type: ActivationType,
+  settings: ActivationSettings,
+): Interval {
   switch (settings.method) {
     case 'percentile':
       return percentileInterval(observation, settings.percentile, settings.symmetric);
     case 'entropy':
       return entropyInterval(observation);
     case 'mse':
-      return mseInterval(observation, rangeOf(settings.type, settings.symmetric), settings.symmetric);
+      return mseInterval(observation, rangeOf(type, settings.symmetric), settings.symmetric);
     case 'minmax':
     case 'moving-average':
       return { min: observation.min, max: observation.max };

@@ -5,8 +5,8 @@ import type { GraphView } from './graph-view.ts';
 import type { KernelCostTable } from '../cost/kernel-cost-table.ts';
 import { nodeLabel } from './node-filter.ts';
 import { placementOf } from './placement.ts';
-import { makePlan, type Candidates, type QuantPlan } from './plan.ts';
-import type { ComputeUnit, UnitSettings } from './units.ts';
+import { makePlan, type Candidates, type PlanSettings, type QuantPlan } from './plan.ts';
+import type { ComputeUnit } from './units.ts';
 
 /** A node goes back to float when that saves this share of the model's estimated time; less is within the estimate's error. */
 const WORTHWHILE = 0.05;
@@ -30,7 +30,7 @@ export interface Choice {
 export function chooseUnits(
   view: GraphView,
   candidates: Candidates,
-  settings: UnitSettings & { readonly kept: ReadonlySet<Node>; readonly costTable: KernelCostTable },
+  settings: PlanSettings & { readonly kept: ReadonlySet<Node>; readonly costTable: KernelCostTable },
 ): Choice {
   const { kept, costTable } = settings;
   const planWithout = (left: ReadonlySet<Node>): QuantPlan => {

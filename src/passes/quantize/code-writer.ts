@@ -26,8 +26,6 @@ export interface WriteJob {
   readonly plan: QuantPlan;
   readonly params: ReadonlyMap<string, ActivationParams>;
   readonly weights: WeightPlan;
-  readonly activationType: ActivationType;
-  readonly weightType: WeightType;
 }
 
 /** Names of a quantizer's scale and zero point among the initializers. */
@@ -97,7 +95,7 @@ export abstract class CodeWriter {
     const known = this.#codes.get(value);
     if (known !== undefined) return known;
     const codes = this.names.fresh(`${value}_q`);
-    this.pushQuantize(value, codes, value);
+    this.pushQuantize(value, codes, this.rootOf(value));
     this.#codes.set(value, codes);
     return codes;
   }
@@ -107,9 +105,26 @@ export abstract class CodeWriter {
     const known = this.#floats.get(value);
     if (known !== undefined) return known;
     const float = this.names.fresh(`${value}_dq`);
-    this.#pushDequantize(value, this.codesOf(value), float);
+    this.#pushDequantize(this.codesOf(value), float, this.rootOf(value));
     this.#floats.set(value, float);
     return float;
+  }
+
+  /** An input of a unit as codes and back: of the value's own type, or of a narrower one behind it. */
+  protected floatFor(unit: ComputeUnit, index: number): string {
+    const value = unit.node.inputs[index] ?? '';
+    const float = this.floatOf(value);
+    const quantizer = this.job.plan.quantizerOf(unit, index);
+    if (quantizer === this.rootOf(value)) return float;
+    const key = `${value} as ${quantizer}`;
+    const known = this.#floats.get(key);
+    if (known !== undefined) return known;
+    const { type } = this.paramsOf(quantizer);
+    const [codes, narrow] = [this.names.fresh(`${value}_${type}_q`), this.names.fresh(`${value}_${type}_dq`)];
+    this.pushQuantize(float, codes, quantizer);
+    this.#pushDequantize(codes, narrow, quantizer);
+    this.#floats.set(key, narrow);
+    return narrow;
   }
 
   /** Says that a node made these codes of a value itself. */
@@ -117,23 +132,24 @@ export abstract class CodeWriter {
     this.#codes.set(value, codes);
   }
 
-  protected pushQuantize(from: string, codes: string, value: string): void {
-    const { scale, zeroPoint } = this.paramsOf(value);
+  /** @param quantizer - a root value, or the name of a narrower quantizer */
+  protected pushQuantize(from: string, codes: string, quantizer: string): void {
+    const { scale, zeroPoint } = this.storedParams(quantizer);
     this.push(makeNode('QuantizeLinear', [from, scale, zeroPoint], [codes]));
   }
 
-  #pushDequantize(value: string, codes: string, to: string): void {
-    const { scale, zeroPoint } = this.paramsOf(value);
+  #pushDequantize(codes: string, to: string, quantizer: string): void {
+    const { scale, zeroPoint } = this.storedParams(quantizer);
     this.push(makeNode('DequantizeLinear', [codes, scale, zeroPoint], [to]));
   }
 
-  /** Scale and zero point of a value, stored once for all values that share them. */
-  protected paramsOf(value: string): ParamNames {
-    const root = this.rootOf(value);
-    const known = this.#params.get(root);
+  /** Scale and zero point of a quantizer, stored once for all values that share them. */
+  protected storedParams(quantizer: string): ParamNames {
+    const known = this.#params.get(quantizer);
     if (known !== undefined) return known;
-    const names = this.storeParams(root, this.chosenParams(value), this.job.activationType);
-    this.#params.set(root, names);
+    const params = this.paramsOf(quantizer);
+    const names = this.#storeParams(quantizer, params, params.type);
+    this.#params.set(quantizer, names);
     return names;
   }
 
@@ -141,11 +157,12 @@ export abstract class CodeWriter {
     return this.job.plan.roots.get(value) ?? value;
   }
 
-  protected chosenParams(value: string): ActivationParams {
-    return defined(this.job.params.get(this.rootOf(value)), `parameters of "${value}"`);
+  /** @param quantizer - a root value, or the name of a narrower quantizer */
+  protected paramsOf(quantizer: string): ActivationParams {
+    return defined(this.job.params.get(quantizer), `parameters of "${quantizer}"`);
   }
 
-  protected storeParams(base: string, { scale, zeroPoint }: QuantParams, type: QuantType): ParamNames {
+  #storeParams(base: string, { scale, zeroPoint }: QuantParams, type: QuantType): ParamNames {
     const scaleName = this.names.fresh(`${base}_s`);
     this.store(Tensor.float(scaleName, [scale], []));
     return { scale: scaleName, zeroPoint: this.zeroPoint(type, zeroPoint) };
@@ -170,13 +187,15 @@ export abstract class CodeWriter {
     return tensor.name;
   }
 
-  /** A constant operand, quantized with a range of its own (that of its values). */
-  protected storedConstant(name: string): StoredConstant {
-    const known = this.#constants.get(name);
+  /** A constant operand, quantized to the type of the unit's activations with a range of its own (that of its values). */
+  protected storedConstant(unit: ComputeUnit, index: number): StoredConstant {
+    const name = unit.node.inputs[index] ?? '';
+    const { type } = this.paramsOf(this.job.plan.quantizerOf(unit, unit.activations[0] ?? 0));
+    const key = `${type} ${name}`;
+    const known = this.#constants.get(key);
     if (known !== undefined) return known;
     const tensor = defined(this.job.view.constantOf(name), `constant "${name}"`);
     const values = tensor.floats();
-    const type = this.job.activationType;
     const params = affineParams(
       values.reduce((a, b) => Math.min(a, b)),
       values.reduce((a, b) => Math.max(a, b)),
@@ -186,8 +205,8 @@ export abstract class CodeWriter {
     const data = allocateQuantized(type, values.length);
     values.forEach((value, index) => (data[index] = quantizeValue(value, params, QUANT_RANGE[type])));
     const codes = this.store(Tensor.fromArray(this.names.fresh(`${name}_q`), { type, dims: tensor.dims, data }));
-    const stored = { ...this.storeParams(name, params, type), codes, axis: undefined };
-    this.#constants.set(name, stored);
+    const stored = { ...this.#storeParams(name, params, type), codes, axis: undefined };
+    this.#constants.set(key, stored);
     return stored;
   }
 
@@ -198,7 +217,7 @@ export abstract class CodeWriter {
     let stored = this.#constants.get(key);
     if (stored === undefined) {
       const { tensor, axis, scales, zeroPoints, codes: data } = planned;
-      const type = planned.storedAs ?? this.job.weightType;
+      const { type } = planned;
       const codes = this.store(codesTensor(this.names.fresh(`${tensor.name}_q`), type, tensor.dims, data));
       const scale = this.store(
         Tensor.float(this.names.fresh(`${tensor.name}_s`), scales, axis === undefined ? [] : [scales.length]),
@@ -223,16 +242,16 @@ export abstract class CodeWriter {
     const input = node.inputs[0] ?? '';
     const codes = this.codesOf(input);
     if (clip !== undefined) {
-      const params = this.chosenParams(input);
+      const params = this.paramsOf(this.rootOf(input));
       const output = node.outputs[0] ?? '';
       if (quantizerClips(clip, params)) this.#codes.set(output, codes);
-      else this.#writeClip(node, codes, clipCodes(clip, params));
+      else this.#writeClip(node, codes, { bounds: clipCodes(clip, params), type: params.type });
       return;
     }
     node.inputs[0] = codes;
     if (node.opType === 'Pad' && node.string('mode', 'constant') === 'constant') {
       // Real 0 is the zero point; without a value Pad would fill in code 0.
-      const { zeroPoint } = this.paramsOf(input);
+      const { zeroPoint } = this.storedParams(this.rootOf(input));
       node.inputs = [codes, node.inputs[1] ?? '', zeroPoint, ...node.inputs.slice(3)];
     }
     node.outputs = node.outputs.map((output) => {
@@ -244,12 +263,16 @@ export abstract class CodeWriter {
     this.push(node);
   }
 
-  #writeClip(node: Node, codes: string, [low, high]: readonly [number, number]): void {
+  #writeClip(
+    node: Node,
+    codes: string,
+    { bounds, type }: { readonly bounds: readonly [number, number]; readonly type: ActivationType },
+  ): void {
     const output = node.outputs[0] ?? '';
     const made = this.names.fresh(`${output}_q`);
-    const type = this.job.activationType;
-    const bounds = [low, high].map((bound) => this.zeroPoint(type, bound));
-    this.push(makeNode('Clip', [codes, ...bounds], [made], { name: node.name }));
+    this.push(
+      makeNode('Clip', [codes, ...bounds.map((bound) => this.zeroPoint(type, bound))], [made], { name: node.name }),
+    );
     this.#codes.set(output, made);
   }
 
@@ -264,7 +287,7 @@ export abstract class CodeWriter {
       return unit.kind === 'compute' && this.readsFloats;
     });
     if (!readsFloat && !view.isOutput(value)) return;
-    this.#pushDequantize(value, codes, value);
+    this.#pushDequantize(codes, value, this.rootOf(value));
     this.#floats.set(value, value);
   }
 }

@@ -1,8 +1,11 @@
+import { defined } from '../../errors.ts';
 import type { Node } from '../../onnx/node.ts';
 import type { Skipped } from '../pass.ts';
 import { examineCodes } from './codes-units.ts';
 import type { GraphView } from './graph-view.ts';
 import { nodeLabel } from './node-filter.ts';
+import { activationTypes, isNarrower, wantedType, type ActivationWishes } from './activation-types.ts';
+import type { ActivationType } from './quant-type.ts';
 import { examineCompute, type CodesUnit, type ComputeUnit, type UnitSettings } from './units.ts';
 
 /**
@@ -15,10 +18,24 @@ export interface QuantPlan {
   makesCodes(node: Node): boolean;
   /** Every value with codes, mapped to the value whose scale and zero point it has (itself, mostly). */
   readonly roots: ReadonlyMap<string, string>;
+  /** Type of a value's codes: that of its root. */
+  typeOf(value: string): ActivationType;
+  /** Quantizers of a narrower type, in front of layers that read fewer bits than others do: by the name `quantizerOf` gives. */
+  readonly narrower: ReadonlyMap<string, NarrowerQuantizer>;
+  /** Whose parameters a unit's input has: those of its root, or of a quantizer among `narrower`. */
+  quantizerOf(unit: ComputeUnit, inputIndex: number): string;
   /** The value whose range decides the parameters of a root: behind a clip, where everybody reads it clipped. */
   rangeValueOf(root: string): string;
   readonly skipped: readonly Skipped[];
 }
+
+export interface NarrowerQuantizer {
+  readonly root: string;
+  readonly type: ActivationType;
+}
+
+/** How wide a plan's values are. */
+export type PlanSettings = UnitSettings & ActivationWishes;
 
 /** Compute units a node could be, and the reasons of those that cannot. */
 export interface Candidates {
@@ -43,19 +60,20 @@ export function findCandidates(view: GraphView, settings: UnitSettings, kept: Re
 export function makePlan(
   view: GraphView,
   compute: ReadonlyMap<Node, ComputeUnit>,
-  settings: UnitSettings,
+  settings: PlanSettings,
   kept: ReadonlySet<Node>,
 ): QuantPlan {
   const units = new Map<Node, ComputeUnit | CodesUnit>(compute);
   const skipped: Skipped[] = [];
   const codes = new Set<string>();
   const refused = new Map<Node, string>();
+  const wantedAs = activationTypes(view, compute, settings, kept);
   for (const node of view.nodes) {
     const unit = compute.get(node);
     if (unit !== undefined) {
       node.outputs.forEach((output) => codes.add(output));
     } else if (kept.has(node) && codes.has(node.inputs[0] ?? '')) {
-      const found = examineCodes(node, view, settings.activations);
+      const found = examineCodes(node, view, wantedAs(node.inputs[0] ?? ''));
       if (found === undefined) continue;
       if ('reason' in found) refused.set(node, found.reason);
       else {
@@ -77,7 +95,16 @@ export function makePlan(
   dropUselessCodes(view, units, keepAll ? allOutputs(view) : wanted, makesCodes);
   for (const [node, reason] of refused) skipped.push({ node: nodeLabel(node), reason });
   const roots = rootsOf(view, units, makesCodes);
-  return { units, makesCodes, roots, skipped, rangeValueOf: (root) => rangeValueOf(root, view, units) };
+  const typeOf = (value: string): ActivationType => wantedAs(roots.get(value) ?? value);
+  return {
+    units,
+    makesCodes,
+    roots,
+    typeOf,
+    ...quantizersOf(compute.values(), roots, { typeOf, settings }),
+    skipped,
+    rangeValueOf: (root) => rangeValueOf(root, view, units),
+  };
 }
 
 /** Values that some compute unit reads as codes, straight or through nodes that run on codes. */
@@ -139,6 +166,32 @@ function rootsOf(
     }
   }
   return roots;
+}
+
+function quantizersOf(
+  compute: Iterable<ComputeUnit>,
+  roots: ReadonlyMap<string, string>,
+  { typeOf, settings }: { readonly typeOf: QuantPlan['typeOf']; readonly settings: PlanSettings },
+): Pick<QuantPlan, 'narrower' | 'quantizerOf'> {
+  const narrower = new Map<string, NarrowerQuantizer>();
+  // Found now: nodes read other names once they are written.
+  const names = new Map<ComputeUnit, Map<number, string>>();
+  for (const unit of compute) {
+    const own = new Map<number, string>();
+    names.set(unit, own);
+    const type = wantedType(unit, settings);
+    for (const index of unit.activations) {
+      const value = unit.node.inputs[index] ?? '';
+      const root = roots.get(value) ?? value;
+      const isGiven = settings.valueTypes?.has(value) === true || settings.valueTypes?.has(root) === true;
+      const isNarrow = type !== undefined && !isGiven && isNarrower(type, typeOf(root));
+      own.set(index, isNarrow ? `${root} as ${type}` : root);
+      if (isNarrow) narrower.set(`${root} as ${type}`, { root, type });
+    }
+  }
+  const quantizerOf = (unit: ComputeUnit, index: number): string =>
+    defined(names.get(unit)?.get(index), `quantizer of input ${index} of ${nodeLabel(unit.node)}`);
+  return { narrower, quantizerOf };
 }
 
 function rangeValueOf(root: string, view: GraphView, units: ReadonlyMap<Node, ComputeUnit | CodesUnit>): string {

@@ -11,9 +11,9 @@ export class QdqWriter extends CodeWriter {
   protected override writeCompute(unit: ComputeUnit): void {
     const { node, weight, bias } = unit;
     const inputs = [...node.inputs];
-    for (const index of unit.activations) inputs[index] = this.activationOf(unit, index);
+    for (const index of unit.activations) inputs[index] = this.floatFor(unit, index);
     for (const index of unit.constants)
-      inputs[index] = this.#constant(this.storedConstant(inputs[index] ?? ''), inputs[index] ?? '');
+      inputs[index] = this.#constant(this.storedConstant(unit, index), inputs[index] ?? '');
     if (weight !== undefined) inputs[weight.index] = this.weightInput(unit, weight);
     if (bias !== undefined) inputs[bias.index] = this.biasOf(unit);
     node.inputs = inputs;
@@ -25,7 +25,7 @@ export class QdqWriter extends CodeWriter {
     this.pushUnit(unit, raw);
     if (!quantized) return;
     const codes = this.names.fresh(`${output}_q`);
-    this.pushQuantize(raw, codes, output);
+    this.pushQuantize(raw, codes, this.rootOf(output));
     this.setCodes(output, codes);
   }
 
@@ -42,7 +42,7 @@ export class QdqWriter extends CodeWriter {
   /** The value that the node reads as its weight. */
   protected weightInput(unit: ComputeUnit, weight: UnitWeight): string {
     const stored = this.storedWeight(unit);
-    const type = stored.planned.storedAs ?? this.job.weightType;
+    const { type } = stored.planned;
     if (type !== 'int2' && type !== 'uint2') return this.#constant(stored, weight.tensor.name);
     // ONNX Runtime 1.30 fuses 2-bit codes into integer kernels that then refuse them: with the scales in a Mul of their own, it does
     // not see what to fuse.
@@ -67,11 +67,6 @@ export class QdqWriter extends CodeWriter {
   protected pushUnit({ node }: ComputeUnit, output: string): void {
     node.outputs = [output];
     this.push(node);
-  }
-
-  /** An input of a unit, as codes and back. */
-  protected activationOf(unit: ComputeUnit, index: number): string {
-    return this.floatOf(unit.node.inputs[index] ?? '');
   }
 
   /** int32, one a node even where the initializer is shared: its scale holds that of the node's own input. */

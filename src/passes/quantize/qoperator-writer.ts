@@ -73,7 +73,7 @@ export class QOperatorWriter extends CodeWriter {
   #operand(unit: ComputeUnit, index: number): string[] {
     if (unit.weight?.index === index) return this.#w(unit);
     const name = unit.node.inputs[index] ?? '';
-    if (unit.constants.includes(index)) return inputsOf(this.storedConstant(name));
+    if (unit.constants.includes(index)) return inputsOf(this.storedConstant(unit, index));
     return [this.codesOf(name), ...this.#paramInputs(name)];
   }
 
@@ -86,7 +86,7 @@ export class QOperatorWriter extends CodeWriter {
   }
 
   #paramInputs(value: string): string[] {
-    const { scale, zeroPoint } = this.paramsOf(value);
+    const { scale, zeroPoint } = this.storedParams(this.rootOf(value));
     return [scale, zeroPoint];
   }
 

@@ -8,7 +8,7 @@ import type { QuantPlan } from './plan.ts';
 import type { WeightType } from './quant-type.ts';
 import type { ComputeUnit } from './units.ts';
 import type { WeightPlan } from './weight-plan.ts';
-import { canSaturatePairs, type WeightScheme } from './weights.ts';
+import { canSaturatePairs } from './weights.ts';
 
 /** One quantized layer in the step report. */
 export interface LayerDetails {
@@ -28,28 +28,24 @@ export interface LayerDetails {
   };
 }
 
-export function describeLayers(
-  units: readonly ComputeUnit[],
-  weights: WeightPlan,
-  scheme: WeightScheme,
-): LayerDetails[] {
+export function describeLayers(units: readonly ComputeUnit[], weights: WeightPlan): LayerDetails[] {
   return units.map((unit) => {
     const layer = { node: nodeLabel(unit.node), operator: unit.node.opType };
     if (unit.weight === undefined) return layer;
-    const { tensor, scales, codes, layout } = weights.weightOf(unit);
+    const { tensor, scales, codes, layout, type } = weights.weightOf(unit);
     const values = tensor.floats();
     return {
       ...layer,
       weight: {
         name: tensor.name,
         shape: tensor.dims,
-        type: scheme.type,
-        bits: DATA_TYPES[scheme.type].bits,
+        type,
+        bits: DATA_TYPES[type].bits,
         min: smallest(values),
         max: largest(values),
         scaleMin: smallest(scales),
         scaleMax: largest(scales),
-        canSaturate: scheme.type === 'int8' && canSaturatePairs(codes, layout),
+        canSaturate: type === 'int8' && canSaturatePairs(codes, layout),
       },
     };
   });

@@ -104,13 +104,13 @@ async function quantize(model: Model, options: StaticOptions, context: PassConte
   const params = activationParams(first.plan, first.view, activationSettings(options), observations);
   const scheme = weightScheme(options, context);
   const isRepaired = isRepairing(options) && first.plan.units.size > 0;
-  const quantization = { decide: decideOn, params, scheme, activationType: options.activations };
+  const quantization = { decide: decideOn, params, schemeOf: () => scheme };
   const repaired = isRepaired ? await repair(model, quantization, options, context) : undefined;
   // Corrected biases are other constants: the same decision, with them.
   const { plan, view, skipped, estimate } = repaired === undefined ? first : decideOn(model);
-  const weights = planWeights(plan, params, scheme, repaired?.learned);
+  const weights = planWeights(plan, params, () => scheme, repaired?.learned);
   const compute = [...plan.units.values()].filter((unit) => unit.kind === 'compute');
-  const layers = describeLayers(compute, weights, scheme);
+  const layers = describeLayers(compute, weights);
   const floatNodes = context.targetCpu === 'int8-only' ? describeFloatNodes(view, plan) : [];
   const details = {
     target: context.targetCpu,
@@ -134,8 +134,6 @@ async function quantize(model: Model, options: StaticOptions, context: PassConte
       plan,
       params,
       weights,
-      activationType: options.activations,
-      weightType: options.weights,
     };
     (options.format === 'qdq' ? new QdqWriter(job) : new QOperatorWriter(job)).write();
     importMicrosoft(model);
@@ -248,7 +246,6 @@ function checkOverrides(options: StaticOptions, plan: QuantPlan): void {
 
 function activationSettings(options: StaticOptions): ActivationSettings {
   return {
-    type: options.activations,
     symmetric: options.symmetric,
     method: options.method,
     percentile: options.percentile,

@@ -3,6 +3,7 @@ import type { Tensor } from '../../onnx/tensor.ts';
 import type { ActivationParams } from './activation-params.ts';
 import { roundHalfEven } from '../../numerics/round-half-even.ts';
 import type { QuantPlan } from './plan.ts';
+import type { WeightType } from './quant-type.ts';
 import type { ComputeUnit, UnitWeight } from './units.ts';
 import {
   channelLayout,
@@ -15,8 +16,8 @@ import {
 
 /** A weight in codes; nodes that share an initializer (and read it alike) share this. */
 export interface PlannedWeight extends QuantizedWeight {
-  /** How the codes are stored; default: in the type that the writer's job names. */
-  readonly storedAs?: 'int8' | 'int4' | 'int2';
+  /** The type that the codes are stored in. */
+  readonly type: WeightType;
   readonly tensor: Tensor;
   readonly axis: number | undefined;
   readonly layout: ChannelLayout;
@@ -42,12 +43,13 @@ const INT32_MAX = 2 ** 31 - 1;
  * Quantizes weights and biases. A bias is stored in int32 with scale s_x * s_w, because it is added to the products as
  * they are; where it would not fit, s_w is widened first and the weight quantized with the widened scale.
  *
+ * @param schemeOf - how the weight of a unit is quantized: the same for all that share it
  * @param learned - codes and scales that are taken as they are, by `weightKey`
  */
 export function planWeights(
   plan: QuantPlan,
   params: ReadonlyMap<string, ActivationParams>,
-  scheme: WeightScheme,
+  schemeOf: (unit: ComputeUnit) => WeightScheme,
   learned: ReadonlyMap<string, LearnedWeight> = new Map(),
 ): WeightPlan {
   const units = [...plan.units.values()].filter((unit) => unit.kind === 'compute');
@@ -57,6 +59,7 @@ export function planWeights(
     if (unit.weight === undefined) continue;
     const key = weightKey(unit.weight);
     const layout = channelLayout(unit.weight.tensor.dims, unit.weight.axis);
+    const scheme = schemeOf(unit);
     const chosen = scales.get(key) ?? learned.get(key) ?? weightParams(valuesOf(unit.weight), layout, scheme);
     scales.set(key, chosen);
     if (learned.has(key)) continue;
@@ -69,8 +72,9 @@ export function planWeights(
     if (weights.has(key)) continue;
     const layout = channelLayout(tensor.dims, axis);
     const chosen = defined(scales.get(key), `scales of ${tensor.name}`);
-    const quantized = learned.get(key) ?? quantizeWeight(valuesOf(unit.weight), layout, scheme.type, chosen);
-    weights.set(key, { ...quantized, tensor, axis, layout });
+    const { type } = schemeOf(unit);
+    const quantized = learned.get(key) ?? quantizeWeight(valuesOf(unit.weight), layout, type, chosen);
+    weights.set(key, { ...quantized, type, tensor, axis, layout });
   }
   const weightOf = (unit: ComputeUnit): PlannedWeight => {
     const weight = defined(unit.weight, 'weight of the unit');
@@ -96,9 +100,8 @@ export function valuesOf({ tensor, factor }: UnitWeight): Float32Array {
 }
 
 function inputScale(unit: ComputeUnit, plan: QuantPlan, params: ReadonlyMap<string, ActivationParams>): number {
-  const value = unit.node.inputs[unit.activations[0] ?? 0] ?? '';
-  const root = plan.roots.get(value) ?? value;
-  return defined(params.get(root), `parameters of "${value}"`).scale;
+  const quantizer = plan.quantizerOf(unit, unit.activations[0] ?? 0);
+  return defined(params.get(quantizer), `parameters of "${quantizer}"`).scale;
 }
 
 function biasValue({ bias }: ComputeUnit, channel: number): number {

@@ -17,7 +17,7 @@ export function detailsOfAware(
     targetExplanation: targetRules(context).explanation,
     calibrationSamples: context.observations?.samples ?? 0,
     layers: plan.layers.map(({ key, unit, weightBits, activationBits }) => {
-      const { scales, storedAs, tensor } = defined(weights.get(key), `codes of "${key}"`);
+      const { scales, type, tensor } = defined(weights.get(key), `codes of "${key}"`);
       return {
         node: nodeLabel(unit.node),
         operator: unit.node.opType,
@@ -25,7 +25,7 @@ export function detailsOfAware(
           name: tensor.name,
           shape: tensor.dims,
           bits: weightBits,
-          storedAs: storedAs ?? 'int8',
+          storedAs: type,
           scaleMin: scales.reduce((a, b) => Math.min(a, b)),
           scaleMax: scales.reduce((a, b) => Math.max(a, b)),
         },

@@ -1,4 +1,3 @@
-import { defined } from '../../../errors.ts';
 import { makeNode } from '../../../onnx/node.ts';
 import { Tensor } from '../../../onnx/tensor.ts';
 import type { ActivationParams } from '../activation-params.ts';
@@ -6,57 +5,29 @@ import type { WriteJob } from '../code-writer.ts';
 import { QdqWriter } from '../qdq-writer.ts';
 import type { ComputeUnit, UnitBias } from '../units.ts';
 
-/** Parameters of the second quantizers in front of layers, by layer and input: `key index`. */
-export type EdgeParams = ReadonlyMap<string, { readonly name: string; readonly params: ActivationParams }>;
-
 export interface AwareWriteJob extends WriteJob {
-  readonly edges: EdgeParams;
   /** Whether a layer's codes go to int8 kernels, which take biases in int32; others compute in float. */
   hasIntegerBias(unit: ComputeUnit): boolean;
 }
 
-/** The place of a second quantizer in `EdgeParams`. */
-export function edgePlace(key: string, inputIndex: number): string {
-  return `${key} ${inputIndex}`;
-}
-
-/**
- * Writes quantizers of fewer than 8 bits too: as uint8 codes that a Clip holds to their range, so that kernels for bytes take
- * them; and those in front of a layer that reads fewer bits than others do.
- */
+/** Writes quantizers of fewer than 8 bits too: as uint8 codes that a Clip holds to their range, so that kernels for bytes take them. */
 export class AwareQdqWriter extends QdqWriter {
   readonly #job: AwareWriteJob;
-  readonly #edges = new Map<string, string>();
 
   constructor(job: AwareWriteJob) {
     super(job);
     this.#job = job;
   }
 
-  protected override pushQuantize(from: string, codes: string, value: string): void {
-    const { range } = this.chosenParams(value);
+  protected override pushQuantize(from: string, codes: string, quantizer: string): void {
+    const { range } = this.paramsOf(quantizer);
     if (range[1] === BYTE) {
-      super.pushQuantize(from, codes, value);
+      super.pushQuantize(from, codes, quantizer);
       return;
     }
-    const wide = this.names.fresh(`${value}_bytes`);
-    super.pushQuantize(from, wide, value);
+    const wide = this.names.fresh(`${codes}_bytes`);
+    super.pushQuantize(from, wide, quantizer);
     this.#pushClip(wide, codes, range);
-  }
-
-  protected override activationOf(unit: ComputeUnit, index: number): string {
-    const value = super.activationOf(unit, index);
-    const edge = this.#job.edges.get(edgePlace(unit.node.outputs[0] ?? '', index));
-    if (edge === undefined) return value;
-    const known = this.#edges.get(edge.name);
-    if (known !== undefined) return known;
-    const { scale, zeroPoint } = this.storeParams(edge.name, edge.params, 'uint8');
-    const [wide, codes, float] = ['bytes', 'q', 'dq'].map((part) => this.names.fresh(`${edge.name}_${part}`));
-    this.push(makeNode('QuantizeLinear', [value, scale, zeroPoint], [defined(wide, 'bytes')]));
-    this.#pushClip(defined(wide, 'bytes'), defined(codes, 'codes'), edge.params.range);
-    this.push(makeNode('DequantizeLinear', [defined(codes, 'codes'), scale, zeroPoint], [defined(float, 'float')]));
-    this.#edges.set(edge.name, defined(float, 'float'));
-    return defined(float, 'float');
   }
 
   protected override biasOf(unit: ComputeUnit): string {

@@ -10,11 +10,12 @@ import type { TrainedValues } from '../../../training/trained-values.ts';
 import type { ActivationParams } from '../activation-params.ts';
 import { roundHalfEven } from '../../../numerics/round-half-even.ts';
 import { affineOf, normalizedLayers, scaledFilters, type NormalizedLayer } from '../trained/normalized-layers.ts';
+import type { QuantPlan } from '../plan.ts';
 import { quantizeBias, type PlannedWeight, type WeightPlan } from '../weight-plan.ts';
 import { channelLayout } from '../weights.ts';
 import type { ComputeUnit } from '../units.ts';
 import { opsetOfLayers, planAware, type AwareLayer, type AwarePlan } from './aware-plan.ts';
-import { AwareQdqWriter, edgePlace, type EdgeParams } from './aware-writer.ts';
+import { AwareQdqWriter } from './aware-writer.ts';
 import type { AwareOptions } from './options.ts';
 import { channelIndex, edgeKey, type StartQuantizers } from './start-quantizers.ts';
 
@@ -81,25 +82,21 @@ export function exportAware(
     const quantizer = defined(start.weights.get(key), `quantizer of "${key}"`);
     const source = defined(sources.get(key), `weights of "${key}"`);
     const codes = codesOf(unit, quantizer, source, given.values);
-    weights.set(key, { ...codes, storedAs });
+    weights.set(key, { ...codes, type: storedAs });
   }
   const params = new Map(
     [...start.roots].map(([root, quantizer]) => [root, activationParams(quantizer, given.values)]),
   );
-  const edges: EdgeParams = new Map(
-    plan.edges.map((edge) => {
-      const name = edgeKey(edge);
-      const quantizer = defined(start.edges.get(name), `quantizer "${name}"`);
-      return [edgePlace(edge.key, edge.inputIndex), { name, params: activationParams(quantizer, given.values) }];
-    }),
-  );
+  const written = withEdges(plan);
+  const all = new Map(params);
+  for (const name of written.narrower.keys()) {
+    all.set(name, activationParams(defined(start.edges.get(name), `quantizer "${name}"`), given.values));
+  }
   const keyOf = (unit: ComputeUnit): string => unit.node.outputs[0] ?? '';
   const weightOf = (unit: ComputeUnit): PlannedWeight => defined(weights.get(keyOf(unit)), `codes of "${keyOf(unit)}"`);
   const inputScale = (unit: ComputeUnit): number => {
-    const index = unit.activations[0] ?? 0;
-    const value = unit.node.inputs[index] ?? '';
-    const root = plan.plan.roots.get(value) ?? value;
-    return (edges.get(edgePlace(keyOf(unit), index))?.params ?? defined(params.get(root), `scale of "${root}"`)).scale;
+    const quantizer = written.quantizerOf(unit, unit.activations[0] ?? 0);
+    return defined(all.get(quantizer), `scale of "${quantizer}"`).scale;
   };
   const weightPlan: WeightPlan = {
     weightOf,
@@ -111,16 +108,25 @@ export function exportAware(
     new AwareQdqWriter({
       model: exported,
       view: plan.view,
-      plan: plan.plan,
-      params,
+      plan: written,
+      params: all,
       weights: weightPlan,
-      activationType: 'uint8',
-      weightType: 'int8',
-      edges,
-      hasIntegerBias: (unit) => weights.get(keyOf(unit))?.storedAs === 'int8',
+      hasIntegerBias: (unit) => weights.get(keyOf(unit))?.type === 'int8',
     }).write();
   }
   return { model: exported, plan, weights, params };
+}
+
+/** The placement with its second quantizers in front of layers that read fewer bits than others do. */
+function withEdges({ plan, edges }: AwarePlan): QuantPlan {
+  const names = new Map(edges.map((edge) => [`${edge.key} ${edge.inputIndex}`, edgeKey(edge)]));
+  return {
+    ...plan,
+    narrower: new Map(
+      edges.map((edge) => [edgeKey(edge), { root: plan.roots.get(edge.value) ?? edge.value, type: 'uint8' }]),
+    ),
+    quantizerOf: (unit, index) => names.get(`${unit.node.outputs[0] ?? ''} ${index}`) ?? plan.quantizerOf(unit, index),
+  };
 }
 
 /** @throws CompressionError MODEL_UNSUPPORTED where the model has no form in that opset */
@@ -139,7 +145,7 @@ function activationParams(quantizer: Quantizer, values: TrainedValues): Activati
   const [scale = 1] = scales;
   const [qmin, qmax] = quantizer.range;
   const interval = { min: (qmin - zeroPoint) * scale, max: (qmax - zeroPoint) * scale };
-  return { scale, zeroPoint, range: quantizer.range, interval };
+  return { type: 'uint8', scale, zeroPoint, range: quantizer.range, interval };
 }
 
 /** To the bit what the training graph rounds to. O(n). */
@@ -148,7 +154,7 @@ function codesOf(
   quantizer: Quantizer,
   { values, slope }: LayerWeights,
   trained: TrainedValues,
-): PlannedWeight {
+): Omit<PlannedWeight, 'type'> {
   const weight = defined(unit.weight, 'weight of the layer');
   const layout = channelLayout(weight.tensor.dims, weight.axis);
   const channelOf = channelIndex(layout);

@@ -10,7 +10,7 @@ import type { PassContext, Skipped } from '../../pass.ts';
 import { nodeLabel } from '../node-filter.ts';
 import type { QuantPlan } from '../plan.ts';
 import type { ActivationParams } from '../activation-params.ts';
-import { allocateQuantized, codesTensor, type ActivationType } from '../quant-type.ts';
+import { allocateQuantized, codesTensor } from '../quant-type.ts';
 import { LARGEST_BIAS_SHIFT, type RepairedLayer } from './repair-layers.ts';
 import type { SimulatedLayer, Simulation } from './simulation.ts';
 
@@ -18,7 +18,6 @@ import type { SimulatedLayer, Simulation } from './simulation.ts';
 export interface InputRounding {
   readonly plan: QuantPlan;
   readonly params: ReadonlyMap<string, ActivationParams>;
-  readonly type: ActivationType;
 }
 
 export interface FastCorrection {
@@ -106,14 +105,14 @@ class SideNodes {
   }
 
   /** @returns the value that the quantized form makes */
-  add({ node, input, output, weightName, biasName }: SimulatedLayer): string {
+  add({ unit, node, input, output, weightName, biasName }: SimulatedLayer): string {
     const { initializers } = this.#simulation.model.graph;
     const copied = [weightName, biasName].map((name) => {
       const tensor = initializers.get(name ?? '');
       return tensor === undefined ? '' : this.#store(tensor);
     });
     const made = this.#names.fresh(`${output}_rounded`);
-    const side = makeNode(node.opType, [this.#round(input, output), ...copied], [made]);
+    const side = makeNode(node.opType, [this.#round({ unit, input, output }), ...copied], [made]);
     side.attributes = node.attributes;
     this.#push(output, side);
     return made;
@@ -128,21 +127,24 @@ class SideNodes {
     return this.#model;
   }
 
-  #round(input: string, output: string): string {
-    const known = this.#rounded.get(input);
+  #round({ unit, input, output }: Pick<SimulatedLayer, 'unit' | 'input' | 'output'>): string {
+    const { plan, params } = this.#rounding;
+    const quantizer = plan.quantizerOf(unit, 0);
+    const key = `${input} by ${quantizer}`;
+    const known = this.#rounded.get(key);
     if (known !== undefined) return known;
-    const { plan, params, type } = this.#rounding;
-    const chosen = params.get(plan.roots.get(input) ?? input);
+    const chosen = params.get(quantizer);
     if (chosen === undefined) return input;
+    const { type } = chosen;
     const [scale, zeroPoint, codes, rounded] = ['s', 'z', 'q', 'dq'].map((suffix) =>
       this.#names.fresh(`${input}_${suffix}`),
     );
     this.#store(Tensor.float(scale ?? '', [chosen.scale], []));
     this.#store(codesTensor(zeroPoint ?? '', type, [], allocateQuantized(type, 1).fill(chosen.zeroPoint)));
-    const quantizer = [scale ?? '', zeroPoint ?? ''];
-    this.#push(output, makeNode('QuantizeLinear', [input, ...quantizer], [codes ?? '']));
-    this.#push(output, makeNode('DequantizeLinear', [codes ?? '', ...quantizer], [rounded ?? '']));
-    this.#rounded.set(input, rounded ?? '');
+    const given = [scale ?? '', zeroPoint ?? ''];
+    this.#push(output, makeNode('QuantizeLinear', [input, ...given], [codes ?? '']));
+    this.#push(output, makeNode('DequantizeLinear', [codes ?? '', ...given], [rounded ?? '']));
+    this.#rounded.set(key, rounded ?? '');
     return rounded ?? '';
   }
 

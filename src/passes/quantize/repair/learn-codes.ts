@@ -6,7 +6,7 @@ import type { PassContext } from '../../pass.ts';
 import type { RoundingProblem } from '../../rounding/ada-round.ts';
 import { gptq } from '../../rounding/gptq.ts';
 import { roundHalfEven } from '../../../numerics/round-half-even.ts';
-import { QUANT_RANGE, allocateQuantized, type WeightType } from '../quant-type.ts';
+import { QUANT_RANGE, allocateQuantized } from '../quant-type.ts';
 import { valuesOf, type PlannedWeight } from '../weight-plan.ts';
 import { layerRows, type LayerRows, type SideBySide } from './layer-data.ts';
 import type { SimulatedLayer } from './simulation.ts';
@@ -17,7 +17,6 @@ const BATCH = 512;
 export interface LearningSettings {
   readonly rounding: 'gptq' | 'adaround';
   readonly iterations: number;
-  readonly weightType: WeightType;
   /** Where the layer's output is cut off behind it. */
   readonly clip: readonly [min: number, max: number] | undefined;
   /** Of the layer as it is now, by output channel. */
@@ -47,13 +46,13 @@ export async function learnCodes(
   settings: LearningSettings,
   tools: LearningTools,
 ): Promise<PlannedWeight['codes']> {
-  const grid = gridOf(planned, settings.weightType);
+  const grid = gridOf(planned);
   const values = valuesOf(layer.weight);
   const steps = new Float64Array(values.length);
   const rows = layerRows(layer, target, tools.run, settings.rounding === 'adaround');
   if (settings.rounding === 'gptq') await byGptq({ values, steps, grid, target }, rows, tools);
   else await byAdaRound({ values, steps, grid, target }, rows, { settings, tools });
-  const codes = allocateQuantized(settings.weightType, values.length);
+  const codes = allocateQuantized(planned.type, values.length);
   for (let i = 0; i < codes.length; i += 1) codes[i] = (steps[i] ?? 0) + grid.zeroPoint;
   return codes;
 }
@@ -66,7 +65,7 @@ interface Grid {
   readonly high: number;
 }
 
-function gridOf({ scales, zeroPoints }: PlannedWeight, type: WeightType): Grid {
+function gridOf({ scales, zeroPoints, type }: PlannedWeight): Grid {
   // Weights are symmetric: all channels have one zero point.
   const zeroPoint = zeroPoints[0] ?? 0;
   const [qmin, qmax] = QUANT_RANGE[type];

@@ -7,7 +7,7 @@ import { weightTargets, type WeightTarget } from '../../layer-inputs/weight-targ
 import type { PassContext, Skipped } from '../../pass.ts';
 import { SteppedRun } from '../../stepped-run.ts';
 import { nodeLabel } from '../node-filter.ts';
-import type { WeightType } from '../quant-type.ts';
+import type { ComputeUnit } from '../units.ts';
 import type { LearnedWeight, WeightPlan } from '../weight-plan.ts';
 import { limitPairs, type WeightRange } from '../weights.ts';
 import { meanShift, type SideBySide } from './layer-data.ts';
@@ -19,8 +19,7 @@ export interface RepairSettings {
   readonly iterations: number;
   /** Whether each layer's bias makes up for the mean that its rounded weights and inputs move its outputs by. */
   readonly correctsBias: boolean;
-  readonly weightType: WeightType;
-  readonly weightRange: WeightRange;
+  readonly rangeOf: (unit: ComputeUnit) => WeightRange;
 }
 
 /** One layer of the step report. */
@@ -171,7 +170,7 @@ async function learnLayer(
     },
     tools,
   );
-  if (settings.weightRange === 'pair-safe') limitPairs(codes, planned.layout);
+  if (settings.rangeOf(layer.unit) === 'pair-safe') limitPairs(codes, planned.layout);
   const weight = { ...planned, codes };
   learned.set(layer.key, weight);
   setWeight(simulation, layer, weight);

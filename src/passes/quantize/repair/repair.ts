@@ -6,8 +6,8 @@ import type { PassContext, Skipped } from '../../pass.ts';
 import type { ActivationParams } from '../activation-params.ts';
 import type { GraphView } from '../graph-view.ts';
 import type { QuantPlan } from '../plan.ts';
-import type { ActivationType } from '../quant-type.ts';
 import { planWeights, type LearnedWeight } from '../weight-plan.ts';
+import type { ComputeUnit } from '../units.ts';
 import type { WeightScheme } from '../weights.ts';
 import { fastBiasCorrection } from './fast-bias.ts';
 import { repairLayers, type RepairedLayer } from './repair-layers.ts';
@@ -24,8 +24,7 @@ export interface Quantization {
   /** The same decision for a copy of the model. */
   readonly decide: (model: Model) => { readonly plan: QuantPlan; readonly view: GraphView };
   readonly params: ReadonlyMap<string, ActivationParams>;
-  readonly scheme: WeightScheme;
-  readonly activationType: ActivationType;
+  readonly schemeOf: (unit: ComputeUnit) => WeightScheme;
 }
 
 export interface RepairOutcome {
@@ -51,11 +50,11 @@ export async function repair(
   options: RepairOptions,
   context: PassContext,
 ): Promise<RepairOutcome> {
-  const { params, scheme, activationType } = quantization;
+  const { params, schemeOf } = quantization;
   const copy = copyModel(model);
   const { plan, view } = quantization.decide(copy);
-  const weights = planWeights(plan, params, scheme);
-  const job = { model: copy, view, plan, params, weights, activationType, weightType: scheme.type };
+  const weights = planWeights(plan, params, schemeOf);
+  const job = { model: copy, view, plan, params, weights };
   const simulation = simulate(job);
   const correctsBias = options.biasCorrection === 'full';
   const stepped =
@@ -63,7 +62,7 @@ export async function repair(
       ? await repairLayers(
           model,
           { simulation, weights },
-          { ...options, correctsBias, weightType: scheme.type, weightRange: scheme.range },
+          { ...options, correctsBias, rangeOf: (unit) => schemeOf(unit).range },
           context,
         )
       : {
@@ -74,7 +73,7 @@ export async function repair(
         };
   const fast =
     options.biasCorrection === 'fast'
-      ? await fastBiasCorrection(model, simulation, { plan, params, type: activationType }, context)
+      ? await fastBiasCorrection(model, simulation, { plan, params }, context)
       : { biasShifts: new Map<string, Float64Array>(), layers: [], skipped: [] };
   const makers = new Map(model.graph.nodes.map((node) => [node.outputs[0] ?? '', node]));
   for (const [output, shift] of [...stepped.biasShifts, ...fast.biasShifts]) {
