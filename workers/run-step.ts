@@ -71,6 +71,7 @@ export async function oneStep(
     checkpoint: job.checkpoint,
     spool: job.spool,
     trials: job.trials,
+    modelField: task.model,
     signal: hooks.signal,
     progress,
     log: (level, message, fields) =>

@@ -1,3 +1,4 @@
+import { needsOf } from './inner-steps.ts';
 import type { Pass } from './pass.ts';
 
 /** A step with its pass and its options, defaults filled. */
@@ -20,8 +21,12 @@ export interface ScheduledStep extends StepOf {
  *
  * @param canonicalize - undefined only where a table without it is tried out
  */
-export function withImplicitSteps(steps: readonly StepOf[], canonicalize: Pass | undefined): readonly ScheduledStep[] {
-  const lastTraining = steps.findLastIndex(({ pass, options }) => pass.needs(options).includes('training'));
+export function withImplicitSteps(
+  steps: readonly StepOf[],
+  canonicalize: Pass | undefined,
+  passes: readonly Pass[],
+): readonly ScheduledStep[] {
+  const lastTraining = steps.findLastIndex((step) => needsOf(step, passes).includes('training'));
   const scheduled: ScheduledStep[] = [];
   const implicit = (recipeIndex: number, foldBatchNormalization: boolean): void => {
     if (canonicalize === undefined) return;

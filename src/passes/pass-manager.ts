@@ -6,6 +6,7 @@ import { verifyModel } from '../onnx/verify/verify-model.ts';
 import type { ResolvedRecipe } from '../schemas/recipe.ts';
 import { calibrate } from './calibrate.ts';
 import { canonicalize } from './canonicalize/canonicalize.ts';
+import { needsOf } from './inner-steps.ts';
 import { withImplicitSteps, type ScheduledStep, type StepOf } from './implicit-steps.ts';
 import type { Pass, PassContext, PassResult } from './pass.ts';
 import { PASSES } from './registry.ts';
@@ -29,7 +30,7 @@ export function scheduleRecipe(recipe: ResolvedRecipe): readonly ScheduledStep[]
     }
     return { pass, options: pass.options.parse(given) };
   });
-  return withImplicitSteps(steps, canonicalize);
+  return withImplicitSteps(steps, canonicalize, PASSES);
 }
 
 /**
@@ -42,7 +43,7 @@ export async function runStep(model: Model, step: StepOf, context: PassContext):
   const { pass, options } = step;
   const obstacle = pass.requires(model, options);
   if (obstacle !== undefined) throw new CompressionError('PASS_PRECONDITION', `${pass.name}: ${obstacle}`);
-  for (const role of pass.needs(options)) {
+  for (const role of needsOf(step, PASSES)) {
     if (context.data[role] === undefined) {
       throw new CompressionError('PASS_PRECONDITION', `${pass.name} needs ${role} data; give data.${role} in the job`);
     }

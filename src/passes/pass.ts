@@ -4,6 +4,7 @@ import type { TensorSpool } from '../onnx/codec/tensor-spool.ts';
 import type { Model } from '../onnx/model.ts';
 import type { NdArray } from '../onnx/nd-array.ts';
 import type { Runtime } from '../runtime/session.ts';
+import type { StoredModelField } from '../schemas/stored-model.ts';
 import type { TrainingRunReport } from '../schemas/training-report.ts';
 import type { ArchitectureRequest } from '../zoo/build-architecture.ts';
 import type { ObservationPoint, Observations } from './observe.ts';
@@ -14,7 +15,8 @@ import type { TrialRunner } from './trials.ts';
 export const STAGES = ['canonicalize', 'search', 'prune', 'distill', 'quantize'] as const;
 export type Stage = (typeof STAGES)[number];
 
-export type DataRole = 'calibration' | 'training' | 'evaluation';
+export const DATA_ROLE_ORDER = ['calibration', 'training', 'evaluation'] as const;
+export type DataRole = (typeof DATA_ROLE_ORDER)[number];
 
 /** What was left alone, and why. Nothing is skipped in silence. */
 export interface Skipped {
@@ -97,6 +99,8 @@ export interface PassContext {
   readonly openModel?: (id: string) => Promise<Model>;
   /** For steps that search. Absent outside of jobs. */
   readonly trials?: TrialRunner;
+  /** The model as the job names it. Absent outside of jobs. */
+  readonly modelField?: StoredModelField;
   /** Measured once per kind of CPU; the same table gives the same choices. */
   readonly costTable: KernelCostTable;
   /** CPU flags of this machine (`avx2`, `avx512_vnni`, `asimddp` …), read once by the worker; what target `this` goes by. */
@@ -131,6 +135,11 @@ export interface ReplacingNetwork {
   readonly path: readonly PropertyKey[];
 }
 
+/** Steps that another step runs as trials, options as a client writes them. */
+export interface InnerRecipe {
+  readonly steps: readonly (Readonly<Record<string, unknown>> & { readonly pass: string })[];
+}
+
 /** One graph transform. A pass never imports another pass; it changes the model it is given. */
 export interface Pass<Options = unknown> {
   readonly name: string;
@@ -140,7 +149,10 @@ export interface Pass<Options = unknown> {
   /** Strict object schema with a default and a description for each option. */
   readonly options: z.ZodType<Options>;
   readonly example: z.input<z.ZodType<Options>>;
+  /** Data that the pass itself uses; that of `inner` steps comes on top. */
   needs(options: Options): readonly DataRole[];
+  /** Recipes that the step runs as trials, or examples that show all their values: planning checks each of them. */
+  inner?(options: Options): readonly InnerRecipe[];
   /** Ids of uploaded models that the step reads besides the one it is given; with the place of each in the options. */
   models?(options: Options): readonly ReferencedModel[];
   /** The fresh network that the model is replaced by, if any: planning refuses one that cannot be. */

@@ -16,11 +16,17 @@ import { quantizeTernary } from './quantize/signs/ternary.ts';
 import { quantizeFloat } from './quantize/float/quantize-float.ts';
 import { quantizeStatic } from './quantize/static.ts';
 import { quantizeWeights } from './quantize/weights-only/quantize-weights.ts';
+import { searchArchitecture } from './search/architecture.ts';
+import { searchAuto } from './search/auto.ts';
+import { searchCompression } from './search/compression.ts';
 import { trainFinetune } from './train/finetune.ts';
 
 /** Every pass there is, in the order /v1/passes lists them. */
 export const PASSES: readonly Pass[] = [
   canonicalize,
+  searchArchitecture,
+  searchCompression,
+  searchAuto,
   pruneUnstructured,
   prunePattern,
   pruneChannels,

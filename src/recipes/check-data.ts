@@ -1,15 +1,13 @@
 import type { ErrorPlace } from '../errors.ts';
-import type { DataRole } from '../passes/pass.ts';
+import { DATA_ROLE_ORDER, type DataRole } from '../passes/pass.ts';
 import type { DatasetResource } from '../schemas/dataset.ts';
 import type { CreateJob, DataRoleField } from '../schemas/job.ts';
 import type { PlannedModel } from './planned-model.ts';
 import type { PlannedStep } from './resolve.ts';
 
-export const DATA_ROLES = ['calibration', 'training', 'evaluation'] as const satisfies readonly DataRole[];
-
 /** A pointer for each data role that a step needs and the job does not give. */
 export function missingRoles(data: CreateJob['data'], steps: readonly PlannedStep[]): ErrorPlace[] {
-  return DATA_ROLES.filter((role) => data[role] === undefined).flatMap((role) => {
+  return DATA_ROLE_ORDER.filter((role) => data[role] === undefined).flatMap((role) => {
     const step = steps.find(({ needs }) => needs.includes(role));
     if (step === undefined) return [];
     return [{ pointer: `/data/${role}`, message: `${step.pass.name} needs ${role} data: { "dataset": "dst_…" }` }];

@@ -4,6 +4,7 @@ import type { Estimate, PlanStep } from '../schemas/plan.ts';
 import type { PlannedModel } from './planned-model.ts';
 import { withImplicitSteps } from '../passes/implicit-steps.ts';
 import type { DataRole, Pass } from '../passes/pass.ts';
+import { PASSES } from '../passes/registry.ts';
 import type { PlannedStep } from './resolve.ts';
 import { trainingCost, type TrainingCost } from './training-cost.ts';
 
@@ -35,7 +36,7 @@ const WEIGHT_SHARE: Readonly<Record<string, number>> = {
 
 /** The steps as they will run, those included that the recipe does not say. */
 export function planOf(steps: readonly PlannedStep[], canonicalize: Pass | undefined): PlanStep[] {
-  return withImplicitSteps(steps, canonicalize).map(({ pass, options, implicit }) => ({
+  return withImplicitSteps(steps, canonicalize, PASSES).map(({ pass, options, implicit }) => ({
     pass: pass.name,
     stage: pass.stage,
     implicit,

@@ -1,14 +1,14 @@
 import { CompressionError, type ErrorPlace } from '../errors.ts';
 import type { NewJob } from '../jobs/job-service.ts';
-import type { DataRole } from '../passes/pass.ts';
+import { DATA_ROLE_ORDER, type DataRole } from '../passes/pass.ts';
 import { PASSES } from '../passes/registry.ts';
 import type { DatasetResource } from '../schemas/dataset.ts';
 import type { CreateJob } from '../schemas/job.ts';
 import type { ModelResource } from '../schemas/model.ts';
-import type { ResolvedRecipe } from '../schemas/recipe.ts';
+import { AUTO_RECIPE, type ResolvedRecipe } from '../schemas/recipe.ts';
 import type { DryRun } from '../schemas/plan.ts';
 import type { StoredModelField } from '../schemas/stored-model.ts';
-import { constraintProblems, DATA_ROLES, missingRoles, roleProblems } from './check-data.ts';
+import { constraintProblems, missingRoles, roleProblems } from './check-data.ts';
 import { estimateOf, planOf } from './estimate.ts';
 import { plannedNetwork, type PlannedModel } from './planned-model.ts';
 import { inputKeyOf, referencedModels } from './referenced-models.ts';
@@ -32,7 +32,7 @@ export async function planJob(
   body: CreateJob,
   deps: PlanningDeps,
 ): Promise<{ readonly job: NewJob; readonly dryRun: DryRun }> {
-  const { recipe, steps } = resolveRecipe(body.recipe);
+  const { recipe, steps } = resolveRecipe(body.recipe === AUTO_RECIPE ? autoRecipe(body) : body.recipe);
   refuse(missingRoles(body.data, steps), 'a step needs data that is not given');
   const { jobDeadlineSeconds, jobThreads } = deps.limits;
   const deadlineSeconds = body.deadlineSeconds ?? jobDeadlineSeconds;
@@ -77,6 +77,17 @@ export async function planJob(
       estimate: estimateOf({ body, model, result, datasets, steps, threads }),
     },
   };
+}
+
+/** What `"recipe": "auto"` stands for. @throws CompressionError BODY_INVALID without a constraint to go by */
+function autoRecipe({ constraints, data }: CreateJob): ResolvedRecipe {
+  if (Object.keys(constraints).length === 0)
+    refuse(
+      [{ pointer: '/constraints', message: 'recipe "auto" needs a constraint to go by: maxBytes, minSpeedup, say' }],
+      'the recipe',
+    );
+  const roles = DATA_ROLE_ORDER.filter((role) => data[role] !== undefined);
+  return { version: 1, steps: [{ pass: 'search.auto', constraints, roles }] };
 }
 
 /** The model to start from, with the hashes of its files; a network of the zoo is made by the worker and has none. */
@@ -127,7 +138,7 @@ async function findDatasets(
   deps: PlanningDeps,
 ): Promise<Map<DataRole, DatasetResource>> {
   const found = new Map<DataRole, DatasetResource>();
-  for (const role of DATA_ROLES) {
+  for (const role of DATA_ROLE_ORDER) {
     const field = body.data[role];
     if (field === undefined) continue;
     const dataset = await deps.datasets.get(tenant, field.dataset);

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { CompressionError, type ErrorPlace } from '../errors.ts';
-import { placesOf } from '../schemas/error-places.ts';
+import { placesOf, pointerOf } from '../schemas/error-places.ts';
+import { needsOf } from '../passes/inner-steps.ts';
 import { STAGES, type DataRole, type Pass } from '../passes/pass.ts';
 import { PASSES } from '../passes/registry.ts';
 import { Recipe, type ResolvedRecipe } from '../schemas/recipe.ts';
@@ -33,9 +34,9 @@ export function resolveRecipe(field: string | ResolvedRecipe, passes: readonly P
     const given = Object.entries(step).filter(([name]) => name !== 'pass');
     const options = pass.options.safeParse(Object.fromEntries(given));
     if (!options.success) throw recipeError(placesOf(options.error.issues, ['recipe', 'steps', index]));
-    return { pass, options: options.data, needs: pass.needs(options.data) };
+    return { pass, options: options.data, needs: needsOf({ pass, options: options.data }, passes) };
   });
-  const places = orderProblems(steps);
+  const places = [...orderProblems(steps), ...steps.flatMap((step, index) => innerProblems(step, index, passes))];
   if (places.length > 0) throw recipeError(places);
   return { recipe, steps };
 }
@@ -63,6 +64,35 @@ function orderProblems(steps: readonly PlannedStep[]): ErrorPlace[] {
       },
     ];
   });
+}
+
+/** What is wrong with the steps that a search runs as trials: each of its values is tried. */
+function innerProblems({ pass, options }: PlannedStep, index: number, passes: readonly Pass[]): ErrorPlace[] {
+  const places = new Map<string, ErrorPlace>();
+  for (const { steps } of pass.inner?.(options) ?? []) {
+    const stages: number[] = [];
+    for (const [place, { pass: name, ...given }] of steps.entries()) {
+      const base = ['recipe', 'steps', index, 'steps', place];
+      const inner = passes.find((candidate) => candidate.name === name);
+      const problems: ErrorPlace[] = [];
+      if (inner === undefined)
+        problems.push({ pointer: pointerOf([...base, 'pass']), message: `there is no pass ${name}` });
+      else if (inner.stage === 'search')
+        problems.push({ pointer: pointerOf([...base, 'pass']), message: 'a search cannot run another search' });
+      else {
+        const parsed = inner.options.safeParse(given);
+        if (!parsed.success) problems.push(...placesOf(parsed.error.issues, base));
+        stages.push(STAGES.indexOf(inner.stage));
+        if ((stages.at(-2) ?? 0) > (stages.at(-1) ?? 0))
+          problems.push({
+            pointer: pointerOf([...base, 'pass']),
+            message: `comes too late: the order is ${STAGES.join(', ')}`,
+          });
+      }
+      for (const problem of problems) places.set(`${problem.pointer} ${problem.message}`, problem);
+    }
+  }
+  return [...places.values()];
 }
 
 function recipeError(places: readonly ErrorPlace[]): CompressionError {

@@ -46,11 +46,17 @@ export const Recipe = z.strictObject({
     .describe('Run in this order; stages: canonicalize, search, prune, distill, quantize'),
 });
 
-const noSuchPreset = `there is no such preset; there are: ${PRESET_NAMES.join(', ')}`;
+const noSuchPreset = `there is no such preset; there are: auto, ${PRESET_NAMES.join(', ')}`;
 
 const PresetName = z.enum(PRESET_NAMES, { error: noSuchPreset }).describe('Name of a preset (GET /v1/presets)');
 
-export const RecipeField = z.union([PresetName, Recipe], {
+/** The service chooses the steps from the constraints of the job. */
+export const AUTO_RECIPE = 'auto';
+const AutoRecipe = z.literal(AUTO_RECIPE).describe('The service chooses the steps from the constraints');
+
+export const RecipeField = z.union([PresetName, AutoRecipe, Recipe], {
   error: (issue) =>
-    typeof issue.input === 'string' ? noSuchPreset : 'must be a recipe { version, steps } or the name of a preset',
+    typeof issue.input === 'string'
+      ? noSuchPreset
+      : 'must be a recipe { version, steps } the name of a preset, or "auto"',
 });

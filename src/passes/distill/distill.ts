@@ -1,8 +1,8 @@
-import type { Model } from '../../onnx/model.ts';
 import { elementCount } from '../../onnx/nd-array.ts';
 import { parametersOf, separateVectors } from '../../training/parameters.ts';
 import { finetuneContext } from '../finetune-context.ts';
 import { definePass } from '../pass.ts';
+import { replaceModel } from '../replace-model.ts';
 import { restoreNormalization } from '../restore-normalization.ts';
 import { DistillOptions } from './options.ts';
 import { PAPERS } from './papers.ts';
@@ -51,7 +51,7 @@ export const distill = definePass({
     const student = await studentOf(options.student, model, context);
     separateVectors(student.graph);
     const taught = await teach({ teacher: teacherOf(options.student, model, context), student }, options, context);
-    if (options.student !== 'self') replace(model, student);
+    if (options.student !== 'self') replaceModel(model, student);
     const changes = applyTrained(model, taught.outcome.values) + (restored ?? 0);
     return {
       changes,
@@ -66,14 +66,6 @@ export const distill = definePass({
   },
   ensures: () => undefined,
 });
-
-/** Puts another network in the model's place. What describes the model (producer, metadata) stays. */
-function replace(model: Model, by: Model): void {
-  model.graph = by.graph;
-  model.opsetImports = by.opsetImports;
-  model.functions = by.functions;
-  model.irVersion = by.irVersion;
-}
 
 function detailsOf(taught: Taught, options: DistillOptions): Record<string, unknown> {
   const { lesson, alone, graph } = taught;

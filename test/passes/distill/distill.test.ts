@@ -224,11 +224,11 @@ describe('distill', () => {
   it('refuses a student that takes other images, before anything is trained', async () => {
     await assert.rejects(
       run(teacherNet(), { student: { ...RESNET8, inputSize: 16 } }),
-      refusal('PASS_PRECONDITION', /input "input" of the student is float \[batch, 1, 16, 16\].*inputSize/),
+      refusal('PASS_PRECONDITION', /input "input" of the network is float \[batch, 1, 16, 16\].*inputSize/),
     );
     await assert.rejects(
       run(teacherNet(), { student: { ...RESNET8, classes: 7 } }),
-      refusal('PASS_PRECONDITION', /output "logits" of the student is float \[batch, 7\]/),
+      refusal('PASS_PRECONDITION', /output "logits" of the network is float \[batch, 7\]/),
     );
   });
 

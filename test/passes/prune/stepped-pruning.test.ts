@@ -228,7 +228,7 @@ describe('prune.channels in steps', () => {
     const options = ChannelOptions.parse({ steps: 2, training: { ...training, validation: { role: 'evaluation' } } });
     assert.deepEqual(pruneChannels.needs(options), ['training', 'evaluation']);
     const folds = (given: object): unknown[] =>
-      withImplicitSteps([{ pass: pruneChannels, options: ChannelOptions.parse(given) }], canonicalize).flatMap(
+      withImplicitSteps([{ pass: pruneChannels, options: ChannelOptions.parse(given) }], canonicalize, []).flatMap(
         (step) =>
           step.pass === canonicalize
             ? [(step.options as { foldBatchNormalization: unknown }).foldBatchNormalization]

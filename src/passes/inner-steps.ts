@@ -1,0 +1,18 @@
+import { DATA_ROLE_ORDER, type DataRole, type Pass } from './pass.ts';
+
+/** What a step needs, with what the steps that it runs as trials need. Those that are not valid need nothing: planning refuses them. */
+export function needsOf(
+  { pass, options }: { pass: Pass; options: unknown },
+  passes: readonly Pass[],
+): readonly DataRole[] {
+  const needed = new Set(pass.needs(options));
+  for (const { steps } of pass.inner?.(options) ?? []) {
+    for (const { pass: name, ...given } of steps) {
+      const inner = passes.find((candidate) => candidate.name === name);
+      const parsed = inner?.options.safeParse(given);
+      if (inner === undefined || parsed?.success !== true) continue;
+      for (const role of inner.needs(parsed.data)) needed.add(role);
+    }
+  }
+  return DATA_ROLE_ORDER.filter((role) => needed.has(role));
+}

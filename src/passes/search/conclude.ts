@@ -1,0 +1,125 @@
+import { CompressionError } from '../../errors.ts';
+import { encodeModel } from '../../onnx/codec/encode.ts';
+import type { Model } from '../../onnx/model.ts';
+import { hypervolume } from '../../search/hypervolume.ts';
+import { paretoSet } from '../../search/pareto.ts';
+import type { PassArtifact } from '../pass.ts';
+import type { TrialRunner } from '../trials.ts';
+import type { ObjectiveName } from './goals.ts';
+import { ranked, type SearchPlan, type SearchRun, type Tried } from './run-search.ts';
+
+/** The best candidate, and the Pareto points besides. */
+export interface Found {
+  readonly best: Tried;
+  /** Indices of the non-dominated candidates within the limits (or, where none is, of those that miss them least). */
+  readonly front: readonly Tried[];
+}
+
+/** @throws CompressionError PASS_PRECONDITION when not one candidate succeeded */
+function findBest(run: SearchRun): Found {
+  const usable = ranked(run.tried);
+  const [best] = usable;
+  if (best === undefined) {
+    const [first] = run.tried.filter(({ reason }) => reason !== undefined);
+    throw new CompressionError(
+      'PASS_PRECONDITION',
+      `search: none of ${run.tried.length} candidates succeeded${first === undefined ? '' : `; the first failed: ${first.reason ?? ''}`}`,
+    );
+  }
+  const front = paretoSet(usable).flatMap((place) => usable[place] ?? []);
+  return { best, front };
+}
+
+/** Looks the models up and says what was found. @throws CompressionError PASS_PRECONDITION when no candidate succeeded */
+export async function conclude(search: {
+  readonly plan: SearchPlan;
+  readonly run: SearchRun;
+  readonly random?: SearchRun | undefined;
+  readonly keepFront: number;
+  readonly trials: TrialRunner;
+}): Promise<{
+  readonly best: Model;
+  readonly found: Found;
+  readonly artifacts: readonly PassArtifact[];
+  readonly details: Record<string, unknown>;
+}> {
+  const { plan, run, random, keepFront, trials } = search;
+  const found = findBest(run);
+  const others = found.front.filter(({ index }) => index !== found.best.index).slice(0, keepFront);
+  // All at once: each call may end the attempt.
+  const specs = [found.best, ...others].flatMap(({ spec }) => (spec === undefined ? [] : [spec]));
+  const [best, ...rest] = await trials.models(specs);
+  if (best === undefined) throw new CompressionError('INTERNAL', 'the model of the best candidate is missing');
+  const artifacts = rest.map((model, place) => ({
+    name: `candidate-${others[place]?.index ?? 0}.onnx`,
+    contentType: 'application/octet-stream',
+    bytes: encodeModel(model),
+  }));
+  return { best, found, artifacts, details: searchDetails(plan, run, found, random) };
+}
+
+/** The honest account of a search, for its step report. */
+function searchDetails(
+  plan: SearchPlan,
+  run: SearchRun,
+  { best, front }: Found,
+  random?: SearchRun,
+): Record<string, unknown> {
+  const { space, objectives } = plan;
+  return {
+    strategy: plan.strategy,
+    seed: plan.seed,
+    space: { size: Number.isFinite(space.size) ? space.size : null, dimensions: space.dimensions },
+    objectives,
+    constraints: plan.constraints,
+    cutShort: run.cutShort,
+    best: best.index,
+    front: front.map(({ index }) => index),
+    trials: run.tried.map(rowOf),
+    ...(objectives.length > 1 ? { hypervolume: hypervolumeOverTime(run.tried) } : {}),
+    ...(random === undefined ? {} : { random: comparison(run, random, objectives) }),
+  };
+}
+
+function rowOf({ index, point, status, figures, violation, reason }: Tried): Record<string, unknown> {
+  return { index, point, status, ...figures, violation, ...(reason === undefined ? {} : { reason }) };
+}
+
+/** Of the candidates within the limits after each trial; the reference is the worst value of each objective seen at all. */
+function hypervolumeOverTime(tried: readonly Tried[]): number[] {
+  const usable = tried.filter(({ status, objectives }) => status === 'succeeded' && objectives.every(Number.isFinite));
+  const [first] = usable;
+  if (first === undefined) return [];
+  const reference = first.objectives.map((_, place) =>
+    Math.max(...usable.map(({ objectives }) => objectives[place] ?? 0)),
+  );
+  const smallest = first.objectives.map((_, place) =>
+    Math.min(...usable.map(({ objectives }) => objectives[place] ?? 0)),
+  );
+  const scaled = (objectives: readonly number[]): number[] =>
+    objectives.map((value, place) => {
+      const [low, high] = [smallest[place] ?? 0, reference[place] ?? 0];
+      return high > low ? (value - low) / (high - low) : 0;
+    });
+  const points: number[][] = [];
+  return usable.map(({ objectives, violation }) => {
+    if (violation === 0) points.push(scaled(objectives));
+    // A little beyond the worst, so that points at the edge count.
+    return points.length === 0
+      ? 0
+      : hypervolume(
+          points,
+          objectives.map(() => 1.1),
+        );
+  });
+}
+
+function comparison(run: SearchRun, random: SearchRun, objectives: readonly ObjectiveName[]): Record<string, unknown> {
+  const [own, other] = [ranked(run.tried)[0], ranked(random.tried)[0]];
+  return {
+    trials: random.tried.filter(({ status }) => status !== 'rejected').length,
+    objectives,
+    ...(other === undefined ? {} : { best: rowOf(other) }),
+    ...(own === undefined ? {} : { found: rowOf(own) }),
+  };
+}

@@ -1,0 +1,29 @@
+import { evolution } from '../../search/evolution.ts';
+import { randomSearch } from '../../search/random.ts';
+import type { SearchSpace } from '../../search/space.ts';
+import type { Strategy, StrategyOptions } from '../../search/strategy.ts';
+
+/** What a strategy knows of the search beside its space. */
+export interface StrategyPlan extends StrategyOptions {
+  readonly trials: number;
+  readonly batch: number;
+}
+
+/** Every strategy of searches whose trials are jobs. */
+const STRATEGIES = {
+  evolution: (space, plan) => evolution(space, { ...plan, ...populationOf(plan) }),
+  random: randomSearch,
+} as const satisfies Record<string, (space: SearchSpace, plan: StrategyPlan) => Strategy>;
+
+export type StrategyName = keyof typeof STRATEGIES;
+export const STRATEGY_NAMES = Object.keys(STRATEGIES) as [StrategyName, ...StrategyName[]];
+
+export function createStrategy(name: StrategyName, space: SearchSpace, plan: StrategyPlan): Strategy {
+  return STRATEGIES[name](space, plan);
+}
+
+/** A third of the trials is drawn at random at first, the rest bred from them. */
+function populationOf({ trials, batch }: StrategyPlan): { population: number; tournament: number } {
+  const population = Math.min(50, Math.max(batch, Math.ceil(trials / 3)));
+  return { population, tournament: Math.max(2, Math.round(population / 4)) };
+}
