@@ -195,7 +195,7 @@ class PlanCosts {
 }
 
 /** Compute units that are connected by values in codes. */
-function regionsOf(plan: QuantPlan): Node[][] {
+export function regionsOf(plan: QuantPlan): Node[][] {
   const regionOfRoot = new Map<string, Set<Node>>();
   const regions = new Set<Set<Node>>();
   for (const [node, unit] of plan.units) {

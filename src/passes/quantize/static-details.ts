@@ -66,12 +66,17 @@ export function describeFloatNodes(view: GraphView, plan: QuantPlan): FloatNode[
     .map((node) => ({ node: nodeLabel(node), operator: node.opType }));
 }
 
-/** Range and parameters of every root value, with the values that share them. */
+/** Range and parameters of every root value, with the values that share them; behind them quantizers of a narrower type. */
 export function describeValues(plan: QuantPlan, params: ReadonlyMap<string, ActivationParams>): unknown[] {
-  return [...params].map(([root, { interval, scale, zeroPoint, clippedShare }]) => {
-    const sharedBy = [...plan.roots].filter(([value, of]) => of === root && value !== root).map(([value]) => value);
+  return [...params].map(([quantizer, { interval, scale, zeroPoint, clippedShare, type }]) => {
+    const root = plan.narrower.get(quantizer)?.root ?? quantizer;
+    const sharedBy =
+      quantizer !== root
+        ? []
+        : [...plan.roots].filter(([value, of]) => of === root && value !== root).map(([value]) => value);
     return {
       value: plan.rangeValueOf(root),
+      type,
       min: interval.min,
       max: interval.max,
       scale,

@@ -1,12 +1,33 @@
 import { z } from 'zod';
 import { METHODS } from './activation-params.ts';
+import type { ActivationType, WeightType } from './quant-type.ts';
 
 const globs = z.array(z.string().min(1).max(256)).max(256);
+export const ACTIVATION_TYPES = ['uint8', 'int8', 'uint16', 'int16'] as const satisfies readonly ActivationType[];
+export const WEIGHT_TYPES = [
+  'int8',
+  'uint8',
+  'int4',
+  'uint4',
+  'int2',
+  'uint2',
+] as const satisfies readonly WeightType[];
+
+const Override = z
+  .strictObject({
+    min: z.number().optional(),
+    max: z.number().optional(),
+    type: z.enum(ACTIVATION_TYPES).optional(),
+  })
+  .refine(({ min, max, type }) => (min === undefined) === (max === undefined) && (min ?? type) !== undefined, {
+    message: 'give min and max, or type, or all three',
+  });
+
 /** Options of quantize.static. */
 export const StaticOptions = z.strictObject({
-  activations: z.enum(['uint8', 'int8', 'uint16', 'int16']).default('uint8').describe('Integer type of activations'),
+  activations: z.enum(ACTIVATION_TYPES).default('uint8').describe('Integer type of activations'),
   weights: z
-    .enum(['int8', 'uint8', 'int4', 'uint4', 'int2', 'uint2'])
+    .enum(WEIGHT_TYPES)
     .default('int8')
     .describe(
       'Integer type of weights, symmetric around zero; below 8 bits they are stored packed and computed in float',
@@ -25,9 +46,11 @@ export const StaticOptions = z.strictObject({
   exclude: globs.default([]).describe('Node names or operator types to leave in float; * and ? are wildcards'),
   include: globs.min(1).optional().describe('Only these node names or operator types; * and ? are wildcards'),
   overrides: z
-    .record(z.string().min(1).max(256), z.strictObject({ min: z.number(), max: z.number() }))
+    .record(z.string().min(1).max(256), Override)
     .default({})
-    .describe('Ranges of activations by value name, in place of the observed ones'),
+    .describe(
+      'By value name: the range of an activation in place of the observed one, and its type in place of the usual one',
+    ),
   equalize: z
     .boolean()
     .default(false)
