@@ -27,6 +27,7 @@ export function askTell(
 ): Strategy {
   const rng = new SeededRandom(seed);
   const proposer = proposerOf(rng);
+  // Coordinates stand for points one to one, and cost less than their names and values.
   const seen = new Set<string>();
   const first = initial.map((point) => space.encode(point));
   let pending = new Map<number, Coordinates>();
@@ -34,7 +35,7 @@ export function askTell(
   let objectiveCount: number | undefined;
   let next = 0;
 
-  const isNew = (coordinates: Coordinates): boolean => !seen.has(space.key(space.decode(coordinates)));
+  const isNew = (coordinates: Coordinates): boolean => !seen.has(coordinates.join());
 
   const choose = (): Coordinates | undefined => {
     for (let given = first.shift(); given !== undefined; given = first.shift()) if (isNew(given)) return given;
@@ -56,10 +57,9 @@ export function askTell(
       while (candidates.length < n) {
         const coordinates = choose();
         if (coordinates === undefined) break;
-        const point = space.decode(coordinates);
-        seen.add(space.key(point));
+        seen.add(coordinates.join());
         pending.set(next, coordinates);
-        candidates.push({ index: next, point });
+        candidates.push({ index: next, point: space.decode(coordinates) });
         next += 1;
       }
       return candidates;

@@ -42,3 +42,12 @@ export function run(strategy: Strategy, evaluate: Evaluate, trials: number, batc
   }
   return finished;
 }
+
+/** Two objectives, a constraint on the depth, and trials that fail; for `mixedSpace`. */
+export const evaluateMixed: Evaluate = ({ block, bits, depth, rate }) => {
+  const loss = (block === 'basic' ? 0.2 : 0) + 1 / Number(bits) + (Math.log10(Number(rate)) + 2) ** 2;
+  return {
+    objectives: [bits === 2 ? NaN : loss, Number(depth) * Number(bits)],
+    violation: Math.max(0, Number(depth) / 14 - 1),
+  };
+};

@@ -1,23 +1,21 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { evolution } from '../../src/search/evolution.ts';
+import { nsga2 } from '../../src/search/nsga2.ts';
+import { policyGradient } from '../../src/search/policy-gradient.ts';
 import { randomSearch } from '../../src/search/random.ts';
 import type { SearchSpace } from '../../src/search/space.ts';
 import type { Strategy, StrategyOptions } from '../../src/search/strategy.ts';
-import { mixedSpace, run, smallSpace, type Evaluate } from './helpers.ts';
+import { tpe } from '../../src/search/tpe.ts';
+import { evaluateMixed, mixedSpace, run, smallSpace } from './helpers.ts';
 
 /** Options that leave start-up early, so that a short run gets to what the strategy is about. */
 const STRATEGIES: Readonly<Record<string, (space: SearchSpace, options: StrategyOptions) => Strategy>> = {
   random: randomSearch,
   evolution: (space, options) => evolution(space, { ...options, population: 6, tournament: 3 }),
-};
-
-const evaluateMixed: Evaluate = ({ block, bits, depth, rate }) => {
-  const loss = (block === 'basic' ? 0.2 : 0) + 1 / Number(bits) + (Math.log10(Number(rate)) + 2) ** 2;
-  return {
-    objectives: [bits === 2 ? NaN : loss, Number(depth) * Number(bits)],
-    violation: Math.max(0, Number(depth) / 14 - 1),
-  };
+  nsga2: (space, options) => nsga2(space, { ...options, population: 8 }),
+  tpe: (space, options) => tpe(space, { ...options, startup: 8 }),
+  'policy gradient': policyGradient,
 };
 
 for (const [name, create] of Object.entries(STRATEGIES))
@@ -90,32 +88,3 @@ for (const [name, create] of Object.entries(STRATEGIES))
       assert.equal(strategy.ask(2).length, 2);
     });
   });
-
-describe('evolution', () => {
-  it('mutates one dimension of one of the newest members', () => {
-    const finished = run(evolution(mixedSpace(), { seed: 9, population: 5, tournament: 2 }), evaluateMixed, 40);
-    finished.slice(5).forEach(({ candidate }, i) => {
-      const parents = finished.slice(i, i + 5).map((trial) => trial.candidate.point);
-      const changes = parents.map(
-        (parent) => Object.keys(parent).filter((key) => parent[key] !== candidate.point[key]).length,
-      );
-      assert.equal(Math.min(...changes), 1);
-    });
-  });
-
-  it('prefers feasible parents, and by the scalar it is given', () => {
-    // The second objective falls with b; points with c = true are infeasible, however good they look.
-    const evaluate: Evaluate = ({ b, c }) => ({
-      objectives: [0, 3 - Number(b) - (c === true ? 10 : 0)],
-      violation: c === true ? 1 : 0,
-    });
-    const finished = run(
-      evolution(smallSpace(), { seed: 3, population: 4, tournament: 12, scalarize: ([, second = 0]) => second }),
-      evaluate,
-      8,
-    );
-    // 4 random ones, then children: all of a feasible parent, one dimension away.
-    const best = finished.slice(4).map(({ candidate }) => candidate.point['c']);
-    assert.ok(best.filter((c) => c === false).length >= 2, JSON.stringify(best));
-  });
-});

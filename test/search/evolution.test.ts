@@ -1,0 +1,33 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { evolution } from '../../src/search/evolution.ts';
+import { evaluateMixed, mixedSpace, run, smallSpace, type Evaluate } from './helpers.ts';
+
+describe('evolution', () => {
+  it('mutates one dimension of one of the newest members', () => {
+    const finished = run(evolution(mixedSpace(), { seed: 9, population: 5, tournament: 2 }), evaluateMixed, 40);
+    finished.slice(5).forEach(({ candidate }, i) => {
+      const parents = finished.slice(i, i + 5).map((trial) => trial.candidate.point);
+      const changes = parents.map(
+        (parent) => Object.keys(parent).filter((key) => parent[key] !== candidate.point[key]).length,
+      );
+      assert.equal(Math.min(...changes), 1);
+    });
+  });
+
+  it('prefers feasible parents, and by the scalar it is given', () => {
+    // The second objective falls with b; points with c = true are infeasible, however good they look.
+    const evaluate: Evaluate = ({ b, c }) => ({
+      objectives: [0, 3 - Number(b) - (c === true ? 10 : 0)],
+      violation: c === true ? 1 : 0,
+    });
+    const finished = run(
+      evolution(smallSpace(), { seed: 3, population: 4, tournament: 12, scalarize: ([, second = 0]) => second }),
+      evaluate,
+      8,
+    );
+    // 4 random ones, then children: all of a feasible parent, one dimension away.
+    const best = finished.slice(4).map(({ candidate }) => candidate.point['c']);
+    assert.ok(best.filter((c) => c === false).length >= 2, JSON.stringify(best));
+  });
+});
