@@ -1,4 +1,11 @@
-import { DATA_ROLE_ORDER, type DataRole, type Pass } from './pass.ts';
+import {
+  DATA_ROLE_ORDER,
+  type DataRole,
+  type InnerRecipe,
+  type InnerSteps,
+  type Pass,
+  type PassContext,
+} from './pass.ts';
 
 /** What a step needs, with what the steps that it runs as trials need. Those that are not valid need nothing: planning refuses them. */
 export function needsOf(
@@ -15,4 +22,23 @@ export function needsOf(
     }
   }
   return DATA_ROLE_ORDER.filter((role) => needed.has(role));
+}
+
+/** Answers for the passes of the table. Steps whose options are not valid have no layers: planning refused them. */
+export function innerStepsOf(passes: readonly Pass[], context: PassContext): InnerSteps {
+  const find = ({ pass: name, ...given }: InnerRecipe['steps'][number]) => {
+    const pass = passes.find((candidate) => candidate.name === name);
+    const options = pass?.options.safeParse(given);
+    return pass === undefined || options?.success !== true ? undefined : { pass, options: options.data };
+  };
+  return {
+    layers: (model, step) => {
+      const found = find(step);
+      return found?.pass.layers?.(model, found.options);
+    },
+    suggest: async (model, step) => {
+      const found = find(step);
+      return found?.pass.suggest?.(model, found.options, context);
+    },
+  };
 }

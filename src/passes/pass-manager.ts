@@ -6,7 +6,7 @@ import { verifyModel } from '../onnx/verify/verify-model.ts';
 import type { ResolvedRecipe } from '../schemas/recipe.ts';
 import { calibrate } from './calibrate.ts';
 import { canonicalize } from './canonicalize/canonicalize.ts';
-import { needsOf } from './inner-steps.ts';
+import { innerStepsOf, needsOf } from './inner-steps.ts';
 import { withImplicitSteps, type ScheduledStep, type StepOf } from './implicit-steps.ts';
 import type { Pass, PassContext, PassResult } from './pass.ts';
 import { PASSES } from './registry.ts';
@@ -50,7 +50,8 @@ export async function runStep(model: Model, step: StepOf, context: PassContext):
   }
   const before = interfaceOf(model);
   const observed = await observe(pass, model, options, context);
-  const result = await pass.run(model, options, observed);
+  const innerSteps = pass.inner === undefined ? undefined : innerStepsOf(PASSES, observed);
+  const result = await pass.run(model, options, innerSteps === undefined ? observed : { ...observed, innerSteps });
   verifyModel(model);
   const broken = pass.ensures(model, options) ?? changedInterface(before, interfaceOf(model));
   if (broken !== undefined) throw new CompressionError('PASS_POSTCONDITION', `${pass.name}: ${broken}`);

@@ -99,6 +99,8 @@ export interface PassContext {
   readonly openModel?: (id: string) => Promise<Model>;
   /** For steps that search. Absent outside of jobs. */
   readonly trials?: TrialRunner;
+  /** What passes say of the steps that trials run. Absent outside of jobs. */
+  readonly innerSteps?: InnerSteps;
   /** The model as the job names it. Absent outside of jobs. */
   readonly modelField?: StoredModelField;
   /** Measured once per kind of CPU; the same table gives the same choices. */
@@ -140,6 +142,13 @@ export interface InnerRecipe {
   readonly steps: readonly (Readonly<Record<string, unknown>> & { readonly pass: string })[];
 }
 
+/** What a search may ask of the pass of a step that its trials run; the step as a client writes it. */
+export interface InnerSteps {
+  /** Undefined where no option of the pass has a value a layer. */
+  layers(model: Model, step: InnerRecipe['steps'][number]): readonly string[] | undefined;
+  suggest(model: Model, step: InnerRecipe['steps'][number]): Promise<Readonly<Record<string, number>> | undefined>;
+}
+
 /** One graph transform. A pass never imports another pass; it changes the model it is given. */
 export interface Pass<Options = unknown> {
   readonly name: string;
@@ -157,6 +166,10 @@ export interface Pass<Options = unknown> {
   models?(options: Options): readonly ReferencedModel[];
   /** The fresh network that the model is replaced by, if any: planning refuses one that cannot be. */
   network?(options: Options): ReplacingNetwork | undefined;
+  /** Layers that an option with a value a layer speaks of, for searches: one name for those that share a value. */
+  layers?(model: Model, options: Options): readonly string[];
+  /** For searches to start from: a good value for each of `layers`, found by measuring. */
+  suggest?(model: Model, options: Options, context: PassContext): Promise<Readonly<Record<string, number>>>;
   /** What makes the pass impossible on this model, in words with a remedy; undefined when nothing does. Never changes it. */
   requires(model: Model, options: Options): string | undefined;
   /**

@@ -1,15 +1,18 @@
 import { z } from 'zod';
-import { SearchSpace } from '../../search/space.ts';
+import { CompressionError } from '../../errors.ts';
+import type { Model } from '../../onnx/model.ts';
+import { SearchSpace, type Dimension, type JsonValue, type Point } from '../../search/space.ts';
 import { definePass, type PassContext } from '../pass.ts';
 import { replaceModel } from '../replace-model.ts';
 import { conclude } from './conclude.ts';
-import { dimensionsOf, examplesOf, rangeProblem, substitute } from './ranges.ts';
+import { dimensionsOf, examplesOf, expandLayers, rangeProblem, substitute } from './ranges.ts';
 import { runSearch, type SearchPlan } from './run-search.ts';
 import { searchOptions } from './search-options.ts';
 import { modelOfTrials, trialsOf } from './trials-of.ts';
 
 const Step = z.looseObject({ pass: z.string() });
 type Step = z.infer<typeof Step>;
+const Steps = z.object({ steps: z.array(Step) });
 
 const Options = z.strictObject({
   steps: z
@@ -30,14 +33,20 @@ const Options = z.strictObject({
       const problem = rangeProblem(steps);
       if (problem !== undefined)
         context.addIssue({ code: 'custom', message: problem.message, path: [...problem.path] });
-      else if (dimensionsOf({ steps }).length === 0)
+      else if (dimensionsOf(withAnyLayer({ steps })).length === 0)
         context.addIssue({
           code: 'custom',
           message: 'nothing to search: put { "search": [...] } in the place of a value',
         });
     })
     .describe(
-      'The recipe of a candidate. { "search": [a, b, …] } or { "search": { "min", "max", "step", "log" } } in the place of any option, or of a whole step (null: without it), is chosen by the search',
+      'The recipe of a candidate. { "search": [a, b, …] } or { "search": { "min", "max", "step", "log" } } in the place of any option, or of a whole step (null: without it), is chosen by the search; { "search": { "layers": … } } stands for a record with such a choice for each layer',
+    ),
+  warmStart: z
+    .boolean()
+    .default(true)
+    .describe(
+      'Starts from values that the pass finds by measuring each layer alone, where the search has a value a layer',
     ),
   ...searchOptions,
 });
@@ -74,13 +83,13 @@ export const searchCompression = definePass({
   },
   needs: () => ['evaluation'],
   inner: (options) =>
-    examplesOf({ steps: options.steps }).map((example) => ({
+    examplesOf(withAnyLayer({ steps: options.steps })).map((example) => ({
       steps: z.object({ steps: z.array(Step) }).parse(example).steps,
     })),
   requires: () => undefined,
   async run(model, options, context) {
     const trials = trialsOf(context);
-    const plan = planOf(options, context);
+    const plan = await planOf(model, options, context);
     const run = await runSearch(plan, trials, context);
     const random = options.compareWithRandom
       ? await runSearch({ ...plan, strategy: 'random', seed: plan.seed + 1 }, trials, context)
@@ -92,23 +101,34 @@ export const searchCompression = definePass({
   ensures: () => undefined,
 });
 
-function planOf(options: Options, context: PassContext): SearchPlan {
-  const template = { steps: options.steps };
+/** For planning, which does not have the model: a glob that stands for all layers. */
+function withAnyLayer(template: unknown): unknown {
+  return expandLayers(template, () => ['*']);
+}
+
+async function planOf(model: Model, options: Options, context: PassContext): Promise<SearchPlan> {
+  const steps = examplesOf(withAnyLayer({ steps: options.steps }))
+    .slice(0, 1)
+    .flatMap((example) => Steps.parse(example).steps);
+  const template = expandLayers({ steps: options.steps }, (index) => layersOf(model, steps[index], context));
   const { seed } = context;
+  const space = new SearchSpace(dimensionsOf(template));
+  const initial = await startOf(space, { model, steps, options }, context);
   return {
-    space: new SearchSpace(dimensionsOf(template)),
+    space,
     strategy: options.strategy,
     objectives: options.objectives,
     constraints: options.constraints,
     trials: options.trials,
     batch: options.batch,
     seed,
+    ...(initial.length === 0 ? {} : { initial }),
     prepare: (point) => {
-      const { steps } = z.object({ steps: z.array(Step) }).parse(substitute(template, point));
+      const { steps: chosen } = Steps.parse(substitute(template, point));
       return {
         spec: {
           model: modelOfTrials(context),
-          recipe: { version: 1, steps: steps.length === 0 ? [{ pass: 'canonicalize' }] : steps },
+          recipe: { version: 1, steps: chosen.length === 0 ? [{ pass: 'canonicalize' }] : chosen },
           measure: 'light',
           seed,
           ...(options.evaluationSamples === undefined ? {} : { evaluationSamples: options.evaluationSamples }),
@@ -116,4 +136,65 @@ function planOf(options: Options, context: PassContext): SearchPlan {
       };
     },
   };
+}
+
+function layersOf(model: Model, step: Step | undefined, context: PassContext): readonly string[] {
+  const layers = step === undefined ? undefined : context.innerSteps?.layers(model, step);
+  if (layers !== undefined && layers.length > 0) return layers;
+  throw new CompressionError(
+    'PASS_PRECONDITION',
+    `search.compression: { "search": { "layers": … } } stands in a step (${step?.pass ?? 'none'}) that has no layers to choose values for on this model`,
+  );
+}
+
+/**
+ * Points to try first. With a value for each layer: the same for all, and what the pass finds by measuring each layer alone.
+ * Kept, so that attempts that go on with the search need not measure again.
+ */
+async function startOf(
+  space: SearchSpace,
+  { model, steps, options }: { readonly model: Model; readonly steps: readonly Step[]; readonly options: Options },
+  context: PassContext,
+): Promise<Point[]> {
+  if (!options.warmStart) return [];
+  const kept = await context.checkpoint.load();
+  if (kept !== undefined)
+    return z.array(z.record(z.string(), z.json())).parse(JSON.parse(Buffer.from(kept).toString('utf8')));
+  const points: Point[] = [];
+  for (const [index, step] of steps.entries()) {
+    const prefix = `steps.${index}.`;
+    const own = space.dimensions.filter(({ name }) => name.startsWith(prefix) && name.split('.').length > 3);
+    if (own.length === 0 || context.innerSteps === undefined) continue;
+    const found = await context.innerSteps.suggest(model, step);
+    if (found === undefined) continue;
+    const layered = (value: (layer: string) => number): Point =>
+      Object.fromEntries(
+        space.dimensions.map((dimension) => {
+          const layer = Object.keys(found).find(
+            (name) => own.includes(dimension) && dimension.name.endsWith(`.${name}`),
+          );
+          return [
+            dimension.name,
+            layer === undefined ? (valuesOf(dimension)[0] ?? null) : nearestOf(dimension, value(layer)),
+          ];
+        }),
+      );
+    points.push(
+      layered((layer) => found[layer] ?? 1),
+      layered(() => 1),
+    );
+  }
+  await context.checkpoint.save(Buffer.from(JSON.stringify(points), 'utf8'));
+  return points;
+}
+
+function valuesOf(dimension: Dimension): readonly JsonValue[] {
+  return dimension.type === 'choice' ? dimension.values : [dimension.min, dimension.max];
+}
+
+function nearestOf(dimension: Dimension, wanted: number): JsonValue {
+  if (dimension.type !== 'choice') return Math.min(dimension.max, Math.max(dimension.min, wanted));
+  const distance = (value: JsonValue): number =>
+    typeof value === 'number' ? Math.abs(value - wanted) : Number.POSITIVE_INFINITY;
+  return dimension.values.reduce((best, value) => (distance(value) < distance(best) ? value : best));
 }

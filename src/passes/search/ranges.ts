@@ -5,6 +5,7 @@ import type { Dimension, JsonValue, Point } from '../../search/space.ts';
 const Range = z.strictObject({
   search: z.union([
     z.array(z.json()).min(1).max(64),
+    z.strictObject({ layers: z.unknown() }),
     z
       .strictObject({
         min: z.number(),
@@ -30,7 +31,11 @@ function asRange(value: unknown): Range | undefined {
 export function rangeProblem(template: unknown, path: readonly PropertyKey[] = []): z.core.$ZodIssue | undefined {
   if (typeof template !== 'object' || template === null) return undefined;
   if (!Array.isArray(template) && 'search' in template) {
-    const [issue] = Range.safeParse(template).error?.issues ?? [];
+    const parsed = Range.safeParse(template);
+    const search = parsed.data?.search;
+    if (search !== undefined && !Array.isArray(search) && 'layers' in search)
+      return rangeProblem({ search: search.layers }, [...path, 'search', 'layers']);
+    const [issue] = parsed.error?.issues ?? [];
     return issue === undefined ? undefined : { ...issue, path: [...path, ...issue.path] };
   }
   for (const [name, value] of Object.entries(template)) {
@@ -38,6 +43,24 @@ export function rangeProblem(template: unknown, path: readonly PropertyKey[] = [
     if (problem !== undefined) return problem;
   }
   return undefined;
+}
+
+/**
+ * `{ "search": { "layers": … } }` becomes a record with a range for each layer; what is in it is a list of values, or an interval.
+ *
+ * @param layersAt - names of the layers for the step of that number; the records are made of them
+ */
+export function expandLayers(template: unknown, layersAt: (step: number) => readonly string[], step = -1): unknown {
+  if (typeof template !== 'object' || template === null) return template;
+  const search = asRange(template)?.search;
+  if (search !== undefined && !Array.isArray(search) && 'layers' in search) {
+    return Object.fromEntries(layersAt(step).map((layer) => [layer, { search: search.layers }]));
+  }
+  if (search !== undefined) return template;
+  if (Array.isArray(template)) {
+    return template.map((value, index) => expandLayers(value, layersAt, step === -1 ? index : step));
+  }
+  return Object.fromEntries(Object.entries(template).map(([key, value]) => [key, expandLayers(value, layersAt, step)]));
 }
 
 /** What the ranges of a template leave open, named by their place: `steps.0.macsRatio`. */
@@ -50,6 +73,7 @@ export function dimensionsOf(template: unknown, name = ''): Dimension[] {
 
 function dimensionOf({ search }: Range, name: string): Dimension {
   if (Array.isArray(search)) return { name, type: 'choice', values: search };
+  if ('layers' in search) throw new RangeError(`layers at ${name} are not expanded`);
   const { min, max, step, log } = search;
   if (step === undefined) {
     return min === max

@@ -19,6 +19,8 @@ const ALIGNED = 4;
 export interface ScoredGroup {
   readonly group: ChannelGroup;
   readonly scores: Float64Array | undefined;
+  /** On the share that goes, with scope local; default 1. */
+  readonly factor?: number;
 }
 
 /**
@@ -70,7 +72,8 @@ export class ChannelChooser {
   keptCounts(ratio: number, widths?: readonly (readonly number[])[]): number[] {
     const kept = this.#groups.map(({ group }) => group.roots.length);
     for (const { groups, order } of this.#pools) {
-      let left = Math.floor(order.length * ratio + 1e-9);
+      const factor = (groups.length === 1 ? this.#groups[groups[0] ?? 0]?.factor : undefined) ?? 1;
+      let left = Math.floor(order.length * Math.min(1, ratio * factor) + 1e-9);
       for (const index of order) {
         if (left === 0) break;
         if ((kept[index] ?? 0) <= this.leastKept(index)) continue;

@@ -90,6 +90,12 @@ export const ChannelOptions = z
       .describe(
         'What channels are ranked with: local (the same share of every group), global (all, by normalized scores), isomorphic (those of groups of the same kind)',
       ),
+    factors: z
+      .record(z.string().min(1), z.number().min(0).max(16))
+      .optional()
+      .describe(
+        'Glob of node names to a factor on the share of channels that goes: 0 none, 2 twice as much as others. With scope local',
+      ),
     roundTo: z.int().min(1).max(1024).default(1).describe('Kept channels of a group are a multiple of this number'),
     maxRatio: share.default(0.9).describe('Largest share of one group that may be removed; one channel always stays'),
     recover: z
@@ -122,6 +128,10 @@ export const ChannelOptions = z
     }
     if (options.allocation === 'sensitivity' && options.scope !== 'global') {
       const message = `sensitivity ranks the channels of all groups: it goes with scope "global", got "${options.scope}"`;
+      context.addIssue({ code: 'custom', path: ['scope'], message });
+    }
+    if (options.factors !== undefined && options.scope !== 'local') {
+      const message = `factors change the share of each group: they go with scope "local", got "${options.scope}"`;
       context.addIssue({ code: 'custom', path: ['scope'], message });
     }
     const given = TARGETS.filter((name) => options[name] !== undefined);

@@ -5,6 +5,7 @@ import type { ChannelAnalysis } from '../groups/analyze-channels.ts';
 import { groupName, type ChannelGroups } from '../groups/channel-groups.ts';
 import { ChannelCosts, type Costs } from './channel-costs.ts';
 import { ChannelChooser, type ScoredGroup } from './choose-channels.ts';
+import { factorsOf } from './group-factors.ts';
 import { targetOf, type ChannelOptions, type Target } from './options.ts';
 import { payingWidths } from './paying-widths.ts';
 
@@ -52,9 +53,13 @@ export function planRemoval(
   { groups, frozen }: ChannelGroups,
   { scores, costTable, part = 1, ...options }: ChannelOptions & StepOfPlan,
 ): RemovalPlan {
-  const scored = groups.map((group, index) => ({ group, scores: scores[index] }));
   const latency = new FloatLatency(costTable);
   const target = targetOf(options);
+  const factors = options.factors === undefined ? undefined : factorsOf(groups, options.factors, target.kind);
+  const scored = groups.map((group, index): ScoredGroup => {
+    const factor = factors?.[index];
+    return { group, scores: scores[index], ...(factor === undefined ? {} : { factor }) };
+  });
   if (target.kind === 'latencyNs' && latency.knowsNothing) throw noTable();
   const chooser = new ChannelChooser(scored, options);
   const costs = new ChannelCosts(analysis, latency);

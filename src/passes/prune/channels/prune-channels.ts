@@ -1,8 +1,9 @@
 import { macsOf } from '../../../onnx/cost/macs.ts';
 import { describeNode } from '../../../onnx/node.ts';
 import { countWeightElements } from '../../../onnx/print/summarize-model.ts';
+import { copyModel } from '../../../training/copy-model.ts';
 import { parametersOf } from '../../../training/parameters.ts';
-import { definePass, type DataRole, type PassContext } from '../../pass.ts';
+import { definePass, NO_CHECKPOINT, type DataRole, type PassContext } from '../../pass.ts';
 import { analyzeChannels } from '../groups/analyze-channels.ts';
 import { channelGroups } from '../groups/channel-groups.ts';
 import { separateVectors } from '../groups/separate-vectors.ts';
@@ -11,6 +12,7 @@ import { recover, type Recovered } from '../recovery/recover.ts';
 import { activationPoints } from '../importance/activation-scores.ts';
 import { readsGradients } from '../importance/gradient-scores.ts';
 import { planWithin } from './accuracy-target.ts';
+import { layerOf } from './group-factors.ts';
 import { nodesThatStay } from './layer-filter.ts';
 import { ChannelOptions, trainingOf } from './options.ts';
 import type { RemovalPlan } from './plan-removal.ts';
@@ -73,6 +75,20 @@ export const pruneChannels = definePass({
   requires(model, options) {
     if (!neededRoles(options).includes('training') || parametersOf(model).length > 0) return undefined;
     return 'gradients need float weights, and the model has none; prune before quantizing, or by l2 and without training';
+  },
+  layers(model, options) {
+    const analysis = analyzeChannels(model, nodesThatStay(model, options));
+    return channelGroups(analysis).groups.map(layerOf);
+  },
+  async suggest(model, { factors: _given, ...options }, context) {
+    const measured: ChannelOptions = { ...options, scope: 'global', allocation: 'sensitivity' };
+    const copy = copyModel(model);
+    separateVectors(copy.graph);
+    const pruning = await SteppedPruning.open(copy, measured, { ...context, checkpoint: NO_CHECKPOINT });
+    const { groups, removed } = await pruning.choose();
+    const shares = groups.map(({ group }, index) => (removed[index]?.length ?? 0) / group.roots.length);
+    const mean = shares.reduce((sum, share) => sum + share, 0) / Math.max(1, shares.length);
+    return Object.fromEntries(groups.map(({ group }, index) => [layerOf(group), (shares[index] ?? 0) / (mean || 1)]));
   },
   observe(model, options) {
     if (options.importance !== 'activation') return [];
