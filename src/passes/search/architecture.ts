@@ -17,7 +17,7 @@ import { violationOf, type Figures } from './goals.ts';
 import { interfaceOptions } from './interface-options.ts';
 import { dimensionsOf, examplesOf, rangeProblem, substitute } from './ranges.ts';
 import { ranked, runSearch, type Prepared, type SearchPlan, type Tried } from './run-search.ts';
-import { searchOptions } from './search-options.ts';
+import { epochsAt, plannedOptions, searchOptions } from './search-options.ts';
 import { modelOfTrials, trialsOf } from './trials-of.ts';
 
 const Template = z.looseObject({ architecture: z.string() });
@@ -146,13 +146,9 @@ function planOf(model: Model, options: Options, context: PassContext): SearchPla
   const { seed, costTable } = context;
   return {
     space,
-    strategy: options.strategy,
-    objectives: options.objectives,
-    constraints: options.constraints,
-    trials: options.trials,
-    batch: options.batch,
     seed,
-    prepare(point): Prepared {
+    ...plannedOptions(options),
+    prepare(point, budget): Prepared {
       const request = requestOf(options.space, given, point);
       const network = networkOrReason(request);
       if (typeof network === 'string') return { figures: {}, reason: network };
@@ -167,7 +163,15 @@ function planOf(model: Model, options: Options, context: PassContext): SearchPla
       return {
         spec: {
           model: request,
-          recipe: { version: 1, steps: [{ pass: 'train.finetune', training: options.training }] },
+          recipe: {
+            version: 1,
+            steps: [
+              {
+                pass: 'train.finetune',
+                training: { ...options.training, epochs: epochsAt(options.training.epochs, budget) },
+              },
+            ],
+          },
           measure: 'light',
           seed,
           ...(options.evaluationSamples === undefined ? {} : { evaluationSamples: options.evaluationSamples }),

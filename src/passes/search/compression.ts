@@ -7,7 +7,7 @@ import { replaceModel } from '../replace-model.ts';
 import { conclude } from './conclude.ts';
 import { dimensionsOf, examplesOf, expandLayers, rangeProblem, substitute } from './ranges.ts';
 import { runSearch, type SearchPlan } from './run-search.ts';
-import { searchOptions } from './search-options.ts';
+import { epochsAt, plannedOptions, searchOptions } from './search-options.ts';
 import { modelOfTrials, trialsOf } from './trials-of.ts';
 
 const Step = z.looseObject({ pass: z.string() });
@@ -52,6 +52,9 @@ const Options = z.strictObject({
 });
 type Options = z.infer<typeof Options>;
 
+/** Of a step's training that names none. */
+const DEFAULT_EPOCHS = 10;
+
 /** Searches the options of other passes: each candidate is a recipe that runs as a job of its own. */
 export const searchCompression = definePass({
   name: 'search.compression',
@@ -77,7 +80,7 @@ export const searchCompression = definePass({
     steps: [
       { pass: 'prune.channels', macsRatio: { search: { min: 0.3, max: 0.9, step: 0.1 } }, recover: 'least-squares' },
     ],
-    strategy: 'evolution',
+    strategy: 'nsga2',
     objectives: ['accuracy', 'macs'],
     trials: 16,
   },
@@ -116,15 +119,11 @@ async function planOf(model: Model, options: Options, context: PassContext): Pro
   const initial = await startOf(space, { model, steps, options }, context);
   return {
     space,
-    strategy: options.strategy,
-    objectives: options.objectives,
-    constraints: options.constraints,
-    trials: options.trials,
-    batch: options.batch,
     seed,
     ...(initial.length === 0 ? {} : { initial }),
-    prepare: (point) => {
-      const { steps: chosen } = Steps.parse(substitute(template, point));
+    ...plannedOptions(options),
+    prepare: (point, budget) => {
+      const chosen = Steps.parse(substitute(template, point)).steps.map((step) => atBudget(step, budget));
       return {
         spec: {
           model: modelOfTrials(context),
@@ -136,6 +135,14 @@ async function planOf(model: Model, options: Options, context: PassContext): Pro
       };
     },
   };
+}
+
+/** Steps that train do so for a share of their epochs. */
+function atBudget(step: Step, budget: number): Step {
+  const training = step['training'];
+  if (budget === 1 || typeof training !== 'object' || training === null) return step;
+  const epochs = 'epochs' in training && typeof training.epochs === 'number' ? training.epochs : DEFAULT_EPOCHS;
+  return { ...step, training: { ...training, epochs: epochsAt(epochs, budget) } };
 }
 
 function layersOf(model: Model, step: Step | undefined, context: PassContext): readonly string[] {

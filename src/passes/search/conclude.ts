@@ -2,6 +2,7 @@ import { CompressionError } from '../../errors.ts';
 import { encodeModel } from '../../onnx/codec/encode.ts';
 import type { Model } from '../../onnx/model.ts';
 import { hypervolume } from '../../search/hypervolume.ts';
+import { importance } from '../../search/importance.ts';
 import { paretoSet } from '../../search/pareto.ts';
 import type { PassArtifact } from '../pass.ts';
 import type { TrialRunner } from '../trials.ts';
@@ -77,12 +78,21 @@ function searchDetails(
     front: front.map(({ index }) => index),
     trials: run.tried.map(rowOf),
     ...(objectives.length > 1 ? { hypervolume: hypervolumeOverTime(run.tried) } : {}),
+    importance: Object.fromEntries(importance(space, run.tried).map(({ name, share }) => [name, share])),
     ...(random === undefined ? {} : { random: comparison(run, random, objectives) }),
   };
 }
 
-function rowOf({ index, point, status, figures, violation, reason }: Tried): Record<string, unknown> {
-  return { index, point, status, ...figures, violation, ...(reason === undefined ? {} : { reason }) };
+function rowOf({ index, point, status, budget, figures, violation, reason }: Tried): Record<string, unknown> {
+  return {
+    index,
+    point,
+    status,
+    ...(budget === 1 ? {} : { budget }),
+    ...figures,
+    violation,
+    ...(reason === undefined ? {} : { reason }),
+  };
 }
 
 /** Of the candidates within the limits after each trial; the reference is the worst value of each objective seen at all. */

@@ -1,7 +1,10 @@
 import { z } from 'zod';
+import { mnasnetReward, SOFT_REWARD } from '../../search/mnasnet-reward.ts';
 import type { TrialResult } from '../../schemas/trial.ts';
 
-const OBJECTIVES = ['accuracy', 'bytes', 'parameters', 'macs', 'bops', 'latencyEstimateMs'] as const;
+const OBJECTIVES = ['accuracy', 'bytes', 'parameters', 'macs', 'bops', 'latencyEstimateMs', 'reward'] as const;
+type MeasuredFigure = Exclude<ObjectiveName, 'reward'>;
+const MEASURED = OBJECTIVES.filter((name): name is MeasuredFigure => name !== 'reward');
 export type ObjectiveName = (typeof OBJECTIVES)[number];
 
 /** A figure of a candidate that a search goes by. */
@@ -13,8 +16,27 @@ export const objectivesOption = z
   .max(3)
   .default(['accuracy', 'macs'])
   .describe(
-    'What is to be good; several: the front between them is searched. accuracy is the metric of the evaluation data (rmse: the smaller the better), all else is to be small',
+    'What is to be good; several: the front between them is searched. accuracy is the metric of the evaluation data (rmse: the smaller the better), all else is to be small. reward: see reward',
   );
+
+/** A soft goal: accuracy against one other figure. */
+export const Reward = z
+  .strictObject({
+    figure: z.enum(['bytes', 'parameters', 'macs', 'bops', 'latencyEstimateMs']),
+    target: z.number().positive(),
+    within: z.number().min(-10).max(0).default(SOFT_REWARD.within).describe('Exponent up to the target'),
+    above: z.number().min(-10).max(0).default(SOFT_REWARD.above).describe('Exponent beyond it'),
+  })
+  .describe('MnasNet: accuracy times (figure / target) to an exponent, the larger the better; the objective "reward"');
+export type Reward = z.infer<typeof Reward>;
+
+/** With the reward, where one is asked for and can be computed. */
+export function withReward(figures: Figures, reward: Reward | undefined): Figures {
+  const value = reward === undefined ? undefined : figures[reward.figure];
+  if (reward === undefined || value === undefined || figures.accuracy === undefined) return figures;
+  const { within, above, target } = reward;
+  return { ...figures, reward: mnasnetReward(figures.accuracy, value, target, { within, above }) };
+}
 
 export const Limits = z.strictObject({
   minAccuracy: z.number().optional().describe('Of the metric of the evaluation data; for rmse the most'),
@@ -37,7 +59,7 @@ const LIMITS: readonly { readonly name: keyof Limits; readonly figure: Objective
 
 export function figuresOf(result: TrialResult): Figures {
   if (result.status === 'failed') return {};
-  const given = OBJECTIVES.flatMap((name) => (result[name] === undefined ? [] : [[name, result[name]] as const]));
+  const given = MEASURED.flatMap((name) => (result[name] === undefined ? [] : [[name, result[name]] as const]));
   return { ...Object.fromEntries(given), ...(result.metric === undefined ? {} : { metric: result.metric }) };
 }
 
@@ -46,7 +68,7 @@ export function objectivesOf(figures: Figures, names: readonly ObjectiveName[]):
   return names.map((name) => {
     const value = figures[name];
     if (value === undefined) return Number.NaN;
-    return name === 'accuracy' && figures.metric !== 'rmse' ? -value : value;
+    return name === 'reward' || (name === 'accuracy' && figures.metric !== 'rmse') ? -value : value;
   });
 }
 

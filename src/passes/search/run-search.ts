@@ -1,8 +1,20 @@
+import { CompressionError } from '../../errors.ts';
 import type { Point, SearchSpace } from '../../search/space.ts';
+import type { Candidate } from '../../search/strategy.ts';
+import { successiveHalving } from '../../search/successive-halving.ts';
 import type { TrialResult, TrialSpec } from '../../schemas/trial.ts';
 import type { PassContext } from '../pass.ts';
 import type { TrialRunner } from '../trials.ts';
-import { figuresOf, objectivesOf, violationOf, type Figures, type Limits, type ObjectiveName } from './goals.ts';
+import {
+  figuresOf,
+  objectivesOf,
+  violationOf,
+  withReward,
+  type Figures,
+  type Limits,
+  type ObjectiveName,
+  type Reward,
+} from './goals.ts';
 import { createStrategy, type StrategyName } from './strategies.ts';
 
 /** A candidate: the trial that runs it, or, where figures known ahead rule it out, why it is not run. */
@@ -13,17 +25,24 @@ export interface SearchPlan {
   readonly strategy: StrategyName;
   readonly objectives: readonly ObjectiveName[];
   readonly constraints: Limits;
+  readonly reward?: Reward;
   readonly trials: number;
   readonly batch: number;
   readonly seed: number;
   readonly initial?: readonly Point[];
-  prepare(point: Point): Prepared;
+  /** Stops candidates of a batch that are worse than others at a share of their training. */
+  readonly earlyStopping?: { readonly minBudget: number; readonly eta?: number };
+  /** @param budget - share of the candidate's training, 0..1 */
+  prepare(point: Point, budget: number): Prepared;
 }
 
 export interface Tried {
   readonly index: number;
   readonly point: Point;
-  readonly status: 'succeeded' | 'failed' | 'rejected';
+  /** `stopped`: at a part of its budget, since others of its batch were better. */
+  readonly status: 'succeeded' | 'failed' | 'rejected' | 'stopped';
+  /** Share of its training that it had. */
+  readonly budget: number;
   readonly spec?: TrialSpec;
   readonly result?: TrialResult;
   readonly figures: Figures;
@@ -65,45 +84,74 @@ export async function runSearch(
     context.signal.throwIfAborted();
     const asked = strategy.ask(Math.min(batch, plan.trials - run));
     if (asked.length === 0) break;
-    const prepared = asked.map((candidate) => ({ candidate, made: plan.prepare(candidate.point) }));
-    const specs = prepared.flatMap(({ made }) => ('spec' in made ? [made.spec] : []));
     context.progress(run / plan.trials, `${run} of ${plan.trials} trials`);
-    const results = specs.length === 0 ? [] : await trials.run(specs);
-    let place = 0;
-    const ended: Tried[] = [];
-    let missing = false;
-    for (const { candidate, made } of prepared) {
-      const { index, point } = candidate;
-      if ('spec' in made) {
-        const result = results[place++];
-        if (result === undefined) {
-          missing = true;
-          continue;
-        }
-        const figures = figuresOf(result);
-        const reason = result.error === undefined ? {} : { reason: `${result.error.code}: ${result.error.message}` };
-        ended.push({
-          index,
-          point,
-          status: result.status,
-          spec: made.spec,
-          result,
-          ...judged(figures, plan),
-          ...reason,
-        });
-      } else {
-        ended.push({ index, point, status: 'rejected', reason: made.reason, ...judged(made.figures, plan) });
-      }
-    }
+    const { ended, isWhole } = await runBatch(asked, plan, trials);
     tried.push(...ended);
     run = tried.filter(({ status }) => status !== 'rejected').length;
-    if (missing) return { tried, cutShort: true };
+    if (!isWhole) return { tried, cutShort: true };
     strategy.tell(ended.map(({ index, objectives, violation }) => ({ index, objectives, violation })));
   }
   return { tried, cutShort: false };
 }
 
-function judged(figures: Figures, plan: SearchPlan): Pick<Tried, 'figures' | 'objectives' | 'violation'> {
+interface Batch {
+  readonly ended: readonly Tried[];
+  /** All have ended: none is missing because the search has to conclude. */
+  readonly isWhole: boolean;
+}
+
+async function runBatch(asked: readonly Candidate[], plan: SearchPlan, trials: TrialRunner): Promise<Batch> {
+  const ended = new Map<number, Tried>();
+  const points = new Map(asked.map(({ index, point }) => [index, point]));
+  const runnable: number[] = [];
+  for (const { index, point } of asked) {
+    const made = plan.prepare(point, 1);
+    if ('spec' in made) runnable.push(index);
+    else {
+      const { figures, reason } = made;
+      ended.set(index, { index, point, status: 'rejected', reason, budget: 0, ...judged(figures, plan) });
+    }
+  }
+  let isWhole = true;
+  // Without early stopping: one rung at the full budget.
+  const halving =
+    runnable.length === 0 ? undefined : successiveHalving(runnable, plan.earlyStopping ?? { minBudget: 1 });
+  for (let tasks = halving?.tasks() ?? []; tasks.length > 0 && isWhole; tasks = halving?.tasks() ?? []) {
+    const specs = tasks.map(({ index, budget }) => specAt(plan, points.get(index) ?? {}, budget));
+    const results = await trials.run(specs);
+    for (const [place, { index, budget }] of tasks.entries()) {
+      const [spec, result] = [specs[place], results[place]];
+      if (spec === undefined || result === undefined) {
+        isWhole = false;
+        continue;
+      }
+      const figures = figuresOf(result);
+      const { error } = result;
+      const judgement = judged(figures, plan);
+      ended.set(index, {
+        index,
+        point: points.get(index) ?? {},
+        status: result.status === 'failed' ? 'failed' : budget < 1 ? 'stopped' : 'succeeded',
+        budget,
+        spec,
+        result,
+        ...judgement,
+        ...(error === undefined ? {} : { reason: `${error.code}: ${error.message}` }),
+      });
+      halving?.tell([{ index, objectives: judgement.objectives, violation: judgement.violation }]);
+    }
+  }
+  return { ended: [...ended.values()].sort((one, other) => one.index - other.index), isWhole };
+}
+
+function specAt(plan: SearchPlan, point: Point, budget: number): TrialSpec {
+  const made = plan.prepare(point, budget);
+  if ('spec' in made) return made.spec;
+  throw new CompressionError('INTERNAL', `a candidate is ruled out at ${budget} of its budget only`);
+}
+
+function judged(measured: Figures, plan: SearchPlan): Pick<Tried, 'figures' | 'objectives' | 'violation'> {
+  const figures = withReward(measured, plan.reward);
   return {
     figures,
     objectives: objectivesOf(figures, plan.objectives),

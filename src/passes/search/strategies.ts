@@ -1,4 +1,7 @@
 import { evolution } from '../../search/evolution.ts';
+import { nsga2 } from '../../search/nsga2.ts';
+import { policyGradient } from '../../search/policy-gradient.ts';
+import { tpe } from '../../search/tpe.ts';
 import { randomSearch } from '../../search/random.ts';
 import type { SearchSpace } from '../../search/space.ts';
 import type { Strategy, StrategyOptions } from '../../search/strategy.ts';
@@ -12,6 +15,10 @@ export interface StrategyPlan extends StrategyOptions {
 /** Every strategy of searches whose trials are jobs. */
 const STRATEGIES = {
   evolution: (space, plan) => evolution(space, { ...plan, ...populationOf(plan) }),
+  nsga2: (space, plan) => nsga2(space, { ...plan, population: Math.max(4, Math.min(40, plan.batch)) }),
+  tpe: (space, plan) =>
+    tpe(space, { ...plan, startup: Math.max(plan.batch, Math.min(20, Math.ceil(plan.trials / 3))) }),
+  rl: policyGradient,
   random: randomSearch,
 } as const satisfies Record<string, (space: SearchSpace, plan: StrategyPlan) => Strategy>;
 
