@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { TrainingField } from '../../../schemas/training.ts';
+import { Distillation } from '../../distillation-field.ts';
 import { readsInputs } from './one-shot.ts';
 
 const globs = z.array(z.string().min(1).max(256)).max(256);
@@ -48,6 +49,9 @@ export const pruningFields = {
     .default(16)
     .describe('Batches of training data that oneshot snip takes gradients of'),
   training: TrainingField.optional().describe('How a gradual step trains; batch size and loss of oneshot snip'),
+  distillation: Distillation.describe(
+    'While training gradually: learns the scores of the model as it came in, beside the labels; false: labels only. With loss cross-entropy only',
+  ),
   sidecar: z
     .boolean()
     .default(false)

@@ -99,7 +99,8 @@ async function prune(
   if (schedule.name === 'gradual' && !readsInputs(method)) {
     // Loaded where it trains: the HTTP side lists passes, and never loads the engine.
     const { pruneWhileTraining } = await import('./train-sparse.ts');
-    const gradual = { method, pattern, training, gradient, schedule, remedy };
+    const { distillation } = options;
+    const gradual = { method, pattern, training, distillation, gradient, schedule, remedy };
     return pruneWhileTraining(model, targets, gradual, context);
   }
   if (method === 'snip') {

@@ -1,7 +1,9 @@
 import type { Model } from '../../../onnx/model.ts';
 import type { TrainingField } from '../../../schemas/training.ts';
 import type { TrainingRunReport } from '../../../schemas/training-report.ts';
+import { copyModel } from '../../../training/copy-model.ts';
 import { parametersOf, selectParameters, separateVectors } from '../../../training/parameters.ts';
+import type { Distillation } from '../../distillation-field.ts';
 import { finetuneContext } from '../../finetune-context.ts';
 import type { PassContext, Skipped } from '../../pass.ts';
 import { checkNoneEmpty, type SparsityPattern } from './choose-masks.ts';
@@ -13,6 +15,8 @@ export interface GradualOptions {
   readonly method: GradualMethod;
   readonly pattern: SparsityPattern;
   readonly training: TrainingField;
+  /** What it learns from the model as it came; false: the labels alone. */
+  readonly distillation: Distillation;
   readonly gradient: 'masked' | 'straight-through';
   readonly schedule: {
     readonly initialSparsity: number;
@@ -73,7 +77,10 @@ export async function pruneWhileTraining(
       : method === 'snip'
         ? ({ kind: 'saliency', decay: SALIENCY_DECAY } as const)
         : undefined;
+  const { distillation } = options;
+  const teaches = distillation !== false && training.loss === 'cross-entropy';
   const { outcome, graph, warnings } = await finetune(model, training, finetuneContext(context), {
+    ...(teaches ? { teacher: { ...distillation, model: copyModel(model) } } : {}),
     sparse: {
       masks: { initial, gradient, score },
       schedule: (updates) =>

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { RestoreField } from '../../restore-normalization.ts';
 import { TrainingField } from '../../../schemas/training.ts';
-import { Distillation } from '../trained/distillation.ts';
+import { Distillation } from '../../distillation-field.ts';
 
 const bits = z.number().int().min(2).max(8);
 

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { RestoreField } from '../../restore-normalization.ts';
 import { TrainingField } from '../../../schemas/training.ts';
-import { Distillation } from '../trained/distillation.ts';
+import { Distillation } from '../../distillation-field.ts';
 
 export const BINARY_METHODS = ['binaryconnect', 'bwn', 'xnor', 'dorefa', 'bireal'] as const;
 export const TERNARY_METHODS = ['twn', 'ttq'] as const;
