@@ -2,7 +2,7 @@ import { readFile, rm } from 'node:fs/promises';
 import type { Logger } from 'pino';
 import { CompressionError, messageOf, type ErrorCode, isErrorCode } from '../src/errors.ts';
 import type { Attempt } from '../src/jobs/job-service.ts';
-import { mustConclude, timeLeftMs } from '../src/jobs/search-deadline.ts';
+import { CONCLUDING_GRACE_MS, mustConclude, timeLeftMs } from '../src/jobs/search-deadline.ts';
 import type { ObjectStore } from '../src/storage/object-store.ts';
 import type { JobError, JobSummary } from '../src/schemas/job.ts';
 import { TrialLog } from '../src/schemas/trial.ts';
@@ -115,7 +115,8 @@ export class AttemptRunner {
     this.#log.add('info', `attempt ${this.#attempt.number} of job ${record.id} starts`);
     if (this.#concluding) await this.#attempt.cancelTrials();
     const task = await this.#unlessEnded(this.#prepare());
-    const seconds = record.deadlineSeconds * record.threads + PROCESSOR_MARGIN_SECONDS;
+    const allowed = Math.max(record.deadlineSeconds, this.#concluding ? CONCLUDING_GRACE_MS / 1000 : 0);
+    const seconds = allowed * record.threads + PROCESSOR_MARGIN_SECONDS;
     this.#child.run(task, (message) => this.#receive(message), seconds);
     const exit = await this.#child.exited;
     clearTimeout(this.#lateProgress);
@@ -204,7 +205,7 @@ export class AttemptRunner {
         await this.#log.flush();
         return { outcome: (await this.#attempt.canceled()) === 'published' ? 'canceled' : 'lost' };
       case 'conclude': {
-        this.#log.add('info', 'canceled: the search hands out what it has found');
+        this.#log.add('info', 'canceled, or out of time: the search hands out what it has found');
         await this.#log.flush();
         return { outcome: await this.#attempt.waitForTrials((await this.#attempt.trials()) ?? NO_TRIALS) };
       }
@@ -346,8 +347,10 @@ export class AttemptRunner {
   }
 
   #armDeadline(): NodeJS.Timeout {
-    const left = timeLeftMs(this.#attempt.record, this.#deps.now());
-    return setTimeout(() => this.#end('deadline'), Math.max(0, Math.min(left, 2 ** 31 - 1)));
+    const { record } = this.#attempt;
+    const left = timeLeftMs(record, this.#deps.now());
+    const ending = record.search === undefined || this.#concluding ? 'deadline' : 'conclude';
+    return setTimeout(() => this.#end(ending), Math.max(0, Math.min(left, 2 ** 31 - 1)));
   }
 
   #end(ending: Ending): void {

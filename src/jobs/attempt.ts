@@ -1,11 +1,11 @@
 import { createHash } from 'node:crypto';
-import { CompressionError } from '../errors.ts';
+import { CompressionError, messageOf } from '../errors.ts';
 import { Manifest } from '../schemas/job.ts';
 import type { ArtifactEntry, JobError, JobEventType, JobRecord, JobSummary } from '../schemas/job.ts';
-import { TrialLog } from '../schemas/trial.ts';
+import type { TrialLog } from '../schemas/trial.ts';
 import type { JobCore } from './job-core.ts';
 import { attemptPrefix, manifestKey } from './job-keys.ts';
-import { contended, decodeJson, encodeJson } from './job-records.ts';
+import { contended, encodeJson } from './job-records.ts';
 import type { VersionedRecord } from './job-records.ts';
 import type { Attempt, JobEvent } from './job-service.ts';
 import { ended, hasResult, isTerminal, released, waiting } from './record-changes.ts';
@@ -134,21 +134,17 @@ export class ClaimedAttempt implements Attempt {
   }
 
   async trials(): Promise<TrialLog | undefined> {
-    const { tenant, search } = this.record;
-    if (search === undefined) return undefined;
-    const found = await this.#core.store.get(search.key);
-    if (found === undefined || createHash('sha256').update(found.body).digest('hex') !== search.sha256) {
-      throw new CompressionError('INTERNAL', `object ${search.key} is not the log of trials that the record names`);
-    }
-    return new TrialJobs(this.#core).collect(tenant, TrialLog.parse(decodeJson(search.key, found.body)));
+    const trials = new TrialJobs(this.#core);
+    const log = await trials.read(this.record);
+    return log === undefined ? undefined : trials.collect(this.record.tenant, log);
   }
 
   async waitForTrials(log: TrialLog): Promise<'waiting' | 'ready' | 'lost'> {
     const trials = new TrialJobs(this.#core);
-    const concluding = mustConclude(this.record, this.#core.clock.now());
+    const concluding = this.record.status === 'canceling' || mustConclude(this.record, this.#core.clock.now());
     // Asked for outside of the turn: heartbeats go on meanwhile.
     const asked = concluding ? log : await trials.ask(this.record, log);
-    return this.#inTurn(async () => {
+    const went = await this.#inTurn(async () => {
       const body = encodeJson(asked);
       const key = `${this.prefix}trials.json`;
       await this.#core.store.put(key, body);
@@ -158,14 +154,29 @@ export class ClaimedAttempt implements Attempt {
         sha256: createHash('sha256').update(body).digest('hex'),
         waiting: concluding ? [] : open,
         asked: asked.entries.length,
-        done: asked.entries.length - open.length,
+        done: asked.entries.filter(({ result }) => result !== undefined).length,
       };
+      const before = this.record.search;
       const record = await this.#change((current) => waiting(current, search));
       this.#over = true;
       if (record === undefined) return 'lost';
       this.#core.watch.changed(record.id);
-      return search.waiting.length > 0 && record.status === 'queued' ? 'waiting' : 'ready';
+      if (before !== undefined && before.key !== key) await this.#forget(before.key);
+      return record;
     });
+    if (went === 'lost') return went;
+    const { waiting: open = [] } = went.search ?? {};
+    // Those that ended meanwhile found the job taken when they told it.
+    return went.status === 'queued' && !(await trials.allOver(went.tenant, open)) ? 'waiting' : 'ready';
+  }
+
+  /** The log that the record named before: the new one holds all of it. */
+  async #forget(key: string): Promise<void> {
+    try {
+      await this.#core.store.delete(key);
+    } catch (error) {
+      this.#core.log.info({ event: 'job.log-kept', key, error: messageOf(error) }, 'an earlier log of trials was kept');
+    }
   }
 
   modelOfTrial(

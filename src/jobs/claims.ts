@@ -6,7 +6,7 @@ import type { JobCore } from './job-core.ts';
 import { contended } from './job-records.ts';
 import type { VersionedRecord } from './job-records.ts';
 import type { Attempt, JobClaims } from './job-service.ts';
-import { claimed, ended, isTerminal } from './record-changes.ts';
+import { cancelRequested, claimed, ended, isTerminal } from './record-changes.ts';
 import { mustConclude, timeLeftMs } from './search-deadline.ts';
 import { TrialJobs } from './trial-jobs.ts';
 
@@ -50,6 +50,8 @@ export class StoreJobClaims implements JobClaims {
         await failOverdue(core, found);
       } else if (await this.#waitsForTrials(record, nowMs)) {
         return undefined;
+      } else if (await new TrialJobs(core).isUnwanted(record, nowMs)) {
+        await dropUnwanted(core, found);
       } else {
         const written = await core.records.replace(found, taken);
         if (written !== undefined) return this.#start(written);
@@ -70,14 +72,9 @@ export class StoreJobClaims implements JobClaims {
     const attempt = new ClaimedAttempt(this.#core, claim, nextEventId);
     try {
       // Before the attempt does anything else: the id it takes is what an earlier attempt, still alive, stumbles over.
-      if (record.search === undefined)
-        await attempt.event('job.running', { status: 'running', attempt: record.attempt });
-      else
-        await attempt.event('job.progress', {
-          step: record.step,
-          progress: record.progress,
-          message: 'trials have ended',
-        });
+      const { attempt: number, step, progress, search } = record;
+      if (search === undefined) await attempt.event('job.running', { status: 'running', attempt: number });
+      else await attempt.event('job.progress', { step, progress, message: 'the search goes on' });
     } catch (error) {
       this.#core.log.warn(
         { event: 'job.event-failed', jobId: record.id, error: messageOf(error) },
@@ -86,6 +83,13 @@ export class StoreJobClaims implements JobClaims {
     }
     return attempt;
   }
+}
+
+/** A trial of a search that has ended. */
+async function dropUnwanted(core: JobCore, found: VersionedRecord): Promise<void> {
+  const over = cancelRequested(found.record, core.timestamp());
+  const written = over === undefined ? undefined : await core.records.replace(found, over);
+  if (written !== undefined) await core.trySettle(written.record);
 }
 
 /** A queued job whose time ran out in an earlier attempt. */

@@ -36,6 +36,23 @@ export type NewJob = Pick<
   | 'inputs'
 >;
 
+/** What a list of jobs shows: those that are no trials, unless asked otherwise. */
+export interface JobQuery {
+  readonly status?: JobStatus;
+  readonly model?: string;
+  readonly limit: number;
+  readonly cursor?: string;
+  /** The trials of this search instead, in the order it asked for them. */
+  readonly parent?: string;
+  /** The trials of all searches instead. */
+  readonly trials?: boolean;
+}
+
+export interface JobPage {
+  readonly items: readonly JobRecord[];
+  readonly nextCursor: string | null;
+}
+
 /** What the HTTP side asks of the jobs folder. Another tenant's job is not there (undefined / NOT_FOUND). */
 export interface JobService {
   /** Record, pending marker, event, then enqueue; the job exists once this resolves, whatever the queue does. */
@@ -48,15 +65,12 @@ export interface JobService {
    * Newest first. A page with a filter looks at 500 jobs at most, so it may hold fewer than `limit`, or none, and still
    * have a `nextCursor`. @throws QUERY_INVALID for a cursor that is no job id
    */
-  list(
-    tenant: string,
-    query: { status?: JobStatus; model?: string; limit: number; cursor?: string },
-  ): Promise<{ items: readonly JobRecord[]; nextCursor: string | null }>;
-  /** Ids of the tenant's jobs that are not terminal, at most `limit` of them, read from the pending markers. */
+  list(tenant: string, query: JobQuery): Promise<JobPage>;
+  /** Ids of the tenant's jobs that are not terminal, without trials, at most `limit` of them, read from the pending markers. */
   activeIds(tenant: string, limit: number): Promise<readonly string[]>;
-  /** queued -> canceled at once; running -> canceling; terminal -> unchanged. */
+  /** queued -> canceled at once; running -> canceling; terminal -> unchanged. A search ends with what it has found. */
   cancel(tenant: string, jobId: string): Promise<JobRecord>;
-  /** Removes a terminal job with everything it made. @throws CONFLICT while it runs */
+  /** Removes a terminal job with everything it made, of a search the trials that it made too. @throws CONFLICT while it runs */
   remove(tenant: string, jobId: string): Promise<void>;
   /** Events with an id above `after`, in order, at most 1000 a call; the first is `job.queued` with id 1. */
   events(tenant: string, jobId: string, after: number): Promise<readonly JobEvent[]>;
@@ -65,7 +79,7 @@ export interface JobService {
    * wait for and await it after, or a change in between is missed until the timeout.
    */
   waitForChange(jobId: string, timeoutMs: number, signal?: AbortSignal): Promise<void>;
-  /** What a succeeded job consists of; undefined in every other state. */
+  /** What a job with a result consists of: one that succeeded, or a search that had found something when it was canceled. */
   manifest(tenant: string, jobId: string): Promise<Manifest | undefined>;
   position(jobId: string): Promise<number | null>;
 }

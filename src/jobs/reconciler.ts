@@ -1,10 +1,12 @@
 import { messageOf } from '../errors.ts';
-import type { JobError } from '../schemas/job.ts';
+import type { JobError, JobRecord } from '../schemas/job.ts';
 import { mapConcurrently } from './concurrency.ts';
 import type { JobCore } from './job-core.ts';
 import { parseMarker, PENDING_PREFIX } from './job-keys.ts';
 import type { VersionedRecord } from './job-records.ts';
 import { ended, isConcluding, isTerminal } from './record-changes.ts';
+import { mustConclude } from './search-deadline.ts';
+import { TrialJobs } from './trial-jobs.ts';
 
 export interface ReconcilerOptions {
   /** Time between the end of a round and the next; default 5 s. Silence is found at most this late. */
@@ -149,7 +151,9 @@ export class Reconciler {
     const core = this.#core;
     const { record } = found;
     core.remember(record.tenant, record.id);
-    if (core.clock.now() - Date.parse(record.createdAt) < MAX_QUEUED_MS) {
+    // Trials may hold every worker: their search comes to its end only when they do.
+    if (mustConclude(record, core.clock.now())) await new TrialJobs(core).cancel(record);
+    if (core.clock.now() - waitingSince(record) < MAX_QUEUED_MS) {
       if (this.#queueAway) return 'nothing';
       this.#queueAway = !(await core.enqueue(record));
       return this.#queueAway ? 'nothing' : 'enqueued';
@@ -169,4 +173,9 @@ export class Reconciler {
     if (now - since >= ORPHAN_MARKER_MS) await this.#core.store.delete(marker.key);
     return 'nothing';
   }
+}
+
+/** A search waits for its trials too, until its deadline. */
+function waitingSince({ createdAt, search, deadlineAt }: JobRecord): number {
+  return Date.parse(search === undefined || deadlineAt === null ? createdAt : deadlineAt);
 }

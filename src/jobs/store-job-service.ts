@@ -1,21 +1,20 @@
 import { CompressionError, messageOf } from '../errors.ts';
 import { JobId } from '../schemas/common.ts';
-import { statusOf } from '../schemas/job-view.ts';
-import type { JobRecord, JobStatus, Manifest } from '../schemas/job.ts';
+import type { JobRecord, Manifest } from '../schemas/job.ts';
 import { mapConcurrently } from './concurrency.ts';
 import { createRecord } from './create-record.ts';
 import { IdempotencyKeys } from './idempotency.ts';
 import type { IdempotentRequest } from './idempotency.ts';
 import type { JobCore } from './job-core.ts';
-import { filesPrefix, markerKey, parseMarker, PENDING_PREFIX, recordKey, recordsPrefix } from './job-keys.ts';
-import type { JobEvent, JobService, NewJob } from './job-service.ts';
+import { filesPrefix, markerKey, parseMarker, PENDING_PREFIX, recordKey, trialKey } from './job-keys.ts';
+import { listJobs, trialsOf } from './job-list.ts';
+import type { JobEvent, JobPage, JobQuery, JobService, NewJob } from './job-service.ts';
+import { decodeJson } from './job-records.ts';
 import { cancelRequested, hasResult, isConcluding, isTerminal, newRecord } from './record-changes.ts';
+import { KnownTrial, TrialJobs } from './trial-jobs.ts';
 
 const PAGE = 1000;
 const CONCURRENCY = 16;
-/** Jobs one filtered page looks at. */
-const SCAN_LIMIT = 500;
-const SCAN_BATCH = 50;
 
 /** The jobs as the HTTP side sees them. */
 export class StoreJobService implements JobService {
@@ -40,36 +39,8 @@ export class StoreJobService implements JobService {
     return (await this.#core.records.read(tenant, jobId))?.record;
   }
 
-  async list(
-    tenant: string,
-    query: { status?: JobStatus; model?: string; limit: number; cursor?: string },
-  ): Promise<{ items: readonly JobRecord[]; nextCursor: string | null }> {
-    const { status, model, limit, cursor } = query;
-    if (cursor !== undefined && !JobId.safeParse(cursor).success) {
-      throw new CompressionError('QUERY_INVALID', `cursor ${JSON.stringify(cursor)} is not a nextCursor of this list`, {
-        places: [{ pointer: '/cursor', message: 'must be the nextCursor of the page before' }],
-      });
-    }
-    const filtered = status !== undefined || model !== undefined;
-    const batch = filtered ? SCAN_BATCH : limit;
-    const items: JobRecord[] = [];
-    let last = cursor;
-    for (let scanned = 0; scanned < SCAN_LIMIT; scanned += batch) {
-      // One more than needed tells whether there is a next page.
-      const ids = await this.#idsAfter(tenant, last, batch + 1);
-      const found = await mapConcurrently(ids.slice(0, batch), CONCURRENCY, (id) => this.get(tenant, id));
-      for (const [index, id] of ids.slice(0, batch).entries()) {
-        last = id;
-        const record = found[index];
-        if (record === undefined) continue; // removed since the listing
-        if ((status !== undefined && statusOf(record) !== status) || (model !== undefined && record.model !== model))
-          continue;
-        items.push(record);
-        if (items.length === limit) return { items, nextCursor: index + 1 < ids.length ? id : null };
-      }
-      if (ids.length <= batch) return { items, nextCursor: null };
-    }
-    return { items, nextCursor: last ?? null };
+  list(tenant: string, query: JobQuery): Promise<JobPage> {
+    return listJobs(this.#core, tenant, query);
   }
 
   async activeIds(tenant: string, limit: number): Promise<readonly string[]> {
@@ -106,7 +77,7 @@ export class StoreJobService implements JobService {
       });
     } else {
       core.watch.changed(jobId);
-      if (isConcluding(record)) await core.enqueue(record);
+      if (isConcluding(record)) await this.#hurry(record);
     }
     return record;
   }
@@ -121,6 +92,8 @@ export class StoreJobService implements JobService {
     const marker = await core.store.head(markerKey(record));
     if (marker !== undefined) await core.settle(record); // its end has not been told yet
     await this.#keys.forget(record);
+    if (record.search !== undefined) await this.#removeTrials(record);
+    if (record.trial !== undefined) await this.#forgetTrial(record, record.trial.hash);
     // The record goes last: until then the call can be repeated.
     for (;;) {
       const page = await core.store.list(filesPrefix(tenant, jobId), { limit: PAGE });
@@ -155,17 +128,38 @@ export class StoreJobService implements JobService {
     }
   }
 
-  #made(id: string, idempotencyKey: string | null) {
-    return { id, idempotencyKey, at: this.#core.timestamp() };
+  /** A canceled search that waited: its trials need not run on, and it goes ahead of what stands in the queue. */
+  async #hurry(record: JobRecord): Promise<void> {
+    const core = this.#core;
+    await new TrialJobs(core).cancel(record);
+    // It may stand there with the others already, and an entry keeps its place.
+    await core.queue.remove(record.id).catch((error: unknown) => {
+      core.log.info(
+        { event: 'job.remove-failed', jobId: record.id, error: messageOf(error) },
+        'a search was not hurried',
+      );
+    });
+    await core.enqueue(record);
   }
 
-  async #idsAfter(tenant: string, cursor: string | undefined, limit: number): Promise<readonly string[]> {
-    const prefix = recordsPrefix(tenant);
-    const page = await this.#core.store.list(prefix, {
-      limit,
-      ...(cursor === undefined ? {} : { after: recordKey(tenant, cursor) }),
+  /** The trials that this search made, and that are over; other searches asked for them again if they still need them. */
+  async #removeTrials({ tenant, id }: JobRecord): Promise<void> {
+    await mapConcurrently(await trialsOf(this.#core, tenant, id), CONCURRENCY, async (trialId) => {
+      const trial = await this.get(tenant, trialId);
+      if (trial?.trial?.parent === id && isTerminal(trial.status)) await this.remove(tenant, trialId);
     });
-    return page.map((info) => info.key.slice(prefix.length, -'.json'.length));
+  }
+
+  /** The next search that wants it makes it anew at once. */
+  async #forgetTrial({ tenant, id }: JobRecord, hash: string): Promise<void> {
+    const { store } = this.#core;
+    const key = trialKey(tenant, hash);
+    const found = await store.get(key);
+    if (found !== undefined && KnownTrial.parse(decodeJson(key, found.body)).job === id) await store.delete(key);
+  }
+
+  #made(id: string, idempotencyKey: string | null) {
+    return { id, idempotencyKey, at: this.#core.timestamp() };
   }
 }
 

@@ -1,20 +1,27 @@
 import { createHash } from 'node:crypto';
+import { setTimeout as delay } from 'node:timers/promises';
 import { z } from 'zod';
 import { canonicalJson } from '../canonical-json.ts';
 import { CompressionError } from '../errors.ts';
 import type { JobRecord } from '../schemas/job.ts';
 import { JobId } from '../schemas/common.ts';
-import { TRIAL_RESULT, TrialResult, type TrialLog, type TrialSpec } from '../schemas/trial.ts';
+import { TRIAL_RESULT, TrialLog, TrialResult, type TrialSpec } from '../schemas/trial.ts';
+import { VERSION } from '../version.ts';
 import { mapConcurrently } from './concurrency.ts';
 import { createRecord } from './create-record.ts';
 import type { JobCore } from './job-core.ts';
 import { attemptPrefix, trialKey } from './job-keys.ts';
 import { decodeJson, encodeJson } from './job-records.ts';
 import { cancelRequested, isTerminal, newRecord } from './record-changes.ts';
+import { mustConclude } from './search-deadline.ts';
 
-const KnownTrial = z.object({ job: JobId });
+/** At `trialKey`: which job runs a trial, or has run it. */
+export const KnownTrial = z.object({ job: JobId });
 const MAX_TRIES = 50;
 const CONCURRENCY = 16;
+/** Between the claim to a trial and its record lie two writes: whoever comes in between gives them so long. */
+const MAKER_LOOKS = 20;
+const MAKER_LOOK_MS = 50;
 /** Ends that say nothing about the trial itself: who asks anew gets another try. */
 const PASSING_CODES: ReadonlySet<string> = new Set(['LIMIT_TIME', 'CRASH_LOOP', 'OVERLOADED']);
 
@@ -29,6 +36,16 @@ export class TrialJobs {
     this.#core = core;
   }
 
+  /** Everything that a search has asked for, as it was stored last. @throws CompressionError INTERNAL when it is not there */
+  async read({ search }: JobRecord): Promise<TrialLog | undefined> {
+    if (search === undefined) return undefined;
+    const found = await this.#core.store.get(search.key);
+    if (found === undefined || createHash('sha256').update(found.body).digest('hex') !== search.sha256) {
+      throw new CompressionError('INTERNAL', `object ${search.key} is not the log of trials that the record names`);
+    }
+    return TrialLog.parse(decodeJson(search.key, found.body));
+  }
+
   /** The log with a job for every trial that has no result yet, and the results of those that are over by now. */
   async ask(parent: JobRecord, log: TrialLog): Promise<TrialLog> {
     const entries = await mapConcurrently(log.entries, CONCURRENCY, async (entry) => {
@@ -40,13 +57,21 @@ export class TrialJobs {
     return { version: 1, entries };
   }
 
-  /** The log with the results of what is over by now; a trial that is gone or was canceled loses its job. */
+  /**
+   * The log with the results of what is over by now. A trial that is gone or was canceled loses its job, and one whose model is
+   * wanted its result too: it is asked for anew.
+   */
   async collect(tenant: string, log: TrialLog): Promise<TrialLog> {
     const entries = await mapConcurrently(log.entries, CONCURRENCY, async (entry) => {
-      if (entry.result !== undefined || entry.job === undefined) return entry;
-      const result = await this.resultOf(tenant, entry.job);
-      if (result !== undefined) return { ...entry, result };
-      if (!(await this.isOver(tenant, entry.job))) return entry;
+      const { spec, job, result, fetch } = entry;
+      if (job === undefined) return entry;
+      if (result !== undefined) {
+        const lost = fetch === true && (await this.#core.records.read(tenant, job)) === undefined;
+        return lost ? { spec, fetch } : entry;
+      }
+      const found = await this.resultOf(tenant, job);
+      if (found !== undefined) return { ...entry, result: found };
+      if (!(await this.isOver(tenant, job))) return entry;
       const { job: _gone, ...rest } = entry;
       return rest;
     });
@@ -85,8 +110,21 @@ export class TrialJobs {
   }
 
   async allOver(tenant: string, jobIds: readonly string[]): Promise<boolean> {
-    const over = await mapConcurrently(jobIds, CONCURRENCY, (id) => this.isOver(tenant, id));
-    return over.every(Boolean);
+    // From the end, since those asked for last end last: mostly the first look tells.
+    for (let end = jobIds.length; end > 0; end -= CONCURRENCY) {
+      const some = jobIds.slice(Math.max(0, end - CONCURRENCY), end);
+      const over = await mapConcurrently(some, CONCURRENCY, (id) => this.isOver(tenant, id));
+      if (!over.every(Boolean)) return false;
+    }
+    return true;
+  }
+
+  /** The search that asked for this trial first has ended, or is about to: nobody needs it, and who does asks anew. */
+  async isUnwanted({ tenant, trial }: JobRecord, nowMs: number): Promise<boolean> {
+    if (trial === undefined) return false;
+    const parent = (await this.#core.records.read(tenant, trial.parent))?.record;
+    if (parent === undefined || isTerminal(parent.status)) return true;
+    return parent.status === 'canceling' || mustConclude(parent, nowMs);
   }
 
   /** Asks for the end of those trials that this search made and that still wait or run. */
@@ -107,8 +145,9 @@ export class TrialJobs {
     const { store, ids, records } = this.#core;
     const hash = contentOf(parent, spec);
     const key = trialKey(parent.tenant, hash);
+    let looks = 0;
     for (let tries = 0; tries < MAX_TRIES; tries++) {
-      const id = ids.jobId();
+      const id = ids.trialId();
       const found = await store.get(key);
       if (found === undefined) {
         if (!(await store.put(key, encodeJson({ job: id }), { ifAbsent: true })).ok) continue;
@@ -117,6 +156,10 @@ export class TrialJobs {
       const known = KnownTrial.parse(decodeJson(key, found.body)).job;
       const record = (await records.read(parent.tenant, known))?.record;
       if (record !== undefined && isOfUse(record)) return known;
+      if (record === undefined && looks++ < MAKER_LOOKS) {
+        await delay(MAKER_LOOK_MS);
+        continue;
+      }
       // Canceled, removed, ended for a reason that passes, or its maker died before the record was written.
       if (!(await store.put(key, encodeJson({ job: id }), { ifMatch: found.etag })).ok) continue;
       return this.#make(parent, spec, hash, id);
@@ -170,7 +213,10 @@ function isOfUse(record: JobRecord): boolean {
 /** Everything that a trial's result follows from. */
 function contentOf(parent: JobRecord, spec: TrialSpec): string {
   const { data, preprocess, target, threads, inputs, costTable, constraints } = parent;
-  const judged = spec.measure === 'full' ? constraints : undefined;
-  const content = canonicalJson({ spec, data, preprocess, target, threads, inputs, costTable, judged });
+  // Steps go by the drop of accuracy that is allowed; the other limits only judge what was measured in full.
+  const { maxAccuracyDrop } = constraints;
+  const judged = spec.measure === 'full' ? constraints : { maxAccuracyDrop };
+  const given = { spec, data, preprocess, target, threads, inputs, costTable, judged };
+  const content = canonicalJson({ version: VERSION, ...given });
   return createHash('sha256').update(content).digest('hex');
 }

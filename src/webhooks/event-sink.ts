@@ -52,6 +52,8 @@ export function createEventSink(parts: {
   };
 
   return async (record, event) => {
+    // Nobody asked for a trial's events: its search has its own.
+    if (record.trial !== undefined) return;
     const terminal = DEFAULT_EVENTS.has(event.type);
     // Only the end of a job is worth a read of its own each time.
     const all = terminal ? await endpoints.list(record.tenant) : await endpoints.listCached(record.tenant);
