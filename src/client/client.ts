@@ -5,6 +5,7 @@ import { Readable, Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { z } from 'zod';
+import { messageOf } from '../errors.ts';
 import type { ArtifactResource } from '../schemas/artifact.ts';
 import type { PassResource, PresetResource } from '../schemas/catalog.ts';
 import type { Problem } from '../schemas/common.ts';
@@ -259,7 +260,10 @@ export class TersorClient {
 async function uploadBody(source: UploadSource): Promise<RequestInit & { duplex?: 'half' }> {
   const headers = { 'content-type': 'application/octet-stream' };
   if (source instanceof Uint8Array) return { headers, body: new Uint8Array(source) };
-  const { size } = await stat(source.path);
+  const { size } = await stat(source.path).catch((error: unknown) => {
+    // Not the service's fault, and no reason to try again.
+    throw new TersorError('FILE_UNREADABLE', `Cannot read ${source.path}: ${messageOf(error)}`, { cause: error });
+  });
   return {
     headers: { ...headers, 'content-length': String(size) },
     body: Readable.toWeb(createReadStream(source.path)) as ReadableStream<Uint8Array>,

@@ -3,7 +3,7 @@ import type { Problem } from '../schemas/common.ts';
 /** The service refused a request, or a job did not succeed. */
 export class TersorError extends Error {
   override readonly name: string = 'TersorError';
-  /** One of docs/errors.md, or UNREACHABLE when no answer came. */
+  /** One of docs/errors.md, UNREACHABLE when no answer came, or FILE_UNREADABLE for a file to upload. */
   readonly code: string;
   /** HTTP status, when there was an answer. */
   readonly status: number | undefined;
