@@ -77,6 +77,12 @@ describe('TersorClient', () => {
     assert.equal((await refusal(client.getJob(job.id))).code, 'NOT_FOUND');
   });
 
+  it('names a file that it cannot read, and does not blame the service', async () => {
+    const error = await refusal(client.uploadModel({ path: join(test.folder, 'nothing.onnx') }));
+    assert.equal(error.code, 'FILE_UNREADABLE');
+    assert.match(error.message, /nothing\.onnx.*ENOENT/);
+  });
+
   it('turns problem documents into errors with code, status and places', async () => {
     const error = await refusal(
       client.createJob({ model: 'mdl_0123456789abcdef', recipe: { steps: [{ pass: 'nope' }] } }),
@@ -95,12 +101,6 @@ describe('TersorClient', () => {
 });
 
 describe('TersorClient against a service in trouble', () => {
-  it('names a file that it cannot read, and does not blame the service', async () => {
-    const error = await refusal(client.uploadModel({ path: join(test.folder, 'nothing.onnx') }));
-    assert.equal(error.code, 'FILE_UNREADABLE');
-    assert.match(error.message, /nothing\.onnx.*ENOENT/);
-  });
-
   it('repeats a GET after 503, but never a job without a key', async () => {
     const calls: string[] = [];
     const server = createServer((request, response) => {
