@@ -114,6 +114,8 @@ export const searchArchitecture = definePass({
       random,
       keepFront: options.keepFront,
       trials,
+      context,
+      adapt: (candidate) => takeNames(candidate, model),
     });
     const final = finalSpec(found.best, options, context);
     const [trained] = final === undefined ? [] : await trials.run([final]);

@@ -97,7 +97,14 @@ export const searchCompression = definePass({
     const random = options.compareWithRandom
       ? await runSearch({ ...plan, strategy: 'random', seed: plan.seed + 1 }, trials, context)
       : undefined;
-    const { best, artifacts, details } = await conclude({ plan, run, random, keepFront: options.keepFront, trials });
+    const { best, artifacts, details } = await conclude({
+      plan,
+      run,
+      random,
+      keepFront: options.keepFront,
+      trials,
+      context,
+    });
     replaceModel(model, best);
     return { changes: 1, skipped: [], warnings: [], artifacts, details };
   },

@@ -4,9 +4,10 @@ import type { Model } from '../../onnx/model.ts';
 import { hypervolume } from '../../search/hypervolume.ts';
 import { importance } from '../../search/importance.ts';
 import { paretoSet } from '../../search/pareto.ts';
-import type { PassArtifact } from '../pass.ts';
+import type { PassArtifact, PassContext } from '../pass.ts';
 import type { TrialRunner } from '../trials.ts';
 import type { ObjectiveName } from './goals.ts';
+import { timeCandidates } from './time-candidates.ts';
 import { ranked, type SearchPlan, type SearchRun, type Tried } from './run-search.ts';
 
 /** The best candidate, and the Pareto points besides. */
@@ -14,6 +15,8 @@ export interface Found {
   readonly best: Tried;
   /** Indices of the non-dominated candidates within the limits (or, where none is, of those that miss them least). */
   readonly front: readonly Tried[];
+  /** By the objectives alone, limits or not. */
+  readonly bestOverall: Tried;
 }
 
 /** @throws CompressionError PASS_PRECONDITION when not one candidate succeeded */
@@ -28,7 +31,8 @@ function findBest(run: SearchRun): Found {
     );
   }
   const front = paretoSet(usable).flatMap((place) => usable[place] ?? []);
-  return { best, front };
+  const [bestOverall = best] = ranked(run.tried.map((tried) => ({ ...tried, violation: 0 })));
+  return { best, front, bestOverall };
 }
 
 /** Looks the models up and says what was found. @throws CompressionError PASS_PRECONDITION when no candidate succeeded */
@@ -38,32 +42,46 @@ export async function conclude(search: {
   readonly random?: SearchRun | undefined;
   readonly keepFront: number;
   readonly trials: TrialRunner;
+  readonly context: PassContext;
+  /** Gives a candidate the interface of the model, where it has one of its own. */
+  readonly adapt?: (candidate: Model) => void;
 }): Promise<{
   readonly best: Model;
   readonly found: Found;
   readonly artifacts: readonly PassArtifact[];
   readonly details: Record<string, unknown>;
 }> {
-  const { plan, run, random, keepFront, trials } = search;
+  const { plan, run, random, keepFront, trials, context } = search;
   const found = findBest(run);
-  const others = found.front.filter(({ index }) => index !== found.best.index).slice(0, keepFront);
+  const others = handedOut(found, keepFront);
   // All at once: each call may end the attempt.
   const specs = [found.best, ...others].flatMap(({ spec }) => (spec === undefined ? [] : [spec]));
   const [best, ...rest] = await trials.models(specs);
   if (best === undefined) throw new CompressionError('INTERNAL', 'the model of the best candidate is missing');
+  for (const model of [best, ...rest]) search.adapt?.(model);
+  const times = await timeCandidates([best, ...rest], context);
+  const timing = [found.best, ...others].map(({ index }, place) => ({ index, latencyP50Ms: times?.[place] ?? null }));
   const artifacts = rest.map((model, place) => ({
     name: `candidate-${others[place]?.index ?? 0}.onnx`,
     contentType: 'application/octet-stream',
     bytes: encodeModel(model),
   }));
-  return { best, found, artifacts, details: searchDetails(plan, run, found, random) };
+  const details = { ...searchDetails(plan, run, found, random), timing };
+  return { best, found, artifacts, details };
+}
+
+/** Candidates besides the best one whose models are artifacts: the front, and the best one if there were no limits. */
+function handedOut({ best, front, bestOverall }: Found, keepFront: number): readonly Tried[] {
+  const others = front.filter(({ index }) => index !== best.index).slice(0, keepFront);
+  const isThere = [best, ...others].some(({ index }) => index === bestOverall.index);
+  return isThere || keepFront === 0 ? others : [...others, bestOverall];
 }
 
 /** The honest account of a search, for its step report. */
 function searchDetails(
   plan: SearchPlan,
   run: SearchRun,
-  { best, front }: Found,
+  { best, front, bestOverall }: Found,
   random?: SearchRun,
 ): Record<string, unknown> {
   const { space, objectives } = plan;
@@ -75,6 +93,7 @@ function searchDetails(
     constraints: plan.constraints,
     cutShort: run.cutShort,
     best: best.index,
+    bestOverall: bestOverall.index,
     front: front.map(({ index }) => index),
     trials: run.tried.map(rowOf),
     ...(objectives.length > 1 ? { hypervolume: hypervolumeOverTime(run.tried) } : {}),
