@@ -9,6 +9,7 @@ import { resnet } from './families/resnet.ts';
 import { shuffleNetV1 } from './families/shufflenet-v1.ts';
 import { shuffleNetV2 } from './families/shufflenet-v2.ts';
 import { squeezenet } from './families/squeezenet.ts';
+import { staged } from './families/staged.ts';
 import { vgg } from './families/vgg.ts';
 import { vit } from './families/vit.ts';
 import { wideResnet } from './families/wide-resnet.ts';
@@ -28,4 +29,5 @@ export const ARCHITECTURES: readonly Architecture[] = [
   vgg,
   mlp,
   vit,
+  staged,
 ];

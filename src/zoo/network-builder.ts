@@ -34,6 +34,8 @@ export interface ConvOptions {
   readonly initialization?: Initialization;
 }
 
+export type Activation = 'relu' | 'relu6' | 'hardswish';
+
 export interface NormOptions {
   /** Start of gamma; default 1. */
   readonly gamma?: number;
@@ -167,6 +169,17 @@ export class NetworkBuilder {
   relu6(name: string, x: Feature): Feature {
     const bounds = [this.scalar('relu6.min', 0), this.scalar('relu6.max', 6)];
     return { ...x, value: this.op('Clip', [x.value, ...bounds], name) };
+  }
+
+  activation(name: string, x: Feature, activation: Activation): Feature {
+    switch (activation) {
+      case 'relu':
+        return this.relu(name, x);
+      case 'relu6':
+        return this.relu6(name, x);
+      case 'hardswish':
+        return { ...x, value: this.op('HardSwish', [x.value], name) };
+    }
   }
 
   add(name: string, a: Feature, b: Feature): Feature {

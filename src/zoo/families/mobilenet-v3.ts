@@ -9,9 +9,9 @@ import {
   stemOption,
   widthOption,
 } from '../architecture.ts';
-import { NetworkBuilder, type Feature } from '../network-builder.ts';
+import { NetworkBuilder, type Activation, type Feature } from '../network-builder.ts';
+import { squeezeExcite } from './squeeze-excite.ts';
 
-type Activation = 'relu' | 'hardswish';
 type Row = readonly [
   kernel: number,
   expansion: number,
@@ -94,7 +94,7 @@ export const mobileNetV3 = defineArchitecture({
     const network = new NetworkBuilder(`mobilenet_v3_${variant}`, weights, BATCH_NORM);
     let x = inputOf(network, given);
     x = network.conv('stem.conv', x, { channels: makeDivisible(16 * width), kernel: 3, stride: isSmallStem ? 1 : 2 });
-    x = activate(network, 'stem.hardswish', network.batchNorm('stem.bn', x), 'hardswish');
+    x = network.activation('stem.hardswish', network.batchNorm('stem.bn', x), 'hardswish');
     const firstHalving = rows.findIndex(([, , , , , stride]) => stride === 2);
     for (const [index, [kernel, expansion, channels, squeeze, activation, stride]] of rows.entries()) {
       x = bottleneck(network, `block${index + 1}`, x, {
@@ -108,11 +108,11 @@ export const mobileNetV3 = defineArchitecture({
       });
     }
     x = network.conv('head.conv', x, { channels: 6 * x.channels, kernel: 1 });
-    x = activate(network, 'head.hardswish1', network.batchNorm('head.bn', x), 'hardswish');
+    x = network.activation('head.hardswish1', network.batchNorm('head.bn', x), 'hardswish');
     x = network.flatten('head.flatten', network.globalAveragePool('head.pool', x));
     const initialization = { kind: 'normal', std: 0.01 } as const;
     x = network.linear('head.fc1', x, { channels: makeDivisible(last * width), initialization });
-    x = activate(network, 'head.hardswish2', x, 'hardswish');
+    x = network.activation('head.hardswish2', x, 'hardswish');
     x = network.dropout('head.dropout', x, given.dropout);
     return network.finish(network.linear('head.fc2', x, { channels: classes, initialization }));
   },
@@ -132,24 +132,11 @@ function bottleneck(network: NetworkBuilder, name: string, x: Feature, shape: Bo
   let y = x;
   if (expansion !== x.channels) {
     y = network.conv(`${name}.expand.conv`, y, { channels: expansion, kernel: 1 });
-    y = activate(network, `${name}.expand.${activation}`, network.batchNorm(`${name}.expand.bn`, y), activation);
+    y = network.activation(`${name}.expand.${activation}`, network.batchNorm(`${name}.expand.bn`, y), activation);
   }
   y = network.conv(`${name}.depthwise.conv`, y, { channels: expansion, kernel, stride, groups: expansion });
-  y = activate(network, `${name}.depthwise.${activation}`, network.batchNorm(`${name}.depthwise.bn`, y), activation);
-  if (squeeze) y = squeezeAndExcite(network, `${name}.se`, y);
+  y = network.activation(`${name}.depthwise.${activation}`, network.batchNorm(`${name}.depthwise.bn`, y), activation);
+  if (squeeze) y = squeezeExcite(network, `${name}.se`, y, makeDivisible(y.channels / 4));
   y = network.batchNorm(`${name}.project.bn`, network.conv(`${name}.project.conv`, y, { channels, kernel: 1 }));
   return stride === 1 && x.channels === channels ? network.add(`${name}.add`, x, y) : y;
-}
-
-function squeezeAndExcite(network: NetworkBuilder, name: string, x: Feature): Feature {
-  const channels = makeDivisible(x.channels / 4);
-  let scale = network.globalAveragePool(`${name}.pool`, x);
-  scale = network.relu(`${name}.relu`, network.conv(`${name}.conv1`, scale, { channels, kernel: 1, bias: true }));
-  scale = network.conv(`${name}.conv2`, scale, { channels: x.channels, kernel: 1, bias: true });
-  const gate = network.op('HardSigmoid', [scale.value], `${name}.hardsigmoid`, { alpha: 1 / 6, beta: 0.5 });
-  return { ...x, value: network.op('Mul', [x.value, gate], `${name}.mul`) };
-}
-
-function activate(network: NetworkBuilder, name: string, x: Feature, activation: Activation): Feature {
-  return activation === 'relu' ? network.relu(name, x) : { ...x, value: network.op('HardSwish', [x.value], name) };
 }

@@ -9,8 +9,8 @@ import {
   stemOption,
   widthOption,
 } from '../architecture.ts';
-import { NetworkBuilder, type Feature } from '../network-builder.ts';
-import { channelShuffle } from './channel-shuffle.ts';
+import { NetworkBuilder } from '../network-builder.ts';
+import { shuffleDownUnit, shuffleUnit } from './shuffle-unit.ts';
 
 const BLOCKS = [4, 8, 4] as const;
 const STEM_CHANNELS = 24;
@@ -61,7 +61,7 @@ export const shuffleNetV2 = defineArchitecture({
       const channels = first * 2 ** stage;
       for (let block = 0; block < scaledDepth(blocks, depth); block += 1) {
         const name = `stage${stage + 1}.block${block + 1}`;
-        x = block === 0 ? downUnit(network, name, x, channels) : unit(network, name, x);
+        x = block === 0 ? shuffleDownUnit(network, name, x, { channels, stride: 2 }) : shuffleUnit(network, name, x);
       }
     }
     x = network.conv('head.conv', x, { channels: last, kernel: 1 });
@@ -70,39 +70,3 @@ export const shuffleNetV2 = defineArchitecture({
     return network.finish(network.linear('head.fc', x, { channels: classes }));
   },
 });
-
-function unit(network: NetworkBuilder, name: string, x: Feature): Feature {
-  const half = x.channels / 2;
-  const [left = '', right = ''] = network.graph.ops('Split', [x.value], 2, {
-    name: `${name}.split`,
-    attributes: { axis: 1, num_outputs: 2 },
-  });
-  const y = branch(network, `${name}.right`, { ...x, value: right, channels: half }, { channels: half, stride: 1 });
-  const both = network.concat(`${name}.concat`, [{ ...x, value: left, channels: half }, y]);
-  return channelShuffle(network, `${name}.shuffle`, both, 2);
-}
-
-function downUnit(network: NetworkBuilder, name: string, x: Feature, channels: number): Feature {
-  const half = channels / 2;
-  const depthwise = { channels: x.channels, kernel: 3, stride: 2, groups: x.channels };
-  let left = network.conv(`${name}.left.depthwise.conv`, x, depthwise);
-  left = network.batchNorm(`${name}.left.depthwise.bn`, left);
-  left = network.conv(`${name}.left.pointwise.conv`, left, { channels: half, kernel: 1 });
-  left = network.relu(`${name}.left.pointwise.relu`, network.batchNorm(`${name}.left.pointwise.bn`, left));
-  const right = branch(network, `${name}.right`, x, { channels: half, stride: 2 });
-  return channelShuffle(network, `${name}.shuffle`, network.concat(`${name}.concat`, [left, right]), 2);
-}
-
-function branch(
-  network: NetworkBuilder,
-  name: string,
-  x: Feature,
-  { channels, stride }: { readonly channels: number; readonly stride: number },
-): Feature {
-  let y = network.conv(`${name}.conv1`, x, { channels, kernel: 1 });
-  y = network.relu(`${name}.relu1`, network.batchNorm(`${name}.bn1`, y));
-  y = network.conv(`${name}.depthwise.conv`, y, { channels, kernel: 3, stride, groups: channels });
-  y = network.batchNorm(`${name}.depthwise.bn`, y);
-  y = network.conv(`${name}.conv2`, y, { channels, kernel: 1 });
-  return network.relu(`${name}.relu2`, network.batchNorm(`${name}.bn2`, y));
-}
