@@ -2,6 +2,7 @@ import type { ConstraintReport, Environment, Recommendation, Report, StepReport 
 import { hasExactInt8 } from './environment.ts';
 import type { Evaluation } from './evaluate.ts';
 import { formatNumber, formatPoints, formatShare } from './format.ts';
+import { recommendOnSearch } from './recommend-search.ts';
 
 export interface RecommendFacts {
   readonly evaluation: Evaluation;
@@ -25,6 +26,7 @@ export function recommend(facts: RecommendFacts): Recommendation[] {
     ...onSaturation(facts),
     ...onConstraints(facts),
     ...onCalibration(facts),
+    ...recommendOnSearch(facts.steps),
     ...onSize(facts),
     ...onData(facts),
     ...onRoles(facts),

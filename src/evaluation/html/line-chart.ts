@@ -4,7 +4,7 @@ import { linearScale, px, tickText, ticks, type Scale } from './scale.ts';
 export interface Line {
   /** What it is drawn as: `after` is what the page is about, `before` what it is compared with (dashed). */
   readonly kind: 'before' | 'after';
-  /** Value of each epoch, from the first on; null where there is none. */
+  /** Value of each epoch or trial, from the first on; null where there is none. */
   readonly values: readonly (number | null)[];
   /** Index of the value that gets a dot. */
   readonly mark?: number | undefined;
@@ -12,6 +12,10 @@ export interface Line {
 
 export interface LineChart {
   readonly lines: readonly Line[];
+  /** How much of a wide page it takes; `third` unless given. */
+  readonly size?: keyof typeof SIZES;
+  /** What the values are counted by; `epoch` unless given. */
+  readonly xLabel?: string;
   /** What the picture says, for those who do not see it. */
   readonly label: string;
   /** The axis does not go beyond these, whatever room the lines would like. */
@@ -22,39 +26,47 @@ export interface LineChart {
   readonly unit?: { readonly factor: number; readonly text: string };
 }
 
-/** Units across: three charts side by side on a wide page, one on a phone, with text of about the same size. */
-const WIDTH = 340;
-const HEIGHT = 190;
+/** Units across: three charts or two side by side on a wide page, one on a phone, with text of about the same size. */
+const SIZES = { third: { width: 340, height: 190 }, half: { width: 440, height: 250 } } as const;
 const LEFT = 46;
-const RIGHT = WIDTH - 10;
 const TOP = 12;
-const BASE = HEIGHT - 34;
 /** A line needs no more points than it has pixels. */
 const MAX_POINTS = 400;
 
-/** Lines over epochs, counted from 1 as people do. */
+/** Lines over epochs or whatever follows one after the other, counted from 1 as people do. */
 export function lineChart(chart: LineChart): Markup {
-  const { lines, label, reference, limits = [-Infinity, Infinity], unit = { factor: 1, text: '' } } = chart;
+  const {
+    lines,
+    label,
+    reference,
+    limits = [-Infinity, Infinity],
+    unit = { factor: 1, text: '' },
+    xLabel = 'epoch',
+    size = 'third',
+  } = chart;
+  const { width, height: full } = SIZES[size];
+  const [right, base] = [width - 10, full - 34];
   const epochs = Math.max(...lines.map(({ values }) => values.length));
-  const x = linearScale(epochs > 1 ? [1, epochs] : [0.5, 1.5], [LEFT + 6, RIGHT - 6]);
+  const x = linearScale(epochs > 1 ? [1, epochs] : [0.5, 1.5], [LEFT + 6, right - 6]);
   const shown = [...lines.flatMap(({ values }) => values.filter(isNumber)), ...(reference ? [reference.value] : [])];
   const [low, high] = axisRange(shown, limits);
-  const y = linearScale([low, high], [BASE, TOP]);
+  const y = linearScale([low, high], [base, TOP]);
   const at = ticks(low * unit.factor, high * unit.factor, 6);
-  return html`<svg viewBox="0 0 ${WIDTH} ${HEIGHT}" role="img" aria-label="${label}">
+  return html`<svg viewBox="0 0 ${width} ${full}" role="img" aria-label="${label}">
     ${at.map((tick) => {
       const height = px(y(tick / unit.factor));
-      return html`<line class="grid" x1="${LEFT}" x2="${RIGHT}" y1="${height}" y2="${height}" />
+      return html`<line class="grid" x1="${LEFT}" x2="${right}" y1="${height}" y2="${height}" />
         <text x="${LEFT - 6}" y="${px(y(tick / unit.factor) + 4)}" text-anchor="end"
           >${axisText(tick, at)}${unit.text}</text
         >`;
     })}
     ${epochTicks(epochs).map(
-      (epoch) => html`<text x="${px(x(epoch))}" y="${BASE + 16}" text-anchor="middle">${epoch}</text>`,
+      (epoch) => html`<text x="${px(x(epoch))}" y="${base + 16}" text-anchor="middle">${epoch}</text>`,
     )}
-    <line class="axis" x1="${LEFT}" x2="${RIGHT}" y1="${BASE}" y2="${BASE}" />
-    <text x="${RIGHT}" y="${HEIGHT - 3}" text-anchor="end">epoch</text>
-    ${reference === undefined ? undefined : referenceLine(reference, y)} ${lines.map((line) => drawn(line, x, y))}
+    <line class="axis" x1="${LEFT}" x2="${right}" y1="${base}" y2="${base}" />
+    <text x="${right}" y="${full - 3}" text-anchor="end">${xLabel}</text>
+    ${reference === undefined ? undefined : referenceLine(reference, y, right)}
+    ${lines.map((line) => drawn(line, x, y))}
   </svg>`;
 }
 
@@ -89,10 +101,10 @@ function epochTicks(epochs: number): number[] {
   return [1, ...round.filter((tick) => tick - 1 >= (epochs - 1) / 12)];
 }
 
-function referenceLine({ value, label }: { value: number; label: string }, y: Scale): Markup {
+function referenceLine({ value, label }: { value: number; label: string }, y: Scale, right: number): Markup {
   const height = y(value);
-  return html`<line class="zero dashed" x1="${LEFT}" x2="${RIGHT}" y1="${px(height)}" y2="${px(height)}" />
-    <text x="${RIGHT - 2}" y="${px(height < TOP + 14 ? height + 14 : height - 5)}" text-anchor="end">${label}</text>`;
+  return html`<line class="zero dashed" x1="${LEFT}" x2="${right}" y1="${px(height)}" y2="${px(height)}" />
+    <text x="${right - 2}" y="${px(height < TOP + 14 ? height + 14 : height - 5)}" text-anchor="end">${label}</text>`;
 }
 
 function drawn({ kind, values, mark }: Line, x: Scale, y: Scale): Markup {

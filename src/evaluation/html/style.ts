@@ -29,6 +29,7 @@ small{font-size:13.5px}
 .pair .panel{margin:0}
 .trio{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(300px,100%),1fr));gap:14px}
 .trio .panel{margin:0}.trio p{margin:4px 0 0}
+.fill.pair{grid-template-columns:repeat(auto-fill,minmax(min(460px,100%),1fr))}.fill.trio{grid-template-columns:repeat(auto-fill,minmax(min(300px,100%),1fr))}
 h3.step-title{margin:18px 0 6px}
 .scroll{overflow-x:auto}
 table{border-collapse:collapse;width:100%;font-size:14.5px;font-variant-numeric:tabular-nums}
@@ -36,6 +37,7 @@ th,td{text-align:left;padding:7px 10px;border-bottom:1px solid var(--line);verti
 tr:last-child>td,tbody>tr:last-child>th{border-bottom:0}
 thead th{font-size:13px;color:var(--soft);font-weight:600;white-space:nowrap}
 td.n,th.n{text-align:right;white-space:nowrap}
+td.keep,td.text{overflow-wrap:break-word}td.text{min-width:230px}
 td.what{color:var(--soft);font-size:13.5px;min-width:230px}
 tbody th{font-weight:600;min-width:112px;overflow-wrap:break-word}
 td.what{overflow-wrap:break-word}
@@ -69,10 +71,15 @@ svg .grid{stroke:var(--grid);stroke-width:1}svg .axis{stroke:var(--soft);stroke-
 svg .limit{stroke:var(--bad);stroke-width:1.5;stroke-dasharray:5 4;fill:none}
 svg .zero{stroke:var(--soft);stroke-width:1.5}
 svg .link{stroke:var(--soft);stroke-width:1.5;opacity:.6}
+svg.natural{width:auto;max-width:none}svg.key{display:inline-block;width:17px;height:17px;margin-right:4px;vertical-align:-4px}
+svg .ring{fill:none;stroke:var(--ink);stroke-width:1.8}svg .hollow{fill:var(--panel);stroke:var(--before);stroke-width:1.6}
+svg .over{fill:none;stroke:var(--bad);stroke-width:1.6}svg .front{stroke-width:1.6}
+svg .bold{stroke-width:2.2;opacity:.85}svg .thin{stroke-width:1;opacity:.6}
+svg text.halo{paint-order:stroke;stroke:var(--panel);stroke-width:3.5px;stroke-linejoin:round}
 svg .noisy{fill:var(--bad)}svg .fair{fill:var(--warn)}svg .fine{fill:var(--after)}
 .legend{display:flex;gap:18px;font-size:13.5px;color:var(--soft);margin:2px 0 8px;flex-wrap:wrap}
 .legend i{display:inline-block;width:12px;height:12px;border-radius:3px;margin-right:6px;vertical-align:-1px}
 i.before{background:var(--before)}i.after{background:var(--after)}i.noisy{background:var(--bad)}i.fair{background:var(--warn)}
-@media (max-width:620px){h1{font-size:24px}.hide-small{display:none}}
+@media (max-width:620px){h1{font-size:24px}.hide-small{display:none}table.stack th,table.stack td{display:block}table.stack th{border:0;padding-bottom:0}}
 @media print{body{background:#fff}details{break-inside:avoid}.panel,.card{break-inside:avoid}nav{display:none}}
 `;

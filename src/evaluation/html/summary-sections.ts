@@ -1,4 +1,5 @@
 import type { Report } from '../../schemas/report.ts';
+import { isSearch } from '../../schemas/search-report.ts';
 import { formatBytes, formatMs, formatNumber, formatPoints, formatShare } from '../format.ts';
 import { barPair } from './charts.ts';
 import { html, type Markup } from './markup.ts';
@@ -31,6 +32,7 @@ export function headerSection(report: Report): Markup {
       <a href="#advice">What to do</a><a href="#table">Before and after</a>
       ${report.baseline.accuracy === undefined ? undefined : html`<a href="#accuracy">Accuracy</a>`}
       ${report.comparison.latency === undefined ? undefined : html`<a href="#speed">Speed</a>`}
+      ${report.steps.some(isSearch) ? html`<a href="#search">Search</a>` : undefined}
       ${report.steps.some(({ training = [] }) => training.length > 0) ? html`<a href="#training">Training</a>` : undefined}
       <a href="#layers">Layers</a><a href="#steps">Steps</a><a href="#environment">Environment</a
       ><a href="#terms">Terms</a>
