@@ -7,6 +7,11 @@ import {
   type PassContext,
 } from './pass.ts';
 
+/** Where a place within inner steps comes from unless the pass says otherwise. */
+export function underSteps(path: readonly PropertyKey[]): readonly PropertyKey[] {
+  return ['steps', ...path];
+}
+
 /** What a step needs, with what the steps that it runs as trials need. Those that are not valid need nothing: planning refuses them. */
 export function needsOf(
   { pass, options }: { pass: Pass; options: unknown },

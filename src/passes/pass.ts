@@ -140,6 +140,8 @@ export interface ReplacingNetwork {
 /** Steps that another step runs as trials, options as a client writes them. */
 export interface InnerRecipe {
   readonly steps: readonly (Readonly<Record<string, unknown>> & { readonly pass: string })[];
+  /** Where in the options a path within `steps` (`[0, 'epochs']`) comes from, for pointers; absent: the same under `steps`. */
+  readonly origin?: (path: readonly PropertyKey[]) => readonly PropertyKey[];
 }
 
 /** What a search may ask of the pass of a step that its trials run; the step as a client writes it. */

@@ -1,3 +1,4 @@
+import { z } from 'zod';
 import type { ErrorPlace } from '../errors.ts';
 import { DATA_ROLE_ORDER, type DataRole } from '../passes/pass.ts';
 import type { DatasetResource } from '../schemas/dataset.ts';
@@ -50,6 +51,26 @@ export function constraintProblems(body: CreateJob): ErrorPlace[] {
   return body.data.evaluation.metric === 'none'
     ? [{ pointer, message: 'cannot be judged with evaluation.metric none' }]
     : [];
+}
+
+const Goals = z.looseObject({
+  objectives: z.array(z.string()),
+  constraints: z.looseObject({ minAccuracy: z.number().optional() }),
+});
+
+/** What a search goes by, though nothing measures it: known before any of its trials runs. */
+export function searchProblems(body: CreateJob, steps: readonly PlannedStep[]): ErrorPlace[] {
+  if (body.data.evaluation?.metric !== 'none') return [];
+  const goals = steps.flatMap(({ pass, options }) =>
+    pass.stage === 'search' ? (Goals.safeParse(options).data ?? []) : [],
+  );
+  const isAsked = goals.some(
+    ({ objectives, constraints }) =>
+      objectives.includes('accuracy') || objectives.includes('reward') || constraints.minAccuracy !== undefined,
+  );
+  const message =
+    'the search goes by accuracy, which metric none does not measure; leave it out, or name other objectives';
+  return isAsked ? [{ pointer: '/data/evaluation/metric', message }] : [];
 }
 
 function quoted(text: string): string {

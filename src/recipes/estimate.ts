@@ -3,6 +3,7 @@ import type { CreateJob } from '../schemas/job.ts';
 import type { Estimate, PlanStep } from '../schemas/plan.ts';
 import type { PlannedModel } from './planned-model.ts';
 import { withImplicitSteps } from '../passes/implicit-steps.ts';
+import { needsOf } from '../passes/inner-steps.ts';
 import type { DataRole, Pass } from '../passes/pass.ts';
 import { PASSES } from '../passes/registry.ts';
 import type { PlannedStep } from './resolve.ts';
@@ -41,7 +42,7 @@ export function planOf(steps: readonly PlannedStep[], canonicalize: Pass | undef
     stage: pass.stage,
     implicit,
     options: Object(options) as Record<string, unknown>,
-    needs: [...pass.needs(options)],
+    needs: [...needsOf({ pass, options }, PASSES)],
   }));
 }
 
@@ -71,8 +72,9 @@ export function estimateOf({ body, model, result, datasets, steps, threads }: Es
   const measured = runs('evaluation') + LATENCY_RUNS;
   const samples = runs('calibration') * calibrations + 2 * measured;
   const training = trainingCost(steps, runs, { model, named: result });
+  const searches = steps.some(({ pass }) => pass.stage === 'search');
   const seconds =
-    model.macs === null || result.macs === null || training.macs === null
+    searches || model.macs === null || result.macs === null || training.macs === null
       ? null
       : START_SECONDS +
         (measured * model.macs + (samples - measured) * result.macs) / (MACS_PER_THREAD_SECOND * threads) +
@@ -85,15 +87,17 @@ export function estimateOf({ body, model, result, datasets, steps, threads }: Es
     seconds: seconds === null ? null : rounded(seconds),
     secondsRange: seconds === null ? null : [rounded(seconds / RANGE_FACTOR), rounded(seconds * RANGE_FACTOR)],
     basis: {
-      outputBytes:
-        quantizing === undefined
+      outputBytes: searches
+        ? 'what the search chooses is not known; without it, no more than this'
+        : quantizing === undefined
           ? result === model
             ? 'no step changes the size of a weight'
             : `${result.parameters} float32 parameters of the network that replaces the model`
           : `${result.parameters} float32 parameters take ${share} of their bytes after ${quantizing.pass.name}; the rest of the file stays`,
       memoryBytes: `${PROCESS_BYTES} bytes for the process and ${MODEL_COPIES} times the ${model.bytes} bytes of the model${memoryOfTraining(training, dataBytes)}`,
-      seconds:
-        model.macs === null
+      seconds: searches
+        ? 'not estimated: a search runs its trials as jobs of their own, on all workers'
+        : model.macs === null
           ? 'not estimated: the shapes of the model do not tell its multiply-accumulates'
           : `${START_SECONDS} s to start, then ${samples} samples (calibration, evaluation before and after, ${LATENCY_RUNS} latency runs each) of ${model.macs}${result === model ? '' : ` (${String(result.macs)} of the network that replaces the model)`} multiply-accumulates, at an assumed ${MACS_PER_THREAD_SECOND} a second on each of ${threads} threads${timeOfTraining(training)}; the range is ${RANGE_FACTOR} times less to ${RANGE_FACTOR} times more`,
     },

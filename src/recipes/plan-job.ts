@@ -8,7 +8,7 @@ import type { ModelResource } from '../schemas/model.ts';
 import { AUTO_RECIPE, type ResolvedRecipe } from '../schemas/recipe.ts';
 import type { DryRun } from '../schemas/plan.ts';
 import type { StoredModelField } from '../schemas/stored-model.ts';
-import { constraintProblems, missingRoles, roleProblems } from './check-data.ts';
+import { constraintProblems, missingRoles, roleProblems, searchProblems } from './check-data.ts';
 import { estimateOf, planOf } from './estimate.ts';
 import { plannedNetwork, type PlannedModel } from './planned-model.ts';
 import { inputKeyOf, referencedModels } from './referenced-models.ts';
@@ -39,6 +39,7 @@ export async function planJob(
   if (deadlineSeconds > jobDeadlineSeconds)
     refuse([{ pointer: '/deadlineSeconds', message: `must be at most ${jobDeadlineSeconds} here` }], 'the deadline');
   refuse(constraintProblems(body), 'a constraint could never be judged');
+  refuse(searchProblems(body, steps), 'the search has nothing to go by');
   if (body.webhook !== undefined) await checkWebhook(body.webhook.url, deps);
 
   const { model, inputs } = await findModel(tenant, body.model, deps);

@@ -1,3 +1,5 @@
+import { underSteps } from '../passes/inner-steps.ts';
+import type { InnerRecipe, ReferencedModel } from '../passes/pass.ts';
 import { PASSES } from '../passes/registry.ts';
 import { pointerOf } from '../schemas/error-places.ts';
 import type { ResolvedRecipe } from '../schemas/recipe.ts';
@@ -9,16 +11,21 @@ export interface RecipeModel {
   readonly pointer: string;
 }
 
-/** The further models of a recipe, in the order of its steps; one may stand there twice. */
+/** The further models of a recipe, those of trials included, in the order of its steps; one may stand there twice. */
 export function referencedModels(recipe: ResolvedRecipe): readonly RecipeModel[] {
-  return recipe.steps.flatMap(({ pass: name, ...given }, index) => {
-    const pass = PASSES.find((candidate) => candidate.name === name);
-    if (pass?.models === undefined) return [];
-    return pass.models(pass.options.parse(given)).map(({ id, path }) => ({
-      id,
-      pointer: pointerOf(['recipe', 'steps', index, ...path]),
-    }));
-  });
+  return recipe.steps.flatMap((step, index) =>
+    modelsOf(step).map(({ id, path }) => ({ id, pointer: pointerOf(['recipe', 'steps', index, ...path]) })),
+  );
+}
+
+function modelsOf({ pass: name, ...given }: InnerRecipe['steps'][number]): readonly ReferencedModel[] {
+  const pass = PASSES.find((candidate) => candidate.name === name);
+  if (pass === undefined) return [];
+  const options = pass.options.parse(given);
+  const inner = (pass.inner?.(options) ?? []).flatMap(({ steps, origin = underSteps }) =>
+    steps.flatMap((step, place) => modelsOf(step).map(({ id, path }) => ({ id, path: origin([place, ...path]) }))),
+  );
+  return [...(pass.models?.(options) ?? []), ...inner];
 }
 
 /** Key of a further model among the hashes of a job's inputs. */

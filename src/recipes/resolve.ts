@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { CompressionError, type ErrorPlace } from '../errors.ts';
-import { placesOf, pointerOf } from '../schemas/error-places.ts';
-import { needsOf } from '../passes/inner-steps.ts';
+import { issuesOf, placesOf, pointerOf } from '../schemas/error-places.ts';
+import { needsOf, underSteps } from '../passes/inner-steps.ts';
 import { STAGES, type DataRole, type Pass } from '../passes/pass.ts';
 import { PASSES } from '../passes/registry.ts';
 import { Recipe, type ResolvedRecipe } from '../schemas/recipe.ts';
@@ -36,7 +36,8 @@ export function resolveRecipe(field: string | ResolvedRecipe, passes: readonly P
     if (!options.success) throw recipeError(placesOf(options.error.issues, ['recipe', 'steps', index]));
     return { pass, options: options.data, needs: needsOf({ pass, options: options.data }, passes) };
   });
-  const places = [...orderProblems(steps), ...steps.flatMap((step, index) => innerProblems(step, index, passes))];
+  const inner = steps.flatMap((step, index) => innerProblems(step, index, passes));
+  const places = [...orderProblems(steps), ...searchProblems(steps), ...inner];
   if (places.length > 0) throw recipeError(places);
   return { recipe, steps };
 }
@@ -66,30 +67,36 @@ function orderProblems(steps: readonly PlannedStep[]): ErrorPlace[] {
   });
 }
 
+/** A search asks for trials on the job's own model, so that two of them in a row could not build upon each other. */
+function searchProblems(steps: readonly PlannedStep[]): ErrorPlace[] {
+  const searches = [...steps.entries()].filter(([, { pass }]) => pass.stage === 'search');
+  return searches.slice(1).map(([index]) => ({
+    pointer: `/recipe/steps/${index}/pass`,
+    message: 'a recipe has one search at most; run the second one as a job on the result of the first',
+  }));
+}
+
 /** What is wrong with the steps that a search runs as trials: each of its values is tried. */
 function innerProblems({ pass, options }: PlannedStep, index: number, passes: readonly Pass[]): ErrorPlace[] {
   const places = new Map<string, ErrorPlace>();
-  for (const { steps } of pass.inner?.(options) ?? []) {
-    const stages: number[] = [];
+  for (const { steps, origin = underSteps } of pass.inner?.(options) ?? []) {
+    const at = (path: readonly PropertyKey[], message: string): void => {
+      const pointer = pointerOf(['recipe', 'steps', index, ...origin(path)]);
+      places.set(`${pointer} ${message}`, { pointer, message });
+    };
+    let latest = 0;
     for (const [place, { pass: name, ...given }] of steps.entries()) {
-      const base = ['recipe', 'steps', index, 'steps', place];
       const inner = passes.find((candidate) => candidate.name === name);
-      const problems: ErrorPlace[] = [];
-      if (inner === undefined)
-        problems.push({ pointer: pointerOf([...base, 'pass']), message: `there is no pass ${name}` });
-      else if (inner.stage === 'search')
-        problems.push({ pointer: pointerOf([...base, 'pass']), message: 'a search cannot run another search' });
+      if (inner === undefined) at([place, 'pass'], `there is no pass ${name}`);
+      else if (inner.stage === 'search') at([place, 'pass'], 'a search cannot run another search');
       else {
         const parsed = inner.options.safeParse(given);
-        if (!parsed.success) problems.push(...placesOf(parsed.error.issues, base));
-        stages.push(STAGES.indexOf(inner.stage));
-        if ((stages.at(-2) ?? 0) > (stages.at(-1) ?? 0))
-          problems.push({
-            pointer: pointerOf([...base, 'pass']),
-            message: `comes too late: the order is ${STAGES.join(', ')}`,
-          });
+        const issues = parsed.success ? [] : issuesOf(parsed.error.issues);
+        for (const { path, message } of issues) at([place, ...path], message);
+        const stage = STAGES.indexOf(inner.stage);
+        if (stage < latest) at([place, 'pass'], `comes too late: the order is ${STAGES.join(', ')}`);
+        latest = Math.max(latest, stage);
       }
-      for (const problem of problems) places.set(`${problem.pointer} ${problem.message}`, problem);
     }
   }
   return [...places.values()];

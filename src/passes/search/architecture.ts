@@ -15,7 +15,7 @@ import { interfaceObstacle, replaceModel, takeNames } from '../replace-model.ts'
 import { conclude } from './conclude.ts';
 import { violationOf, type Figures } from './goals.ts';
 import { interfaceOptions } from './interface-options.ts';
-import { dimensionsOf, examplesOf, rangeProblem, substitute } from './ranges.ts';
+import { dimensionsOf, examplesOf, substitute, templateProblem } from './ranges.ts';
 import { ranked, runSearch, type Prepared, type SearchPlan, type Tried } from './run-search.ts';
 import { epochsAt, plannedOptions, searchOptions } from './search-options.ts';
 import { modelOfTrials, trialsOf } from './trials-of.ts';
@@ -25,13 +25,8 @@ const Template = z.looseObject({ architecture: z.string() });
 const Space = z
   .union([Template, z.array(Template).min(1).max(16)])
   .superRefine((space, context) => {
-    const problem = rangeProblem(space);
-    if (problem !== undefined) context.addIssue({ code: 'custom', message: problem.message, path: [...problem.path] });
-    else if (!Array.isArray(space) && dimensionsOf(space).length === 0)
-      context.addIssue({
-        code: 'custom',
-        message: 'nothing to search: put { "search": [...] } in the place of an option',
-      });
+    const problem = templateProblem(space, () => spaceOf(space), { layers: false });
+    if (problem !== undefined) context.addIssue({ ...problem });
   })
   .describe(
     'A network of the zoo, or a list of them, with { "search": [a, b, …] } or { "search": { "min", "max", "step", "log" } } in the place of options. Sizes of input and output are those of the job\'s model unless given',
@@ -87,8 +82,13 @@ export const searchArchitecture = definePass({
   },
   needs: () => ['training', 'evaluation'],
   inner: ({ training, finalTraining }) =>
-    [training, ...(finalTraining === undefined ? [] : [finalTraining])].map((field) => ({
+    [
+      { name: 'training', field: training },
+      ...(finalTraining === undefined ? [] : [{ name: 'finalTraining', field: finalTraining }]),
+    ].map(({ name, field }) => ({
       steps: [{ pass: 'train.finetune', training: field }],
+      // Of the one step: its number, and its option.
+      origin: ([, , ...within]) => [name, ...within],
     })),
   requires(model, { space }) {
     const given = interfaceOptions(model);

@@ -73,7 +73,7 @@ export const searchAuto = definePass({
     const usable = ran.filter(({ result }) => result.status === 'succeeded');
     const order = usable.toSorted((a, b) => a.missedBy - b.missedBy || smaller(a, b));
     const [best] = order;
-    if (best === undefined) throw noneWorked(ran);
+    if (best === undefined) throw noneWorked(ran, cutShort);
     const others = best.missedBy === 0 ? [] : order.slice(1, 1 + options.keep);
     const [chosen, ...rest] = await trials.models([best, ...others].map(({ spec }) => spec));
     if (chosen === undefined) throw new CompressionError('INTERNAL', 'the model of the chosen candidate is missing');
@@ -124,11 +124,14 @@ function explain(best: Ran, ran: readonly Ran[], of: number): string {
   return `no candidate meets every constraint, this one misses them least: ${tried}`;
 }
 
-function noneWorked(ran: readonly Ran[]): CompressionError {
+function noneWorked(ran: readonly Ran[], cutShort: boolean): CompressionError {
   const [first] = ran;
-  const message =
-    first === undefined
-      ? 'no candidate was run before the end was asked for'
-      : `none of ${ran.length} candidates ran: ${first.candidate.name} ended with ${first.result.error?.message ?? 'no reason'}`;
-  return new CompressionError('PASS_PRECONDITION', `search.auto: ${message}`);
+  const why =
+    first === undefined ? '' : `: ${first.candidate.name} ended with ${first.result.error?.message ?? 'no reason'}`;
+  return cutShort
+    ? new CompressionError(
+        'LIMIT_TIME',
+        `search.auto: its end came before one of its candidates had succeeded (${ran.length} had ended)${why}; raise deadlineSeconds`,
+      )
+    : new CompressionError('PASS_PRECONDITION', `search.auto: none of ${ran.length} candidates succeeded${why}`);
 }

@@ -5,7 +5,15 @@ import { SearchSpace, type Dimension, type JsonValue, type Point } from '../../s
 import { definePass, type PassContext } from '../pass.ts';
 import { replaceModel } from '../replace-model.ts';
 import { conclude } from './conclude.ts';
-import { dimensionsOf, examplesOf, expandLayers, rangeProblem, substitute } from './ranges.ts';
+import {
+  dimensionsOf,
+  examplePointsOf,
+  examplesOf,
+  expandLayers,
+  originOf,
+  substitute,
+  templateProblem,
+} from './ranges.ts';
 import { runSearch, type SearchPlan } from './run-search.ts';
 import { epochsAt, plannedOptions, searchOptions } from './search-options.ts';
 import { modelOfTrials, trialsOf } from './trials-of.ts';
@@ -30,14 +38,8 @@ const Options = z.strictObject({
     .min(1)
     .max(16)
     .superRefine((steps, context) => {
-      const problem = rangeProblem(steps);
-      if (problem !== undefined)
-        context.addIssue({ code: 'custom', message: problem.message, path: [...problem.path] });
-      else if (dimensionsOf(withAnyLayer({ steps })).length === 0)
-        context.addIssue({
-          code: 'custom',
-          message: 'nothing to search: put { "search": [...] } in the place of a value',
-        });
+      const problem = templateProblem(steps, () => dimensionsOf(withAnyLayer({ steps })));
+      if (problem !== undefined) context.addIssue({ ...problem });
     })
     .describe(
       'The recipe of a candidate. { "search": [a, b, …] } or { "search": { "min", "max", "step", "log" } } in the place of any option, or of a whole step (null: without it), is chosen by the search; { "search": { "layers": … } } stands for a record with such a choice for each layer',
@@ -85,10 +87,13 @@ export const searchCompression = definePass({
     trials: 16,
   },
   needs: () => ['evaluation'],
-  inner: (options) =>
-    examplesOf(withAnyLayer({ steps: options.steps })).map((example) => ({
-      steps: z.object({ steps: z.array(Step) }).parse(example).steps,
-    })),
+  inner: (options) => {
+    const template = withAnyLayer({ steps: options.steps });
+    return examplePointsOf(template).map((point) => ({
+      steps: Steps.parse(substitute(template, point)).steps,
+      origin: (path) => originOf(template, point, ['steps', ...path]),
+    }));
+  },
   requires: () => undefined,
   async run(model, options, context) {
     const trials = trialsOf(context);
@@ -184,9 +189,10 @@ async function startOf(
     const layered = (value: (layer: string) => number): Point =>
       Object.fromEntries(
         space.dimensions.map((dimension) => {
-          const layer = Object.keys(found).find(
-            (name) => own.includes(dimension) && dimension.name.endsWith(`.${name}`),
-          );
+          // Names may hold dots, and end like another one: the longest that fits is meant.
+          const [layer] = Object.keys(found)
+            .filter((name) => own.includes(dimension) && dimension.name.endsWith(`.${name}`))
+            .sort((a, b) => b.length - a.length);
           return [
             dimension.name,
             layer === undefined ? (valuesOf(dimension)[0] ?? null) : nearestOf(dimension, value(layer)),

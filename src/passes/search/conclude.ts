@@ -13,29 +13,44 @@ import { ranked, type SearchPlan, type SearchRun, type Tried } from './run-searc
 /** The best candidate, and the Pareto points besides. */
 export interface Found {
   readonly best: Tried;
-  /** Indices of the non-dominated candidates within the limits (or, where none is, of those that miss them least). */
-  readonly front: readonly Tried[];
-  /** By the objectives alone, limits or not. */
+  /** By the first objective, whatever the limits say. */
   readonly bestOverall: Tried;
+  /** The non-dominated candidates within the limits, or, where none is, of all. By the first objective. */
+  readonly front: readonly Tried[];
 }
 
-/** @throws CompressionError PASS_PRECONDITION when not one candidate succeeded */
-function findBest(run: SearchRun): Found {
-  const usable = ranked(run.tried);
+/** @throws CompressionError when there is not one candidate to choose: LIMIT_TIME when the end came too early, else PASS_PRECONDITION */
+function findBest(run: SearchRun, objectives: readonly ObjectiveName[]): Found {
+  const whole = ranked(run.tried);
+  // An end before any candidate had its whole training leaves those that had a part of it.
+  const usable = whole.length === 0 && run.cutShort ? ranked(run.tried, 'stopped') : whole;
   const [best] = usable;
-  if (best === undefined) {
-    const [first] = run.tried.filter(({ reason }) => reason !== undefined);
-    throw new CompressionError(
-      'PASS_PRECONDITION',
-      `search: none of ${run.tried.length} candidates succeeded${first === undefined ? '' : `; the first failed: ${first.reason ?? ''}`}`,
-    );
-  }
-  const front = paretoSet(usable).flatMap((place) => usable[place] ?? []);
-  const [bestOverall = best] = ranked(run.tried.map((tried) => ({ ...tried, violation: 0 })));
-  return { best, front, bestOverall };
+  if (best === undefined) throw nothingFound(run, objectives);
+  const unlimited = usable.map((candidate) => ({ ...candidate, violation: 0 }));
+  const within = paretoSet(usable);
+  const front = (within.length > 0 ? within : paretoSet(unlimited)).flatMap((place) => usable[place] ?? []);
+  const overall = ranked(unlimited, best.status === 'stopped' ? 'stopped' : 'succeeded')[0]?.index;
+  return { best, bestOverall: usable.find(({ index }) => index === overall) ?? best, front };
 }
 
-/** Looks the models up and says what was found. @throws CompressionError PASS_PRECONDITION when no candidate succeeded */
+function nothingFound({ tried, cutShort }: SearchRun, objectives: readonly ObjectiveName[]): CompressionError {
+  const failed = tried.find(({ reason }) => reason !== undefined);
+  const why = failed === undefined ? '' : `; the first that did not: ${failed.reason ?? ''}`;
+  if (cutShort)
+    return new CompressionError(
+      'LIMIT_TIME',
+      `search: its end came before one of its candidates had succeeded (${tried.length} had ended)${why}; raise deadlineSeconds, or make candidates cheaper: fewer epochs or samples`,
+    );
+  const made = tried.filter(({ status }) => status === 'succeeded');
+  const missing = objectives.filter((_, place) => made.every((one) => !Number.isFinite(one.objectives[place])));
+  const message =
+    made.length > 0
+      ? `none of ${tried.length} candidates has every figure of the objectives (${missing.join(', ')}); latencyEstimateMs, for one, is known of models in float alone`
+      : `none of ${tried.length} candidates succeeded${why}`;
+  return new CompressionError('PASS_PRECONDITION', `search: ${message}`);
+}
+
+/** Looks the models up and says what was found. @throws CompressionError when no candidate succeeded */
 export async function conclude(search: {
   readonly plan: SearchPlan;
   readonly run: SearchRun;
@@ -52,7 +67,7 @@ export async function conclude(search: {
   readonly details: Record<string, unknown>;
 }> {
   const { plan, run, random, keepFront, trials, context } = search;
-  const found = findBest(run);
+  const found = findBest(run, plan.objectives);
   const others = handedOut(found, keepFront);
   // All at once: each call may end the attempt.
   const specs = [found.best, ...others].flatMap(({ spec }) => (spec === undefined ? [] : [spec]));

@@ -1,25 +1,38 @@
 import { z } from 'zod';
-import type { Dimension, JsonValue, Point } from '../../search/space.ts';
+import { canonicalJson } from '../../canonical-json.ts';
+import { CompressionError } from '../../errors.ts';
+import { SearchSpace, type Dimension, type JsonValue, type Point } from '../../search/space.ts';
+
+/** More values than this between min and max are a real number. */
+const MAX_STEPS = 1000;
+
+const Choices = z.array(z.json()).min(1).max(64);
+const Interval = z
+  .strictObject({
+    min: z.number(),
+    max: z.number(),
+    step: z.number().positive().optional(),
+    log: z.boolean().optional(),
+  })
+  .refine(({ min, max }) => min <= max, 'min must not be above max')
+  .refine(({ min, log }) => log !== true || min > 0, 'log needs a min above 0')
+  .refine(({ step, log }) => log !== true || step === undefined, 'log and step exclude each other')
+  .refine(
+    ({ min, max, step }) => step === undefined || stepsIn(min, max, step) <= MAX_STEPS,
+    `more than ${MAX_STEPS} values between min and max: take a larger step, or leave it out for a real number`,
+  );
+
+const NO_RANGE = { error: 'must be a list of 1 to 64 values, or { "min", "max" } with "step" or "log" besides' };
 
 /** `{ "search": […] }` or `{ "search": { "min", "max", … } }` in the place of a value: what a search chooses. */
 const Range = z.strictObject({
-  search: z.union([
-    z.array(z.json()).min(1).max(64),
-    z.strictObject({ layers: z.unknown() }),
-    z
-      .strictObject({
-        min: z.number(),
-        max: z.number(),
-        step: z.number().positive().optional(),
-        log: z.boolean().optional(),
-      })
-      .refine(({ min, max }) => min <= max, 'min must not be above max'),
-  ]),
+  search: z.union([Choices, z.strictObject({ layers: z.union([Choices, Interval], NO_RANGE) }), Interval], NO_RANGE),
 });
 type Range = z.infer<typeof Range>;
 
-/** More steps than this between min and max are searched as a real number. */
-const MAX_STEPS = 1000;
+function stepsIn(min: number, max: number, step: number): number {
+  return Math.floor((max - min) / step + 1e-9) + 1;
+}
 
 /** @throws z.ZodError for a `search` that is none */
 function asRange(value: unknown): Range | undefined {
@@ -27,19 +40,46 @@ function asRange(value: unknown): Range | undefined {
   return isRange ? Range.parse(value) : undefined;
 }
 
-/** Why a template is not valid, with the place; undefined when it is. */
-export function rangeProblem(template: unknown, path: readonly PropertyKey[] = []): z.core.$ZodIssue | undefined {
+/** As a refinement of a schema reports it. */
+interface TemplateProblem {
+  readonly code: 'custom';
+  readonly message: string;
+  readonly path: PropertyKey[];
+}
+
+/**
+ * Why a template is not valid, with the place; undefined when it is.
+ *
+ * @param dimensions - of the template; asked for when each range of it is valid
+ * @param allows - whether `{ "search": { "layers": … } }` may stand in it
+ */
+export function templateProblem(
+  template: unknown,
+  dimensions: () => readonly Dimension[],
+  allows: { readonly layers: boolean } = { layers: true },
+): TemplateProblem | undefined {
+  const problem = rangeProblem(template, allows, []);
+  if (problem !== undefined) return problem;
+  const message = spaceProblem(dimensions());
+  return message === undefined ? undefined : { code: 'custom', message, path: [] };
+}
+
+function rangeProblem(
+  template: unknown,
+  allows: { readonly layers: boolean },
+  path: readonly PropertyKey[],
+): TemplateProblem | undefined {
   if (typeof template !== 'object' || template === null) return undefined;
   if (!Array.isArray(template) && 'search' in template) {
-    const parsed = Range.safeParse(template);
-    const search = parsed.data?.search;
-    if (search !== undefined && !Array.isArray(search) && 'layers' in search)
-      return rangeProblem({ search: search.layers }, [...path, 'search', 'layers']);
-    const [issue] = parsed.error?.issues ?? [];
-    return issue === undefined ? undefined : { ...issue, path: [...path, ...issue.path] };
+    const { data, error } = Range.safeParse(template);
+    const [issue] = error?.issues ?? [];
+    if (issue !== undefined) return { code: 'custom', message: issue.message, path: [...path, ...issue.path] };
+    const hasLayers = data !== undefined && !Array.isArray(data.search) && 'layers' in data.search;
+    if (!hasLayers || allows.layers) return undefined;
+    return { code: 'custom', message: NO_RANGE.error, path: [...path, 'search'] };
   }
   for (const [name, value] of Object.entries(template)) {
-    const problem = rangeProblem(value, [...path, name]);
+    const problem = rangeProblem(value, allows, [...path, name]);
     if (problem !== undefined) return problem;
   }
   return undefined;
@@ -80,8 +120,7 @@ function dimensionOf({ search }: Range, name: string): Dimension {
       ? { name, type: 'choice', values: [min] }
       : { name, type: 'real', min, max, ...(log === undefined ? {} : { log }) };
   }
-  const count = Math.floor((max - min) / step + 1e-9) + 1;
-  if (count > MAX_STEPS) return { name, type: 'real', min, max };
+  const count = stepsIn(min, max, step);
   // Rounded, so that 0.1 + 2 * 0.1 is 0.3.
   const values = Array.from({ length: count }, (_, index) => Number((min + index * step).toPrecision(12)));
   return { name, type: 'choice', values };
@@ -100,13 +139,58 @@ export function substitute(template: unknown, point: Point, name = ''): unknown 
   return Object.fromEntries(Object.entries(template).map(([key, value]) => [key, substitute(value, point, at(key))]));
 }
 
-/** Templates without ranges that together show each value of each list and both ends of each interval. */
-export function examplesOf(template: unknown): unknown[] {
+/** Why no space can be made of these dimensions; undefined when one can. */
+function spaceProblem(dimensions: readonly Dimension[]): string | undefined {
+  if (dimensions.length === 0) return 'nothing to search: put { "search": [...] } in the place of a value';
+  try {
+    new SearchSpace(dimensions);
+    return undefined;
+  } catch (error) {
+    if (!(error instanceof CompressionError)) throw error;
+    return error.message;
+  }
+}
+
+/** Where in a template a place of what `substitute` made of it comes from. Beyond an interval there are none. */
+export function originOf(
+  template: unknown,
+  point: Point,
+  path: readonly PropertyKey[],
+  name = '',
+): readonly PropertyKey[] {
+  const at = (key: PropertyKey): string => (name === '' ? String(key) : `${name}.${String(key)}`);
+  const range = asRange(template);
+  if (range !== undefined) {
+    if (!Array.isArray(range.search)) return ['search'];
+    const chosen = canonicalJson(point[name] ?? null);
+    return ['search', range.search.findIndex((value) => canonicalJson(value) === chosen), ...path];
+  }
+  const [key, ...rest] = path;
+  if (key === undefined || typeof template !== 'object' || template === null) return path;
+  const place = Array.isArray(template) ? keptPlaces(template, point, name)[Number(key)] : key;
+  if (place === undefined) return path;
+  const inner = new Map<PropertyKey, unknown>(Object.entries(template)).get(String(place));
+  return [place, ...originOf(inner, point, rest, at(place))];
+}
+
+/** Places of the elements that `substitute` does not leave out. */
+function keptPlaces(template: readonly unknown[], point: Point, name: string): readonly number[] {
+  const at = (index: number): string => (name === '' ? String(index) : `${name}.${index}`);
+  return template.flatMap((value, index) => (substitute(value, point, at(index)) === null ? [] : [index]));
+}
+
+/** Points that together show each value of each list and both ends of each interval. */
+export function examplePointsOf(template: unknown): readonly Point[] {
   const dimensions = dimensionsOf(template);
   const shown = dimensions.map((dimension): readonly JsonValue[] =>
     dimension.type === 'choice' ? dimension.values : [dimension.min, dimension.max],
   );
   const first = Object.fromEntries(dimensions.map(({ name }, d) => [name, shown[d]?.[0] ?? null]));
   const points = dimensions.flatMap(({ name }, d) => (shown[d] ?? []).map((value) => ({ ...first, [name]: value })));
-  return (points.length === 0 ? [first] : points).map((point) => substitute(template, point));
+  return points.length === 0 ? [first] : points;
+}
+
+/** Templates without ranges that together show each value of each list and both ends of each interval. */
+export function examplesOf(template: unknown): unknown[] {
+  return examplePointsOf(template).map((point) => substitute(template, point));
 }

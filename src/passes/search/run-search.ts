@@ -89,9 +89,22 @@ export async function runSearch(
     tried.push(...ended);
     run = tried.filter(({ status }) => status !== 'rejected').length;
     if (!isWhole) return { tried, cutShort: true };
+    checkAccuracy(tried, plan);
     strategy.tell(ended.map(({ index, objectives, violation }) => ({ index, objectives, violation })));
   }
   return { tried, cutShort: false };
+}
+
+/** Data without labels, say, give no candidate an accuracy: no need to run them all to know. */
+function checkAccuracy(tried: readonly Tried[], { objectives, constraints }: SearchPlan): void {
+  const isAsked =
+    objectives.includes('accuracy') || objectives.includes('reward') || constraints.minAccuracy !== undefined;
+  const measured = tried.filter(({ status }) => status === 'succeeded' || status === 'stopped');
+  if (!isAsked || measured.length === 0 || measured.some(({ figures }) => figures.accuracy !== undefined)) return;
+  throw new CompressionError(
+    'PASS_PRECONDITION',
+    `search: none of the first ${measured.length} candidates has an accuracy, which objectives or constraints go by: the evaluation data needs labels, and a metric other than none`,
+  );
 }
 
 interface Batch {
@@ -159,10 +172,10 @@ function judged(measured: Figures, plan: SearchPlan): Pick<Tried, 'figures' | 'o
   };
 }
 
-/** Least violation first, then the first objective, then the others; those that did not succeed are left out. */
-export function ranked(tried: readonly Tried[]): readonly Tried[] {
+/** Least violation first, then the first objective, then the others; those of another status are left out. */
+export function ranked(tried: readonly Tried[], wanted: 'succeeded' | 'stopped' = 'succeeded'): readonly Tried[] {
   return tried
-    .filter(({ status, objectives }) => status === 'succeeded' && objectives.every(Number.isFinite))
+    .filter(({ status, objectives }) => status === wanted && objectives.every(Number.isFinite))
     .sort((a, b) => {
       if (a.violation !== b.violation) return a.violation - b.violation;
       for (const [place, value] of a.objectives.entries()) {

@@ -35,7 +35,15 @@ export const searchOptions = {
     .boolean()
     .default(false)
     .describe('Runs as many candidates at random besides, and reports the best of them'),
-  keepFront: z.number().int().min(0).max(32).default(8).describe('Pareto points handed out as artifacts, at most'),
+  keepFront: z
+    .number()
+    .int()
+    .min(0)
+    .max(32)
+    .default(8)
+    .describe(
+      'Pareto points handed out as artifacts, at most; besides, the best candidate regardless of the constraints',
+    ),
 };
 
 /** Training of a candidate at a share of its budget: fewer epochs, one at least. */
