@@ -1,7 +1,8 @@
 /**
  * `npm run bench -- quantize --model M.onnx --calibration C.npz --evaluation E.npz [--mean .. --std ..] [--samples 512]
- * [--options JSON] [--target portable] [PEER.onnx ...]`: static int8 of one image classifier, held against the float model and
- * against files other tools made: bytes, top-1, latency of one thread in turns, calibration time against plain passes.
+ * [--pass quantize.static] [--options JSON] [--training T.npz] [--target portable] [PEER.onnx ...]`: one image classifier quantized, held against the
+ * float model and against other files: bytes, top-1, latency of one thread in turns; of quantize.static calibration time against plain passes, of quantize.mixed the chosen types.
+ * The result is written to the folder for temporary files.
  * Images are uint8 NCHW; x = (pixel / 255 - mean) / std.
  */
 import { statSync, writeFileSync } from 'node:fs';
@@ -19,7 +20,7 @@ import { runStep } from '../../src/passes/pass-manager.ts';
 import { NO_CHECKPOINT, type FeedSource, type PassContext, type TargetCpu } from '../../src/passes/pass.ts';
 import { measureKernelCosts } from '../../src/passes/cost/kernel-cost-table.ts';
 import { canonicalize } from '../../src/passes/canonicalize/canonicalize.ts';
-import { quantizeStatic } from '../../src/passes/quantize/static.ts';
+import { PASSES } from '../../src/passes/registry.ts';
 import { createRuntime } from '../../src/runtime/onnxruntime.ts';
 import { median } from '../../src/evaluation/statistics.ts';
 import type { Session } from '../../src/runtime/session.ts';
@@ -39,6 +40,7 @@ export async function main(args: readonly string[]): Promise<void> {
       mean: { type: 'string', default: '0.485,0.456,0.406' },
       std: { type: 'string', default: '0.229,0.224,0.225' },
       samples: { type: 'string', default: '512' },
+      pass: { type: 'string', default: 'quantize.static' },
       options: { type: 'string', default: '{}' },
       target: { type: 'string', default: 'portable' },
     },
@@ -75,15 +77,26 @@ export async function main(args: readonly string[]): Promise<void> {
     log: () => undefined,
   };
   await runStep(model, { pass: canonicalize, options: canonicalize.options.parse({}) }, context);
-  const options: unknown = quantizeStatic.options.parse(JSON.parse(values.options));
-  await reportCalibration(context, calibration, path, () =>
-    calibrate(model, quantizeStatic.observe?.(model, options, context) ?? [], calibration, context),
+  const pass = defined(
+    PASSES.find(({ name }) => name === values.pass),
+    values.pass,
   );
-  const outcome = await runStep(model, { pass: quantizeStatic, options }, context);
+  const options: unknown = pass.options.parse(JSON.parse(values.options));
+  const points = pass.observe?.(model, options, context) ?? [];
+  if (points.length > 0) {
+    await reportCalibration(context, calibration, path, () => calibrate(model, points, calibration, context));
+  }
+  const started = performance.now();
+  const outcome = await runStep(model, { pass, options }, context);
   console.log(
-    `changed ${outcome.changes} nodes, left ${outcome.skipped.length} in float; estimate ${JSON.stringify(outcome.details['estimatedNs'])}`,
+    `changed ${outcome.changes} nodes, left ${outcome.skipped.length} in float, ${((performance.now() - started) / 1000).toFixed(1)} s; estimate ${JSON.stringify(outcome.details['estimatedNs'])}`,
   );
-  const ours = join(tmpdir(), `${basename(path, '.onnx')}.int8.onnx`);
+  for (const name of ['budget', 'accuracy', 'measured', 'choices', 'pareto']) {
+    const own = outcome.details[name];
+    for (const line of Array.isArray(own) ? own : own === undefined ? [] : [own])
+      console.log(name, JSON.stringify(line));
+  }
+  const ours = join(tmpdir(), `${basename(path, '.onnx')}.${values.pass}.onnx`);
   writeFileSync(ours, encodeModel(model));
   await compare([path, ours, ...peers], evaluation);
   for (const dataset of datasets) await dataset.close();

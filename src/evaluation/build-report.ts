@@ -106,9 +106,9 @@ function limitsOf({ constraints, evaluation, steps }: ReportFacts): Constraints 
 
 const WithFloatNodes = z.object({ floatNodes: z.array(z.object({ node: z.string() })).default([]) });
 
-/** What the last step of static quantization left in float, for a target without floating point. */
+/** What the last step that quantized by calibration data left in float, for a target without floating point. */
 function floatNodesOf({ target, steps }: ReportFacts): { readonly floatNodes?: readonly string[] } {
-  const step = steps.findLast(({ pass }) => pass === 'quantize.static');
+  const step = steps.findLast(({ pass }) => pass === 'quantize.static' || pass === 'quantize.mixed');
   if (target.cpu !== 'int8-only' || step === undefined) return {};
   return { floatNodes: WithFloatNodes.parse(step.details).floatNodes.map(({ node }) => node) };
 }

@@ -33,8 +33,9 @@ export function recommend(facts: RecommendFacts): Recommendation[] {
   ];
 }
 
-function quantizesStatically(steps: readonly StepReport[]): boolean {
-  return steps.some(({ pass }) => pass === 'quantize.static');
+/** The step whose ranges of activations come from calibration data. */
+function staticStep(steps: readonly StepReport[]): StepReport | undefined {
+  return steps.find(({ pass }) => pass === 'quantize.static' || pass === 'quantize.mixed');
 }
 
 function onAccuracy({ evaluation, steps }: RecommendFacts): Recommendation[] {
@@ -116,8 +117,9 @@ function range(accuracy: NonNullable<Evaluation['comparison']['accuracy']>): str
 
 function remedy(evaluation: Evaluation, steps: readonly StepReport[]): string {
   const ideas: string[] = [];
-  if (quantizesStatically(steps)) {
-    const method = steps.find(({ pass }) => pass === 'quantize.static')?.options['method'];
+  const quantizing = staticStep(steps);
+  if (quantizing !== undefined) {
+    const { method } = quantizing.options;
     if (method === 'minmax' || method === undefined) ideas.push('calibrate with "method": "percentile" or "entropy"');
     else ideas.push('calibrate with "method": "mse" or "minmax"');
   }
@@ -229,7 +231,7 @@ function onConstraints({ constraints }: RecommendFacts): Recommendation[] {
 
 function onCalibration({ steps, data }: RecommendFacts): Recommendation[] {
   const calibrationSamples = data.calibration?.samples;
-  if (!quantizesStatically(steps) || calibrationSamples === undefined) return [];
+  if (staticStep(steps) === undefined || calibrationSamples === undefined) return [];
   if (calibrationSamples >= FEW_CALIBRATION_SAMPLES) return [];
   return [
     {

@@ -16,6 +16,14 @@ export interface OutputChange {
   readonly error: number;
 }
 
+/** Less than any sample's part in the accuracy: tells apart what costs none. */
+const TIE = 1e-6;
+
+/** What a change costs in accuracy, nothing where it gains some; what costs the same goes by the error. */
+export function lossByAccuracy({ accuracyDrop, error }: OutputChange): number {
+  return Math.max(accuracyDrop, 0) + TIE * error;
+}
+
 type ComparisonContext = Pick<PassContext, 'runtime' | 'threads' | 'signal'>;
 
 interface Reference {
@@ -69,12 +77,17 @@ export class OutputComparison {
     }
   }
 
+  /** Whether there are class labels and class scores to compare them with. */
+  get knowsAccuracy(): boolean {
+    return this.#reference.accuracy !== undefined;
+  }
+
   /**
    * @param what - needs accuracy, by the name of its option; `remedy`: what to do besides naming data with labels
    * @throws CompressionError PASS_PRECONDITION where accuracy is not measured: no class labels, or no class scores
    */
   requireAccuracy(what: string, remedy: string): void {
-    if (this.#reference.accuracy !== undefined) return;
+    if (this.knowsAccuracy) return;
     throw new CompressionError(
       'PASS_PRECONDITION',
       `${what} needs calibration data with one class label a sample and a model whose first float output has class scores; ` +

@@ -15,6 +15,7 @@ import { quantizeBinary } from './quantize/signs/binary.ts';
 import { quantizeTernary } from './quantize/signs/ternary.ts';
 import { quantizeFloat } from './quantize/float/quantize-float.ts';
 import { quantizeStatic } from './quantize/static.ts';
+import { quantizeMixed } from './quantize/mixed/mixed.ts';
 import { quantizeWeights } from './quantize/weights-only/quantize-weights.ts';
 import { searchArchitecture } from './search/architecture.ts';
 import { searchAuto } from './search/auto.ts';
@@ -39,6 +40,7 @@ export const PASSES: readonly Pass[] = [
   quantizeStatic,
   quantizeDynamic,
   quantizeWeights,
+  quantizeMixed,
   quantizeAware,
   quantizeBinary,
   quantizeTernary,

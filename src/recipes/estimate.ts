@@ -32,6 +32,8 @@ const WEIGHT_SHARE: Readonly<Record<string, number>> = {
   'quantize.static': 0.25,
   // 4 bits and, for blocks of 32, a float scale and a zero point of 4 bits.
   'quantize.weights': 0.16,
+  // Four bits a weight, where no other budget is given.
+  'quantize.mixed': 0.125,
   'quantize.float': 0.5,
 };
 

@@ -31,10 +31,16 @@ export class OperandBits {
         name = producer.inputs[0] ?? '';
         break;
       }
-      if (producer.domain !== '' || !MOVING.has(producer.opType)) break;
+      if (producer.domain !== '' || !(MOVING.has(producer.opType) || this.#isScaling(producer))) break;
       name = producer.inputs[0] ?? '';
     }
     const type = this.#types.of(this.#graph, name);
     return type?.kind === 'tensor' ? DATA_TYPES[type.elementType].bits : undefined;
+  }
+
+  /** Scales beside a DequantizeLinear instead of in it. */
+  #isScaling({ opType, inputs: [value = '', factor = ''] }: Node): boolean {
+    const isDequantized = this.#producers.get(value)?.opType === 'DequantizeLinear';
+    return opType === 'Mul' && isDequantized && this.#graph.initializers.has(factor);
   }
 }

@@ -1,8 +1,8 @@
 import { CompressionError } from '../../errors.ts';
 import type { Model } from '../../onnx/model.ts';
 import { copyModel } from '../../training/copy-model.ts';
-import { validate, type ValidationResult } from '../../training/validation.ts';
 import type { PassContext, PassResult } from '../pass.ts';
+import { AccuracyMeter, type MeasuredDrop } from './accuracy-meter.ts';
 import type { Method } from './activation-params.ts';
 
 /** What a trial may add to the options as given. */
@@ -14,12 +14,8 @@ export interface RepairChoice {
   readonly rounding?: 'nearest' | 'gptq' | 'adaround';
 }
 
-export interface Trial {
+export interface Trial extends MeasuredDrop {
   readonly added: RepairChoice;
-  readonly value: number;
-  /** Share of the samples (top1), or growth as a share of the error in float (rmse). Positive is worse. */
-  readonly drop: number;
-  readonly met: boolean;
 }
 
 export interface AutoSettings {
@@ -43,7 +39,6 @@ const LADDER: readonly RepairChoice[] = [
 ];
 /** Where there are products of matrices, after the trials that cost no more. */
 const SMOOTHED: readonly RepairChoice[] = [{ smooth: 0.5 }, { smooth: 0.5, biasCorrection: 'fast' }];
-const BATCH = 100;
 
 /**
  * Tries repairs, the cheapest first, until the accuracy on the evaluation data is within the limit; the best one seen where none is.
@@ -52,35 +47,28 @@ const BATCH = 100;
  * @throws CompressionError DATASET_LABELS, MODEL_RUN; AbortError when canceled
  */
 export async function quantizeWithin(model: Model, settings: AutoSettings, context: PassContext): Promise<PassResult> {
-  const evaluation = context.data.evaluation;
-  if (evaluation === undefined) {
-    throw new CompressionError('PASS_PRECONDITION', 'accuracy "auto" needs evaluation data; give data.evaluation');
-  }
-  const { runtime, threads, signal } = context;
-  const measure = (candidate: Model): Promise<ValidationResult> =>
-    validate(candidate, evaluation, { runtime, threads, signal, batchSize: BATCH });
-  const float = await measure(model);
+  const { maxDrop } = settings;
+  const meter = await AccuracyMeter.create(model, { what: 'accuracy "auto"', maxDrop }, context);
+  const { float } = meter;
   const trials: Trial[] = [];
   let best: { readonly candidate: Model; readonly result: PassResult; readonly trial: Trial } | undefined;
   const ladder = ladderOf(model);
   for (const [number, added] of ladder.entries()) {
-    signal.throwIfAborted();
+    context.signal.throwIfAborted();
     context.progress(number / ladder.length, `trial ${number + 1} of at most ${ladder.length}`);
     const candidate = copyModel(model);
     const result = await settings.quantize(candidate, added);
     // Nothing to quantize: the same for every trial.
     if (result.changes === 0) return result;
-    const { value } = await measure(candidate);
-    const drop = dropOf(float, value);
-    const trial = { added, value, drop, met: drop <= settings.maxDrop + 1e-12 };
+    const trial = { added, ...(await meter.measure(candidate)) };
     trials.push(trial);
-    if (best === undefined || drop < best.trial.drop) best = { candidate, result, trial };
+    if (best === undefined || trial.drop < best.trial.drop) best = { candidate, result, trial };
     if (trial.met) break;
   }
   if (best === undefined) throw new CompressionError('INTERNAL', 'no trial was made');
   Object.assign(model, best.candidate);
   const { result, trial } = best;
-  const missed = `no repair keeps the accuracy within ${settings.maxDrop}; the best one loses ${trial.drop}; try quantize.aware, or exclude layers`;
+  const missed = `no repair keeps the accuracy within ${maxDrop}; the best one loses ${trial.drop}; try quantize.aware, or exclude layers`;
   return {
     ...result,
     warnings: trial.met ? result.warnings : [...result.warnings, missed],
@@ -90,7 +78,7 @@ export async function quantizeWithin(model: Model, settings: AutoSettings, conte
         metric: float.metric,
         samples: float.samples,
         float: float.value,
-        maxDrop: settings.maxDrop,
+        maxDrop,
         chosen: trial.added,
         met: trial.met,
         trials,
@@ -104,10 +92,4 @@ function ladderOf({ graph }: Model): readonly RepairChoice[] {
     ({ opType, inputs }) => opType === 'MatMul' && graph.initializers.has(inputs[1] ?? ''),
   );
   return hasProducts ? [...LADDER.slice(0, 2), ...SMOOTHED, ...LADDER.slice(2)] : LADDER;
-}
-
-function dropOf(float: ValidationResult, value: number): number {
-  if (float.metric === 'top1') return float.value - value;
-  if (float.value === 0) return value === 0 ? 0 : Infinity;
-  return value / float.value - 1;
 }

@@ -1,6 +1,6 @@
 import type { Node } from '../../onnx/node.ts';
 import type { Skipped } from '../pass.ts';
-import { CostModel, elementwiseWorkload, weightedWorkload, type Estimate } from '../cost/cost-model.ts';
+import { CostModel, elementwiseWorkload, weightedWorkload, type Estimate, type Workload } from '../cost/cost-model.ts';
 import type { GraphView } from './graph-view.ts';
 import type { KernelCostTable } from '../cost/kernel-cost-table.ts';
 import { nodeLabel } from './node-filter.ts';
@@ -163,16 +163,12 @@ class PlanCosts {
   #estimateNode(node: Node, unit: ComputeUnit | undefined): Estimate | undefined {
     const placement = placementOf(node);
     if (placement === undefined) return undefined;
-    const sizesOf = this.#view.sizesOf;
     if (unit === undefined) {
       if (placement.kind !== 'moves' || placement.kernel === undefined) return undefined;
-      const workload = elementwiseWorkload(placement.kernel, node.outputs[0] ?? '', sizesOf);
+      const workload = elementwiseWorkload(placement.kernel, node.outputs[0] ?? '', this.#view.sizesOf);
       return workload === undefined ? undefined : this.#model.estimate(workload);
     }
-    const workload =
-      unit.placement.kind === 'pointwise'
-        ? elementwiseWorkload(unit.placement.kernel, node.outputs[0] ?? '', sizesOf)
-        : weightedWorkload(node, this.#operandDims(unit), { conv: 'conv', product: 'matmul' }, sizesOf);
+    const workload = workloadOf(unit, this.#view);
     const estimate = workload === undefined ? undefined : this.#model.estimate(workload);
     if (estimate === undefined || !this.#isBias(unit)) return estimate;
     return { floatNs: 0, int8Ns: estimate.int8Ns };
@@ -184,14 +180,20 @@ class PlanCosts {
     const producer = this.#view.producerOf(unit.node.inputs[unit.activations[0] ?? 0] ?? '');
     return producer !== undefined && ['Conv', 'MatMul', 'Gemm'].includes(producer.opType);
   }
+}
 
-  /** The second operand's dimensions; of a batch of matrices only the last two take part in each product. */
-  #operandDims(unit: ComputeUnit): readonly number[] {
-    if (unit.weight !== undefined && unit.node.opType !== 'MatMul') return unit.weight.tensor.dims;
-    const right = unit.node.inputs[1] ?? '';
-    const dims = unit.weight?.tensor.dims ?? this.#view.sizesOf(right) ?? [1, 1];
-    return dims.slice(-2);
-  }
+/** What a unit's kernel is given. */
+export function workloadOf(unit: ComputeUnit, view: GraphView): Workload | undefined {
+  const { node, placement } = unit;
+  if (placement.kind === 'pointwise') return elementwiseWorkload(placement.kernel, node.outputs[0] ?? '', view.sizesOf);
+  return weightedWorkload(node, operandDims(unit, view), { conv: 'conv', product: 'matmul' }, view.sizesOf);
+}
+
+/** The second operand's dimensions; of a batch of matrices only the last two take part in each product. */
+function operandDims({ node, weight }: ComputeUnit, view: GraphView): readonly number[] {
+  if (weight !== undefined && node.opType !== 'MatMul') return weight.tensor.dims;
+  const dims = weight?.tensor.dims ?? view.sizesOf(node.inputs[1] ?? '') ?? [1, 1];
+  return dims.slice(-2);
 }
 
 /** Compute units that are connected by values in codes. */

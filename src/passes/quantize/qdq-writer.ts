@@ -7,6 +7,8 @@ import type { ComputeUnit, UnitWeight } from './units.ts';
 export class QdqWriter extends CodeWriter {
   protected override readonly readsFloats = true;
   readonly #dequantized = new Map<string, string>();
+  /** Scales of 1, by their number. */
+  readonly #ones = new Map<number, string>();
 
   protected override writeCompute(unit: ComputeUnit): void {
     const { node, weight, bias } = unit;
@@ -53,14 +55,22 @@ export class QdqWriter extends CodeWriter {
     const { scales } = planned;
     const dims = weight.tensor.dims.map((_, at) => (at === axis ? scales.length : 1));
     this.store(Tensor.float(stored.scale, scales, dims));
-    const ones = new Float32Array(scales.length).fill(1);
-    const one = this.store(Tensor.float(this.names.fresh('one'), ones, axis === undefined ? [] : [ones.length]));
+    const one = this.#one(axis === undefined ? 0 : scales.length);
     const [steps, output] = [this.names.fresh(`${base}_steps`), this.names.fresh(`${base}_dq`)];
     const attributes = axis === undefined ? {} : { axis };
     this.push(makeNode('DequantizeLinear', [stored.codes, one, stored.zeroPoint], [steps], { attributes }));
     this.push(makeNode('Mul', [steps, stored.scale], [output]));
     this.#dequantized.set(stored.codes, output);
     return output;
+  }
+
+  #one(count: number): string {
+    const known = this.#ones.get(count);
+    if (known !== undefined) return known;
+    const values = new Float32Array(Math.max(count, 1)).fill(1);
+    const name = this.store(Tensor.float(this.names.fresh('one'), values, count === 0 ? [] : [count]));
+    this.#ones.set(count, name);
+    return name;
   }
 
   /** The unit's node, its inputs in place, making `output`. */

@@ -23,6 +23,13 @@ const Override = z
     message: 'give min and max, or type, or all three',
   });
 
+export const OverridesField = z
+  .record(z.string().min(1).max(256), Override)
+  .default({})
+  .describe(
+    'By value name: the range of an activation in place of the observed one, and its type in place of the usual one',
+  );
+
 /** Options of quantize.static. */
 export const StaticOptions = z.strictObject({
   activations: z.enum(ACTIVATION_TYPES).default('uint8').describe('Integer type of activations'),
@@ -45,12 +52,7 @@ export const StaticOptions = z.strictObject({
     .describe('qdq: float operators between quantizers, which runtimes fuse; qoperator: integer operators'),
   exclude: globs.default([]).describe('Node names or operator types to leave in float; * and ? are wildcards'),
   include: globs.min(1).optional().describe('Only these node names or operator types; * and ? are wildcards'),
-  overrides: z
-    .record(z.string().min(1).max(256), Override)
-    .default({})
-    .describe(
-      'By value name: the range of an activation in place of the observed one, and its type in place of the usual one',
-    ),
+  overrides: OverridesField,
   equalize: z
     .boolean()
     .default(false)

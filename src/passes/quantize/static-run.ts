@@ -142,7 +142,10 @@ export function isPrepared(model: Model, request: StaticRequest): boolean {
   return rewrites || opsetOf(model) < neededOpset(request);
 }
 
-function raiseOpset(model: Model, request: StaticRequest): void {
+/**
+ * @throws CompressionError PASS_PRECONDITION where an operator of the model has no form in the opset that the types need
+ */
+export function raiseOpset(model: Model, request: StaticRequest): void {
   const opset = neededOpset(request);
   const { to, skipped } = upgradeOpset(model, Math.max(opset, opsetOf(model)));
   if (to >= opset) return;

@@ -93,6 +93,28 @@ describe('macsOf counts by the textbook formula', () => {
     const [conv] = macsOf(model).nodes;
     assert.deepEqual([conv?.macs, conv?.activationBits, conv?.weightBits], [4 * 3 * 64, 8, 8]);
   });
+  it('looks through DequantizeLinear and scales beside it for the bits', () => {
+    const nodes = [
+      makeNode('QuantizeLinear', ['x', 'xs', 'xz'], ['q']),
+      makeNode('DequantizeLinear', ['q', 'xs', 'xz'], ['d']),
+      makeNode('DequantizeLinear', ['w', 'ws'], ['steps']),
+      makeNode('Mul', ['steps', 'scale'], ['dw']),
+      makeNode('Conv', ['d', 'dw'], ['y']),
+    ];
+    const model = modelOf({
+      nodes,
+      inputs: [tensorValue('x', 'float', ['N', 3, 8, 8])],
+      initializers: [
+        zeros('xs', []),
+        bytes('xz', [], 'uint8'),
+        bytes('w', [4, 3, 1, 1]),
+        zeros('ws', []),
+        zeros('scale', [4, 1, 1, 1]),
+      ],
+    });
+    const [conv] = macsOf(model).nodes;
+    assert.deepEqual([conv?.macs, conv?.activationBits, conv?.weightBits], [4 * 3 * 64, 8, 8]);
+  });
 
   it('the example net: 9,345,920 MACs as onnx.shape_inference and the same formula give', () => {
     const file = new URL('../../fixtures/onnx/pytorch-resnet8.onnx', import.meta.url);

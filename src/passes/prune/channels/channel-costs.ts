@@ -1,14 +1,11 @@
-import { encodeModel } from '../../../onnx/codec/encode.ts';
 import { macRuleOf } from '../../../onnx/cost/mac-rules.ts';
 import { macsOf } from '../../../onnx/cost/macs.ts';
 import { typesAtBatchOne } from '../../../onnx/cost/types-for-cost.ts';
 import { DATA_TYPES } from '../../../onnx/data-type.ts';
-import type { Model } from '../../../onnx/model.ts';
 import { countWeightElements } from '../../../onnx/print/summarize-model.ts';
 import type { Node } from '../../../onnx/node.ts';
-import { Tensor } from '../../../onnx/tensor.ts';
 import type { Shape } from '../../../onnx/value-type.ts';
-import { copyModel } from '../../../training/copy-model.ts';
+import { mostFileBytes } from '../../cost/file-bytes.ts';
 import type { SizesOf } from '../../cost/cost-model.ts';
 import type { FloatLatency } from '../../cost/float-latency.ts';
 import type { ChannelAnalysis } from '../groups/analyze-channels.ts';
@@ -21,9 +18,6 @@ export interface Costs {
   /** Estimated time of one sample in float; 0 where the kernel cost table knows nothing. */
   readonly latencyNs: number;
 }
-
-/** What an initializer takes in the file besides its name and its elements, at most. */
-const TENSOR_OVERHEAD_BYTES = 32;
 
 /**
  * Counts multiply-accumulates, weights, bytes and time of the model as it would be without some channels, from sizes alone:
@@ -48,7 +42,7 @@ export class ChannelCosts {
     this.before = {
       macs: macs.total,
       parameters: countWeightElements(model),
-      bytes: fileBytes(model),
+      bytes: mostFileBytes(model),
       latencyNs: this.latencyNs(new Uint8Array(analysis.atoms.count)),
     };
   }
@@ -108,15 +102,4 @@ export class ChannelCosts {
     };
     return { kept, shapeOf };
   }
-}
-
-/** The encoded size, without encoding the weights; those in external files count like those in the file. */
-function fileBytes(model: Model): number {
-  const structure = copyModel(model);
-  let bytes = 0;
-  for (const [name, tensor] of structure.graph.initializers) {
-    structure.graph.initializers.set(name, Tensor.float(name, [], [0]));
-    bytes += tensor.byteLength + TENSOR_OVERHEAD_BYTES;
-  }
-  return bytes + encodeModel(structure).byteLength;
 }

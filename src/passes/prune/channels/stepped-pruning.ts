@@ -8,7 +8,7 @@ import { separateVectors as separateTrainedVectors } from '../../../training/par
 import { calibrate } from '../../calibrate.ts';
 import { finetuneContext } from '../../finetune-context.ts';
 import type { PassContext } from '../../pass.ts';
-import { OutputComparison } from '../../output-comparison.ts';
+import { lossByAccuracy, OutputComparison } from '../../output-comparison.ts';
 import { FloatLatency } from '../../cost/float-latency.ts';
 import { analyzeChannels, type ChannelAnalysis } from '../groups/analyze-channels.ts';
 import { channelGroups, type ChannelGroups } from '../groups/channel-groups.ts';
@@ -27,8 +27,6 @@ import { StepStates, type StepRecord, type StepState } from './step-state.ts';
 
 /** Share of a step's time for the scores, where it trains. */
 const SCORES_SHARE = 0.2;
-/** What an output error counts beside accuracy: it only decides where accuracies are the same. */
-const TIE = 1e-6;
 
 /**
  * Goes to the target in equal steps: each scores what is left, removes what is due of the channels there were at first, and
@@ -219,8 +217,8 @@ export class SteppedPruning {
     };
     const { scores: allocated, sensitivities } = await allocateBySensitivity(groups, scores, {
       lossWithout: async (roots) => {
-        const { accuracyDrop, error } = await comparison.compare(this.without(withRoots(roots)));
-        return byMetric ? Math.max(accuracyDrop, 0) + TIE * error : error;
+        const change = await comparison.compare(this.without(withRoots(roots)));
+        return byMetric ? lossByAccuracy(change) : change.error;
       },
       saved: (roots) => (kind === 'ratio' ? roots.length : before[kind] - costs.without(withRoots(roots))[kind]),
       leastKept: (index) => chooser.leastKept(index),

@@ -1,0 +1,331 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { encodeModel } from '../../../../src/onnx/codec/encode.ts';
+import { macsOf } from '../../../../src/onnx/cost/macs.ts';
+import type { Model } from '../../../../src/onnx/model.ts';
+import { makeNode } from '../../../../src/onnx/node.ts';
+import { Tensor } from '../../../../src/onnx/tensor.ts';
+import { verifyModel } from '../../../../src/onnx/verify/verify-model.ts';
+import { quantizeMixed } from '../../../../src/passes/quantize/mixed/mixed.ts';
+import { quantizeStatic } from '../../../../src/passes/quantize/static.ts';
+import { apply, contextOf, cosine, net, noise, outputOf, source, weight } from '../helpers.ts';
+
+const DIMS = [1, 4, 8, 8];
+const feeds = { x: { type: 'float', dims: DIMS, data: noise(256, 100) } } as const;
+const context = contextOf(source('x', DIMS));
+const pads = [1, 1, 1, 1];
+
+/** Layers of many sizes, one of them behind a skip connection. */
+export function network(): Model {
+  return net({
+    nodes: [
+      makeNode('Conv', ['x', 'w1', 'b1'], ['c1'], { attributes: { pads }, name: 'conv1' }),
+      makeNode('Relu', ['c1'], ['r1'], { name: 'relu1' }),
+      makeNode('Conv', ['r1', 'w2', 'b2'], ['c2'], { attributes: { pads }, name: 'conv2' }),
+      makeNode('Add', ['c2', 'r1'], ['a'], { name: 'add' }),
+      makeNode('Relu', ['a'], ['r2'], { name: 'relu2' }),
+      makeNode('Conv', ['r2', 'w3'], ['c3'], { attributes: { pads, strides: [2, 2] }, name: 'conv3' }),
+      makeNode('Relu', ['c3'], ['r3'], { name: 'relu3' }),
+      makeNode('Flatten', ['r3'], ['f'], { name: 'flatten' }),
+      makeNode('Gemm', ['f', 'w4', 'b4'], ['y'], { attributes: { transB: 1 }, name: 'head' }),
+    ],
+    tensors: [
+      weight('w1', [8, 4, 3, 3], 1),
+      weight('b1', [8], 2),
+      weight('w2', [8, 8, 3, 3], 3, 0.1),
+      weight('b2', [8], 4),
+      weight('w3', [12, 8, 3, 3], 5),
+      weight('w4', [6, 192], 7),
+      weight('b4', [6], 8),
+    ],
+    inputs: { x: DIMS },
+    outputs: { y: [1, 6] },
+  });
+}
+
+interface Choice {
+  readonly node: string;
+  readonly weights: number;
+  readonly choice: { readonly weights: string; readonly activations: string } | 'float';
+  readonly candidates: readonly { readonly choice: string; readonly cost: number; readonly loss: number }[];
+}
+
+interface BudgetReport {
+  readonly before: number;
+  readonly limit: number;
+  readonly after: number;
+  readonly gap: number;
+}
+
+const labelOf = ({ choice }: Choice): string =>
+  choice === 'float' ? choice : `${choice.weights}/${choice.activations}`;
+
+/** The least summed loss of all ways to choose, those beyond the limit left out; and that of what was chosen. */
+function bruteForce(choices: readonly Choice[], limit: number): { least: number; chosen: number } {
+  let least = Infinity;
+  const visit = (at: number, cost: number, loss: number): void => {
+    if (cost > limit) return;
+    const layer = choices[at];
+    if (layer === undefined) least = Math.min(least, loss);
+    else for (const candidate of layer.candidates) visit(at + 1, cost + candidate.cost, loss + candidate.loss);
+  };
+  visit(0, 0, 0);
+  const chosen = choices.map((layer) => layer.candidates.find(({ choice }) => choice === labelOf(layer))!.loss);
+  return { least, chosen: chosen.reduce((sum, loss) => sum + loss, 0) };
+}
+
+async function mixed(options: object, model = network()) {
+  const result = await apply(quantizeMixed, model, options, context);
+  verifyModel(model);
+  return {
+    model,
+    ...result,
+    choices: result.details['choices'] as readonly Choice[],
+    budget: result.details['budget'] as BudgetReport,
+  };
+}
+
+describe('quantize.mixed', () => {
+  for (const averageBits of [2, 2.5, 3.1, 4, 5.7, 8]) {
+    it(`chooses what trying everything would choose (${averageBits} bits on average)`, async () => {
+      const { choices, budget } = await mixed({ budget: { averageBits } });
+      const weights = [288, 576, 864, 1152];
+      assert.deepEqual(
+        choices.map((layer) => layer.weights),
+        weights,
+      );
+      assert.equal(budget.limit, Math.floor(averageBits * 2880 + 1e-6));
+      assert.ok(budget.after <= budget.limit);
+      const { least, chosen } = bruteForce(choices, budget.limit);
+      // The same few numbers added up in another order.
+      assert.ok(Math.abs(least - chosen) <= 1e-12 * least);
+      assert.equal(budget.gap, 0);
+    });
+  }
+
+  it('writes each layer in the type chosen for it, and the model still computes what it did', async () => {
+    const { model, choices, changes } = await mixed({ budget: { averageBits: 5 } });
+    assert.equal(changes, 5);
+    const stored = new Map(
+      [...model.graph.initializers.values()].map(({ name, dataType }) => [name.replace(/_q.*$/, ''), dataType]),
+    );
+    const names = ['w1', 'w2', 'w3', 'w4'];
+    assert.deepEqual(
+      choices.map(({ choice }) => (choice === 'float' ? 'float' : choice.weights)),
+      names.map((name) => stored.get(name)),
+    );
+    assert.ok(new Set(choices.map(labelOf)).size > 1);
+    // Noise as weights; an average of five bits is better than uniform int4, which reaches 0.97 in its own test.
+    assert.ok(cosine(await outputOf(network(), feeds), await outputOf(model, feeds)) > 0.97);
+  });
+
+  it('loses no more than uniform weights of the same size, by its own measure', async () => {
+    const { choices } = await mixed({ budget: { averageBits: 4 } });
+    const uniform = choices.map(({ candidates }) => candidates.find(({ choice }) => choice === 'int4/uint8')!.loss);
+    const { chosen } = bruteForce(choices, Infinity);
+    assert.ok(chosen <= uniform.reduce((sum, loss) => sum + loss, 0));
+  });
+
+  it('writes uniform weights as quantize.static does', async () => {
+    const { model } = await mixed({ candidates: [{ weights: 'int4' }] });
+    const same = network();
+    await apply(quantizeStatic, same, { weights: 'int4' }, context);
+    assert.deepEqual(encodeModel(model), encodeModel(same));
+  });
+
+  it('keeps a limit on the bytes of the file', async () => {
+    const before = encodeModel(network()).byteLength;
+    const uniform = (await mixed({ candidates: [{ weights: 'int4' }] })).model;
+    for (const budget of [{ maxBytes: encodeModel(uniform).byteLength }, { bytesRatio: 0.7 }]) {
+      const { model, budget: report } = await mixed({ budget });
+      const bytes = encodeModel(model).byteLength;
+      assert.equal(report.after, bytes);
+      assert.ok(bytes <= report.limit);
+      assert.equal(report.before, before);
+    }
+  });
+
+  it('keeps a limit on bit operations, as the report counts them', async () => {
+    const { model, budget } = await mixed({ budget: { bopsRatio: 0.04 } });
+    assert.equal(budget.before, macsOf(network()).bitOperations);
+    assert.equal(budget.after, macsOf(model).bitOperations);
+    assert.ok(budget.after <= 0.04 * budget.before);
+  });
+
+  it('says what a budget out of reach would need', async () => {
+    await assert.rejects(mixed({ budget: { averageBits: 1.5 } }), {
+      code: 'PASS_PRECONDITION',
+      message: /allows 4320 bits of weights, .* it is 5760 \(92160 in float\)/,
+    });
+    await assert.rejects(mixed({ budget: { maxBytes: 100 } }), { code: 'PASS_PRECONDITION' });
+    await assert.rejects(mixed({ budget: { latencyRatio: 0.5 } }), {
+      code: 'PASS_PRECONDITION',
+      message: /kernel cost table/,
+    });
+  });
+
+  it('gives the same bytes for the same request, and changes nothing the second time', async () => {
+    const [a, b] = [await mixed({ rounding: 'gptq' }), await mixed({ rounding: 'gptq' })];
+    assert.deepEqual(encodeModel(a.model), encodeModel(b.model));
+    const again = await mixed({ rounding: 'gptq' }, a.model);
+    assert.equal(again.changes, 0);
+    assert.deepEqual(encodeModel(a.model), encodeModel(b.model));
+  });
+
+  it('takes the type of a layer from the recipe, and counts it in the budget', async () => {
+    const { choices, budget } = await mixed({
+      budget: { averageBits: 5 },
+      layers: { conv1: { weights: 'int8' }, 'h*': 'float' },
+      candidates: [{ weights: 'int4' }, { weights: 'int2' }],
+    }).catch((error: unknown) => ({ choices: [], budget: error }));
+    // 1,152 weights in float are 36,864 bits already: more than 5 for each of 2,880.
+    assert.deepEqual(choices, []);
+    assert.match(String(budget), /14400 bits/);
+    const found = await mixed({
+      budget: { averageBits: 16 },
+      layers: { conv1: { weights: 'int8' }, 'h*': 'float' },
+      candidates: [{ weights: 'int4' }, { weights: 'int2' }],
+    });
+    assert.deepEqual(found.choices.map(labelOf), ['int8/uint8', 'int4/uint8', 'int4/uint8', 'float']);
+    assert.ok(found.skipped.some(({ node, reason }) => node === 'head' && reason.includes('float')));
+    await assert.rejects(mixed({ layers: { nothing: 'float' } }), { code: 'RECIPE_NO_MATCH' });
+  });
+
+  it('leaves out what the recipe excludes', async () => {
+    const { choices, skipped } = await mixed({ exclude: ['conv1'] });
+    assert.deepEqual(
+      choices.map(({ node }) => node),
+      ['conv2', 'conv3', 'head'],
+    );
+    assert.deepEqual(
+      skipped.map(({ node }) => node),
+      ['conv1'],
+    );
+  });
+
+  it('gives nodes that share a weight one type', async () => {
+    const model = net({
+      nodes: [
+        makeNode('Conv', ['x', 'w'], ['a'], { attributes: { pads }, name: 'one' }),
+        makeNode('Conv', ['a', 'w'], ['b'], { attributes: { pads }, name: 'two' }),
+        makeNode('Conv', ['b', 'v'], ['y'], { attributes: { pads }, name: 'three' }),
+      ],
+      tensors: [weight('w', [4, 4, 3, 3], 1), weight('v', [4, 4, 3, 3], 2)],
+      inputs: { x: DIMS },
+      outputs: { y: DIMS },
+    });
+    const { choices, details } = await mixed({ budget: { averageBits: 5 } }, model);
+    assert.deepEqual(
+      choices.map(({ node, weights }) => [node, weights]),
+      [
+        ['one', 144],
+        ['three', 144],
+      ],
+    );
+    const written = details['layers'] as { weight: { type: string } }[];
+    assert.equal(written[0]?.weight.type, written[1]?.weight.type);
+    const options = { layers: { one: { weights: 'int8' }, two: { weights: 'int4' } } };
+    await assert.rejects(mixed(options, twoOfOne()), { code: 'RECIPE_INVALID', message: /share a weight: one, two/ });
+  });
+
+  it('refuses options that contradict each other', () => {
+    const parses = (options: object): boolean => quantizeMixed.options.safeParse(options).success;
+    assert.ok(!parses({ budget: {} }));
+    assert.ok(!parses({ budget: { averageBits: 4, maxBytes: 1000 } }));
+    assert.ok(!parses({ candidates: [{ weights: 'int8' }, { weights: 'int8', activations: 'uint8' }] }));
+    assert.ok(!parses({ candidates: [{ weights: 'int8' }, { weights: 'int8', activations: 'int16' }] }));
+    assert.ok(!parses({ candidates: [{ weights: 'uint8', activations: 'int8' }] }));
+    const options = quantizeMixed.options.parse({ rounding: 'adaround', biasCorrection: 'fast' });
+    assert.match(quantizeMixed.requires(network(), options) ?? '', /correct it twice/);
+  });
+});
+
+function twoOfOne(): Model {
+  return net({
+    nodes: [
+      makeNode('Conv', ['x', 'w'], ['a'], { attributes: { pads }, name: 'one' }),
+      makeNode('Conv', ['a', 'w'], ['y'], { attributes: { pads }, name: 'two' }),
+    ],
+    tensors: [weight('w', [4, 4, 3, 3], 1)],
+    inputs: { x: DIMS },
+    outputs: { y: DIMS },
+  });
+}
+
+describe('sensitivity sqnr', () => {
+  it('is the noise of the outputs over their signal, with one layer alone quantized', async () => {
+    // y = x W, two by two; by hand: W in int8, scale max|W| of the column / 127 = 0.5 / 127 and 1 / 127; x in uint8.
+    const model = net({
+      nodes: [makeNode('MatMul', ['x', 'w'], ['y'], { name: 'product' })],
+      tensors: [Tensor.float('w', [0.3, -1, 0.5, 0.2], [2, 2])],
+      inputs: { x: [1, 2] },
+      outputs: { y: [1, 2] },
+    });
+    const samples = [
+      [0.25, -0.75],
+      [1, 0.5],
+    ];
+    const calibration = {
+      samples: 2,
+      async *batches() {
+        for (const sample of samples) {
+          const x = { type: 'float' as const, dims: [1, 2], data: Float32Array.from(sample) };
+          yield await Promise.resolve({ feeds: { x }, count: 1 });
+        }
+      },
+    };
+    const options = { candidates: [{ weights: 'int8' }, { weights: 'int4' }], budget: { averageBits: 8 } };
+    const { details } = await apply(quantizeMixed, model, options, contextOf(calibration, { targetCpu: 'x64-vnni' }));
+    const scaleX = 1.75 / 255;
+    const zero = Math.round(0.75 / scaleX);
+    const rounded = (value: number, scale: number): number => Math.round(value / scale) * scale;
+    const weights = [rounded(0.3, 0.5 / 127), rounded(-1, 1 / 127), 0.5, rounded(0.2, 1 / 127)];
+    let [noiseSum, signal] = [0, 0];
+    for (const [a = 0, b = 0] of samples) {
+      const [p, q] = [a, b].map((value) => (Math.round(value / scaleX) + zero - zero) * scaleX) as [number, number];
+      const exact = [a * 0.3 + b * 0.5, -a + b * 0.2];
+      const noisy = [p * weights[0]! + q * weights[2]!, p * weights[1]! + q * weights[3]!];
+      exact.forEach((value, i) => {
+        noiseSum += (value - noisy[i]!) ** 2;
+        signal += value ** 2;
+      });
+    }
+    const [layer] = details['choices'] as Choice[];
+    // Scales are float32, so a quantized value is off by some parts in 10^7, its error by a part in 10^4.
+    assert.ok(Math.abs(layer!.candidates[0]!.loss / (noiseSum / signal) - 1) < 1e-3);
+    assert.ok(layer!.candidates[1]!.loss > layer!.candidates[0]!.loss);
+  });
+});
+
+describe('sensitivity metric', () => {
+  it('goes by lost accuracy first, and needs class labels', async () => {
+    const labels: number[] = [];
+    const samples = Array.from({ length: 40 }, (_, i) => noise(256, 900 + i));
+    for (const data of samples) {
+      const scores = await outputOf(network(), { x: { type: 'float', dims: DIMS, data } });
+      labels.push(scores.indexOf(scores.reduce((a, b) => Math.max(a, b))));
+    }
+    const labelled = {
+      samples: samples.length,
+      async *batches() {
+        for (const [i, data] of samples.entries()) {
+          const own = BigInt64Array.of(BigInt(labels[i]!));
+          const x = { type: 'float' as const, dims: DIMS, data };
+          yield await Promise.resolve({
+            feeds: { x },
+            labels: { type: 'int64' as const, dims: [1], data: own },
+            count: 1,
+          });
+        }
+      },
+    };
+    const options = { sensitivity: 'metric', budget: { averageBits: 4 }, samples: 40 };
+    const { details } = await apply(quantizeMixed, network(), options, contextOf(labelled));
+    const losses = (details['choices'] as Choice[]).flatMap(({ candidates }) => candidates.map(({ loss }) => loss));
+    // Each is a number of the 40 samples, and less than a thousandth of one for the noise.
+    for (const loss of losses) assert.ok(Math.abs(loss * 40 - Math.round(loss * 40)) < 1e-3, String(loss));
+    assert.ok(losses.some((loss) => loss > 1 / 40));
+    assert.ok((details['measured'] as { accuracyDrop: number }).accuracyDrop >= 0);
+    await assert.rejects(mixed({ sensitivity: 'metric' }), { code: 'PASS_PRECONDITION', message: /class label/ });
+  });
+});
