@@ -11,6 +11,7 @@ import { runStep } from '../src/passes/pass-manager.ts';
 import type { PassArtifact, PassContext, StepCheckpoint } from '../src/passes/pass.ts';
 import type { TrialRunner } from '../src/passes/trials.ts';
 import type { StepReport } from '../src/schemas/report.ts';
+import { diagnoseStep, modelToCompare } from './diagnose-step.ts';
 import type { JobData } from './job-data.ts';
 import type { JobTask } from './protocol.ts';
 import type { JobHooks } from './run-job.ts';
@@ -78,8 +79,10 @@ export async function oneStep(
       hooks.emit({ type: 'log', level, message: message.slice(0, 4000), ...(fields === undefined ? {} : { fields }) }),
   };
   try {
+    const before = task.trial === undefined ? modelToCompare(model, step.pass.name) : undefined;
     const outcome = await runStep(model, step, context);
     const seconds = (performance.now() - started) / 1000;
+    const diagnosis = before && (await diagnoseStep(outcome, { before, after: model }, data, context));
     const { changes, skipped } = outcome;
     hooks.emit({
       type: 'step',
@@ -100,6 +103,7 @@ export async function oneStep(
       skipped: [...skipped],
       warnings: [...warnings],
       ...(training === undefined ? {} : { training: [...training] }),
+      ...(diagnosis === undefined ? {} : { diagnosis }),
       details,
     };
     return { report, artifacts };

@@ -3,7 +3,7 @@ import { CompressionError } from '../errors.ts';
 import { opsetOf, type Model } from '../onnx/model.ts';
 import type { ValueInfo } from '../onnx/value-type.ts';
 import type { ArtifactEntry, Constraints, JobSummary } from '../schemas/job.ts';
-import { Report, type Environment, type StepReport } from '../schemas/report.ts';
+import { Report, type Environment, type LayerReport, type StepReport } from '../schemas/report.ts';
 import type { ResolvedRecipe } from '../schemas/recipe.ts';
 import { judgeConstraints } from './constraints.ts';
 import type { Evaluation } from './evaluate.ts';
@@ -84,7 +84,7 @@ export function buildReport(facts: ReportFacts): Report {
     result: evaluation.result,
     comparison: evaluation.comparison,
     ...(evaluation.latencyAtBatches === undefined ? {} : { latencyAtBatches: evaluation.latencyAtBatches }),
-    layers: evaluation.layers,
+    layers: withoutRescaled(evaluation.layers, steps),
     steps,
     constraints,
     recommendations,
@@ -95,6 +95,31 @@ export function buildReport(facts: ReportFacts): Report {
     throw new CompressionError('INTERNAL', `the report does not fit its schema: ${z.prettifyError(parsed.error)}`);
   }
   return parsed.data;
+}
+
+/**
+ * Where a step scaled channels before it quantized, a layer's values cannot be held against those of the input model; the step's
+ * diagnosis has held them against the rewritten one.
+ */
+function withoutRescaled(layers: readonly LayerReport[], steps: readonly StepReport[]): LayerReport[] {
+  const found = steps.flatMap(({ diagnosis }) => (diagnosis?.rewritten === true ? [diagnosis] : [])).at(-1);
+  if (found === undefined) return [...layers];
+  const diagnosed = new Map(found.layers.map((layer) => [layer.output, layer]));
+  return layers.map((layer) => {
+    const { accumulatedSqnrDb } = diagnosed.get(layer.output) ?? {};
+    if (layer.sqnrDb === undefined || accumulatedSqnrDb === undefined) return layer;
+    const { sqnrDb: _sqnr, cosine: _cosine, weights, ...rest } = layer;
+    return {
+      ...rest,
+      ...(weights === undefined ? {} : { weights: withoutError(weights) }),
+      sqnrDb: accumulatedSqnrDb,
+      note: layer.note ?? 'held against the model as it was rewritten before it was quantized',
+    };
+  });
+}
+
+function withoutError({ sqnrDb: _, ...stored }: NonNullable<LayerReport['weights']>): LayerReport['weights'] {
+  return stored;
 }
 
 /** The job's limits, and one that needs no asking: a quantized result that was shown to be slower than its input misses it. */

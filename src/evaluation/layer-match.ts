@@ -39,6 +39,8 @@ export interface QuantizedValue {
   readonly high: number;
   /** True when the fetched value itself is stored as integers and must be dequantized here. */
   readonly stored: boolean;
+  /** Inputs of its quantizer, as the result keeps them. */
+  readonly parameters: { readonly scale: Tensor; readonly zeroPoint: Tensor | undefined };
 }
 
 /** Operators whose output is worth a line of its own even without weights. */
@@ -86,6 +88,17 @@ export function matchLayers(baseline: Graph, result: Graph): LayerPair[] {
     });
   }
   return pairs;
+}
+
+/** Whether a node is a layer with weights, in float or in integers. */
+export function isWeighted({ opType }: Node): boolean {
+  return WEIGHTED.test(opType);
+}
+
+/** Looks up where a graph has the value that the input model calls by a name. */
+export function counterpartsIn(result: Graph): (name: string) => Counterpart | undefined {
+  const side = new Side(result);
+  return (name) => side.counterpartOf(name);
 }
 
 interface Met {
@@ -242,6 +255,7 @@ class Side {
       low: (least - zeroPoint) * scale,
       high: (most - zeroPoint) * scale,
       stored,
+      parameters: { scale: scaleTensor, zeroPoint: zeroPointTensor },
     };
   }
 

@@ -1,10 +1,8 @@
 import { DATA_TYPES, isFloatType } from '../onnx/data-type.ts';
-import { Graph } from '../onnx/graph.ts';
 import { inferTypes } from '../onnx/inference/infer-types.ts';
-import { Model } from '../onnx/model.ts';
+import type { Model } from '../onnx/model.ts';
 import { describeNode } from '../onnx/node.ts';
 import type { NdArray } from '../onnx/nd-array.ts';
-import type { ValueType } from '../onnx/value-type.ts';
 import type { FeedSource } from '../passes/pass.ts';
 import type { Runtime, Session } from '../runtime/session.ts';
 import type { LayerReport } from '../schemas/report.ts';
@@ -13,6 +11,7 @@ import { Difference } from './fidelity.ts';
 import { matchLayers, type LayerPair } from './layer-match.ts';
 import { asNumbers } from './numbers.ts';
 import { countWeight, dequantized } from './stored-weights.ts';
+import { groupsOf, valueBytes, withOutputs } from './value-groups.ts';
 
 export interface PerLayerOptions {
   readonly threads: number;
@@ -27,8 +26,6 @@ export interface PerLayerOptions {
 }
 
 const MAX_LAYERS = 1024;
-/** What a value of unknown shape counts for when groups are made. */
-const UNKNOWN_VALUE_BYTES = 4 * 2 ** 20;
 
 /**
  * Compares the two models layer by layer: weights as stored, and outputs on a few samples with the errors of earlier
@@ -60,7 +57,7 @@ export async function perLayer(
   if (feeds !== undefined && comparable.length > 0) {
     const groups = groupsOf(
       comparable,
-      (name) => valueBytes(types.of(graph, name)),
+      ({ pair }) => valueBytes(types.of(graph, pair.output)),
       options.groupBytes ?? 64 * 2 ** 20,
     );
     const budgetMs = (options.budgetMs ?? 8000) / groups.length;
@@ -195,39 +192,6 @@ class LayerState {
   }
 }
 
-function groupsOf(
-  states: readonly LayerState[],
-  bytesOf: (value: string) => number,
-  groupBytes: number,
-): LayerState[][] {
-  const groups: LayerState[][] = [];
-  let group: LayerState[] = [];
-  let bytes = 0;
-  for (const state of states) {
-    const size = bytesOf(state.pair.output);
-    if (group.length > 0 && bytes + size > groupBytes) {
-      groups.push(group);
-      group = [];
-      bytes = 0;
-    }
-    group.push(state);
-    bytes += size;
-  }
-  groups.push(group);
-  return groups;
-}
-
-/** Bytes of a value for one sample, as far as its type tells. */
-function valueBytes(type: ValueType | undefined): number {
-  if (type?.kind !== 'tensor' || type.shape === undefined) return UNKNOWN_VALUE_BYTES;
-  let elements = 1;
-  for (const [axis, dim] of type.shape.entries()) {
-    if (typeof dim === 'number') elements *= dim;
-    else if (axis > 0) return UNKNOWN_VALUE_BYTES;
-  }
-  return 4 * elements;
-}
-
 async function runGroup(
   { runtime, models, feeds }: Compared,
   group: readonly LayerState[],
@@ -257,16 +221,6 @@ async function runGroup(
   } finally {
     for (const session of sessions) await session.release();
   }
-}
-
-/** The model with more of its values as outputs; shares nodes and tensors with it. */
-function withOutputs(model: Model, names: readonly string[]): Model {
-  const present = new Set(model.graph.outputs.map((output) => output.name));
-  const added = names.filter((name) => !present.has(name)).map((name) => ({ name }));
-  const graph = Object.assign(new Graph({ name: model.graph.name }), model.graph, {
-    outputs: [...model.graph.outputs, ...added],
-  });
-  return Object.assign(new Model({ graph, opsetImports: model.opsetImports }), model, { graph });
 }
 
 /** Weights with each output channel multiplied by what a folded normalization made of it; as they are without one. */

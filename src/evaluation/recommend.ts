@@ -2,6 +2,7 @@ import type { ConstraintReport, Environment, Recommendation, Report, StepReport 
 import { hasExactInt8 } from './environment.ts';
 import type { Evaluation } from './evaluate.ts';
 import { formatNumber, formatPoints, formatShare } from './format.ts';
+import { diagnosedStep, onDiagnosis } from './recommend-diagnosis.ts';
 import { recommendOnSearch } from './recommend-search.ts';
 
 export interface RecommendFacts {
@@ -22,6 +23,7 @@ const NOISY_LAYER_DB = 20;
 export function recommend(facts: RecommendFacts): Recommendation[] {
   return [
     ...onAccuracy(facts),
+    ...onDiagnosis(facts),
     ...onSpeed(facts),
     ...onSaturation(facts),
     ...onConstraints(facts),
@@ -116,6 +118,8 @@ function range(accuracy: NonNullable<Evaluation['comparison']['accuracy']>): str
 }
 
 function remedy(evaluation: Evaluation, steps: readonly StepReport[]): string {
+  if ((diagnosedStep(steps)?.diagnosis.findings.length ?? 0) > 0)
+    return ' The layers that lose it, and what to change, are listed next.';
   const ideas: string[] = [];
   const quantizing = staticStep(steps);
   if (quantizing !== undefined) {

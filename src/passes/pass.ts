@@ -41,6 +41,11 @@ export interface PassResult {
   readonly training?: readonly TrainingRunReport[];
   /** Files for the job's artifacts, kind `sidecar`. A later step's file of the same name takes an earlier one's place. */
   readonly artifacts?: readonly PassArtifact[];
+  /**
+   * The model in float that the result stands for value by value, where the pass rewrote the one it was given before it quantized
+   * (channels scaled, say); absent: the model as it was given. For the diagnosis.
+   */
+  readonly reference?: Model;
   /** The pass's own numbers for its step report (JSON values only). */
   readonly details: Readonly<Record<string, unknown>>;
 }

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { Sha256, Timestamp } from './common.ts';
+import { Diagnosis } from './diagnosis.ts';
 import { ArtifactEntry, TargetField, Verdict } from './job.ts';
 import { ResolvedRecipe } from './recipe.ts';
 import { TrainingRunReport } from './training-report.ts';
@@ -215,6 +216,9 @@ export const StepReport = z.object({
   skipped: z.array(z.object({ node: z.string(), reason: z.string() })),
   warnings: z.array(z.string()),
   training: z.array(TrainingRunReport).optional().describe('Curves of a step that trains, one entry a network'),
+  diagnosis: Diagnosis.optional().describe(
+    'Of a step that quantizes without training: which layers lose the accuracy, and why',
+  ),
   details: z.record(z.string(), z.unknown()).describe("The pass's own numbers"),
 });
 export type StepReport = z.infer<typeof StepReport>;
@@ -232,6 +236,10 @@ export const Recommendation = z.object({
   code: z.string().describe('Stable word for programs'),
   level: z.enum(['info', 'advice', 'warning']),
   message: z.string(),
+  change: z
+    .object({ pass: z.string(), options: z.record(z.string(), z.unknown()) })
+    .optional()
+    .describe('What to set in the recipe, where the advice comes down to that'),
 });
 export type Recommendation = z.infer<typeof Recommendation>;
 

@@ -21,7 +21,8 @@ export function copyModel(model: Model): Model {
   });
 }
 
-function copyNode(node: Node): Node {
+/** A node that can be changed without touching the original; attributes' values are shared. */
+export function copyNode(node: Node): Node {
   const copy = new Node({ opType: node.opType, inputs: [...node.inputs], outputs: [...node.outputs] });
   return Object.assign(copy, node, {
     inputs: copy.inputs,

@@ -39,6 +39,7 @@ thead th{font-size:13px;color:var(--soft);font-weight:600;white-space:nowrap}
 td.n,th.n{text-align:right;white-space:nowrap}
 td.keep,td.text{overflow-wrap:break-word}td.text{min-width:230px}
 td.what{color:var(--soft);font-size:13.5px;min-width:230px}
+td.name{min-width:170px}
 tbody th{font-weight:600;min-width:112px;overflow-wrap:break-word}
 td.what{overflow-wrap:break-word}
 table.wide td,table.wide th{padding:5px 8px;font-size:13.5px}
@@ -59,7 +60,7 @@ nav{margin:18px 0 0;font-size:14.5px}
 nav a{color:var(--after);margin-right:16px;white-space:nowrap}
 footer{margin:50px auto 40px;color:var(--soft);font-size:13.5px}
 svg{display:block;width:100%;height:auto;font-family:inherit}
-svg.wide{min-width:620px}
+svg.wide{min-width:620px}svg.share{width:120px}
 svg text{fill:var(--soft);font-size:12.5px}
 svg text.strong{fill:var(--ink);font-weight:600}
 svg .before{fill:var(--before)}svg .after{fill:var(--after)}

@@ -2,7 +2,7 @@ import type { Report } from '../../schemas/report.ts';
 import { isSearch } from '../../schemas/search-report.ts';
 import { formatBytes, formatMs, formatNumber, formatPoints, formatShare } from '../format.ts';
 import { barPair } from './charts.ts';
-import { html, type Markup } from './markup.ts';
+import { html, preformatted, shorten, type Markup } from './markup.ts';
 
 type Tone = 'good' | 'warn' | 'bad' | 'info';
 
@@ -31,6 +31,7 @@ export function headerSection(report: Report): Markup {
     <nav>
       <a href="#advice">What to do</a><a href="#table">Before and after</a>
       ${report.baseline.accuracy === undefined ? undefined : html`<a href="#accuracy">Accuracy</a>`}
+      ${report.steps.some(({ diagnosis }) => diagnosis !== undefined) ? html`<a href="#diagnosis">Diagnosis</a>` : undefined}
       ${report.comparison.latency === undefined ? undefined : html`<a href="#speed">Speed</a>`}
       ${report.steps.some(isSearch) ? html`<a href="#search">Search</a>` : undefined}
       ${report.steps.some(({ training = [] }) => training.length > 0) ? html`<a href="#training">Training</a>` : undefined}
@@ -217,6 +218,9 @@ export function constraintsSection({ constraints }: Report): Markup | undefined 
     </div>`;
 }
 
+/** Advice that names layers and options is longer than other text. */
+const MAX_MESSAGE = 1200;
+
 const LEVELS = {
   info: ['note', 'Good to know', 'info'],
   advice: ['advice', 'Advice', 'warn'],
@@ -231,7 +235,9 @@ export function adviceSection({ recommendations }: Report): Markup {
         : html`<ul class="advice">
             ${recommendations.map(({ level, message }) => {
               const [kind, title, tone] = LEVELS[level];
-              return html`<li class="${kind}"><b class="${tone}">${title}</b>${message}</li>`;
+              return html`<li class="${kind}">
+                <b class="${tone}">${title}</b>${preformatted(shorten(message, MAX_MESSAGE))}
+              </li>`;
             })}
           </ul>`
     }`;

@@ -3,6 +3,7 @@ import { opsetOf, type Model } from '../../onnx/model.ts';
 import type { Node } from '../../onnx/node.ts';
 import { isPackedType } from '../../onnx/packed-integers.ts';
 import { upgradeOpset } from '../../onnx/upgrade/upgrade-opset.ts';
+import { copyModel } from '../../training/copy-model.ts';
 import { calibrate } from '../calibrate.ts';
 import { emptyCostTable } from '../cost/kernel-cost-table.ts';
 import type { ObservationPoint, Observations } from '../observe.ts';
@@ -69,6 +70,7 @@ export async function quantizeStatically(
     changes: compute.length,
     skipped: planned.skipped,
     warnings: [...warningsOf(request, context), ...floatWarning(floatNodes)],
+    ...(planned.reference === undefined ? {} : { reference: planned.reference }),
     details,
   };
 }
@@ -77,6 +79,8 @@ export async function quantizeStatically(
 export interface StaticPlan extends WriteJob {
   readonly estimate: Choice['estimate'];
   readonly preparation: Preparation;
+  /** The model in float that is quantized, where the options had it rewritten. */
+  readonly reference: Model | undefined;
   readonly repaired: RepairOutcome | undefined;
   /** Of calibration data that ran through the model. */
   readonly samples: number;
@@ -87,6 +91,7 @@ export interface StaticPlan extends WriteJob {
 export async function planStatically(model: Model, request: StaticRequest, context: PassContext): Promise<StaticPlan> {
   const { options } = request;
   const preparation = await prepareIfUseful(model, request, context);
+  const reference = isPrepared(model, request) ? copyModel(model) : undefined;
   const decideOn = (candidate: Model): Decision => decide(candidate, request, context, preparation.floatValues);
   const first = decideOn(model);
   const observations = await observed(model, pointsOf(first.plan, first.view, activationSettings(options)), context);
@@ -112,6 +117,7 @@ export async function planStatically(model: Model, request: StaticRequest, conte
     weights,
     estimate,
     preparation,
+    reference,
     repaired,
     samples: observations?.samples ?? 0,
     skipped: [...preparation.skipped, ...(repaired?.skipped ?? []), ...skipped],
