@@ -47,7 +47,7 @@ export interface QuantizedValue {
 const ACTIVATION_LAYERS =
   /^(Add|Concat|MatMul|Softmax|LayerNormalization|GlobalAveragePool|AveragePool|Attention|Resize)$/;
 const WEIGHTED =
-  /^(Conv|ConvTranspose|Gemm|MatMul|ConvInteger|MatMulInteger|QLinearConv|QLinearMatMul|QGemm|DynamicQuantizeMatMul|MatMulIntegerToFloat|MatMulNBits|LSTM|GRU|RNN)$/;
+  /^(Conv|ConvTranspose|Gemm|MatMul|ConvInteger|MatMulInteger|QLinearConv|QLinearMatMul|QGemm|DynamicQuantizeMatMul|MatMulIntegerToFloat|MatMulNBits|DynamicQuantizeLSTM|LSTM|GRU|RNN)$/;
 /** What a weighted layer may be followed by, or its value preceded by, while still being that layer. */
 const PASSED_THROUGH =
   /^(BatchNormalization|Relu|Clip|LeakyRelu|Sigmoid|HardSigmoid|Identity|Cast|QuantizeLinear|DequantizeLinear|Mul|Add|Reshape|Transpose)$/;

@@ -67,6 +67,10 @@ const OPERANDS: Readonly<Record<string, readonly (readonly [data: number, scale:
     [0, 2, 4],
     [1, 3, 5],
   ],
+  DynamicQuantizeLSTM: [
+    [1, 8, 9],
+    [2, 10, 11],
+  ],
   MatMulNBits: [[1, 2, 3]],
   GatherBlockQuantized: [[0, 2, 3]],
 };

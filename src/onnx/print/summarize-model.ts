@@ -79,6 +79,7 @@ const QUANTIZATION_INPUTS: Readonly<Record<string, readonly number[]>> = {
   DynamicQuantizeMatMul: [2, 3],
   MatMulIntegerToFloat: [2, 3, 4, 5],
   MatMulNBits: [2, 3],
+  DynamicQuantizeLSTM: [8, 9, 10, 11],
 };
 
 /** Bias of an integer convolution or product: int32, yet learned. */

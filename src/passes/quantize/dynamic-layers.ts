@@ -40,9 +40,11 @@ export function examineDynamic(node: Node, scope: Scope): Examined | undefined {
       return examineGemm(node, scope);
     case 'Conv':
       return examineConv(node, scope);
-    case 'LSTM':
     case 'GRU':
     case 'RNN':
+      return {
+        reason: `ONNX Runtime has no integer form of ${node.opType}; quantize.weights with format qdq stores its weights in 8 or 4 bits`,
+      };
     case 'ConvTranspose':
       return { reason: `ONNX has no integer form of ${node.opType}` };
     default:
@@ -66,7 +68,7 @@ export function layerValues(layer: DynamicLayer): Float32Array {
 }
 
 /** The float initializer behind a name, or why there is none that can be quantized. */
-function floatConstant(scope: Scope, name: string): Constant | { readonly reason: string } {
+export function floatConstant(scope: Scope, name: string): Constant | { readonly reason: string } {
   const constant = constantOf(scope, name);
   if (constant === undefined) return { reason: whyNotConstant(scope, name) };
   const { tensor } = constant;

@@ -6,10 +6,11 @@ import type { Skipped } from '../pass.ts';
 import { examineDynamic, layerValues, type DynamicLayer } from './dynamic-layers.ts';
 import { quantizeAtRunTime, rescale, storeWeight, type DynamicValue, type StoredWeight } from './dynamic-rewrite.ts';
 import { nodeLabel } from './node-filter.ts';
-import { dropUnread, type Scope } from './scope.ts';
+import { examineLstm, integerLstm, storeLstmWeight, type StoredLstmWeight } from './dynamic-lstm.ts';
+import { dropUnread, type Constant, type Scope } from './scope.ts';
 import { canSaturatePairs, channelLayout, quantizeWeight, weightParams, type WeightRange } from './weights.ts';
 
-/** One quantized node, for the step report. */
+/** One quantized weight, for the step report. */
 export interface DynamicLayerReport {
   readonly node: string;
   readonly operator: string;
@@ -27,7 +28,7 @@ export interface DynamicSettings {
   readonly perChannel: boolean;
   readonly range: WeightRange;
   /** undefined: quantize it; otherwise why not. */
-  refuse(layer: DynamicLayer): string | undefined;
+  refuse(layer: { readonly node: Node }): string | undefined;
 }
 
 interface Stored {
@@ -35,7 +36,7 @@ interface Stored {
   readonly report: Omit<DynamicLayerReport, 'node' | 'operator'>;
 }
 
-/** Rewrites MatMul, Gemm and Conv of a model, in its subgraphs too, to integer operators with run-time activations. */
+/** Rewrites MatMul, Gemm, Conv and LSTM of a model, in its subgraphs too, to integer operators with run-time activations. */
 export class DynamicQuantizer {
   readonly layers: DynamicLayerReport[] = [];
   readonly skipped: Skipped[] = [];
@@ -45,6 +46,9 @@ export class DynamicQuantizer {
   /** Weights already stored, by owner graph and layout: shared initializers are quantized once. */
   readonly #stored = new Map<Graph, Map<string, Stored>>();
   readonly #replaced = new Map<Graph, Set<string>>();
+  readonly #lstmWeights = new Map<Tensor, StoredLstmWeight>();
+  #changes = 0;
+  #usesMicrosoft = false;
 
   constructor(model: Model, settings: DynamicSettings) {
     this.#model = model;
@@ -52,9 +56,13 @@ export class DynamicQuantizer {
     this.#names = new NameScope(model.graph);
   }
 
-  run(): void {
+  /** @returns nodes that were replaced */
+  run(): number {
     this.#rewrite({ graph: this.#model.graph });
     for (const [owner, names] of this.#replaced) dropUnread(owner, names);
+    const { opsetImports } = this.#model;
+    if (this.#usesMicrosoft && !opsetImports.has('com.microsoft')) opsetImports.set('com.microsoft', 1);
+    return this.#changes;
   }
 
   #rewrite(scope: Scope): void {
@@ -62,6 +70,10 @@ export class DynamicQuantizer {
     const values = new Map<string, DynamicValue>();
     for (const node of scope.graph.nodes) {
       for (const graph of node.subgraphs()) this.#rewrite({ graph, outer: scope });
+      if (node.opType === 'LSTM' && node.domain === '') {
+        nodes.push(this.#replaceLstm(node, scope));
+        continue;
+      }
       const examined = examineDynamic(node, scope);
       if (examined === undefined) {
         nodes.push(node);
@@ -100,7 +112,37 @@ export class DynamicQuantizer {
     const to = { output: node.outputs[0] ?? '', bias: this.#bias(layer, graph), base };
     nodes.push(integer, ...rescale(acc, { x: value.scale, w: weight.scales }, to, this.#names));
     this.layers.push({ node: base, operator: node.opType, ...report });
+    this.#changes += 1;
     return nodes;
+  }
+
+  /** The node itself where it stays in float. */
+  #replaceLstm(node: Node, scope: Scope): Node {
+    const label = nodeLabel(node);
+    const examined = examineLstm(node, scope);
+    const reason = 'reason' in examined ? examined.reason : this.#settings.refuse(examined);
+    if ('reason' in examined || reason !== undefined) {
+      this.skipped.push({ node: label, reason: reason ?? '' });
+      return node;
+    }
+    const [input, state] = examined.weights.map((constant) => this.#storeLstm(constant, label));
+    if (input === undefined || state === undefined) return node;
+    this.#usesMicrosoft = true;
+    this.#changes += 1;
+    return integerLstm(node, [input, state], this.#names.fresh(`${label}_int8`));
+  }
+
+  #storeLstm(constant: Constant, node: string): StoredLstmWeight {
+    const { owner, tensor } = constant;
+    const known = this.#lstmWeights.get(tensor);
+    const stored = known ?? storeLstmWeight(constant, this.#settings, this.#names);
+    this.#lstmWeights.set(tensor, stored);
+    for (const item of stored.tensors) owner.initializers.set(item.name, item);
+    getOrMake(this.#replaced, owner, () => new Set<string>()).add(tensor.name);
+    const { scaleMin, scaleMax, canSaturate } = stored;
+    const shape = tensor.dims;
+    this.layers.push({ node, operator: 'LSTM', weight: tensor.name, shape, bits: 8, scaleMin, scaleMax, canSaturate });
+    return stored;
   }
 
   #store(layer: DynamicLayer): Stored {

@@ -23,7 +23,7 @@ const Options = z.strictObject({
 export const quantizeDynamic = definePass({
   name: 'quantize.dynamic',
   stage: 'quantize',
-  description: 'int8 weights, activations quantized at run time (MatMul, Gemm, Conv): needs no data',
+  description: 'int8 weights, activations quantized at run time (MatMul, Gemm, Conv, LSTM): needs no data',
   papers: [
     {
       title: 'Zafrir et al., Q8BERT: Quantized 8Bit BERT, 2019',
@@ -51,10 +51,10 @@ export const quantizeDynamic = definePass({
       range: options.weights === 'uint8' ? 'full' : rules.weightRange,
       refuse: ({ node }) => (kept.has(node) ? slow.get(node) : 'excluded by the recipe'),
     });
-    quantizer.run();
+    const changes = quantizer.run();
     context.progress(1);
     return Promise.resolve({
-      changes: quantizer.layers.length,
+      changes,
       skipped: quantizer.skipped,
       warnings: [],
       details: {
