@@ -110,11 +110,13 @@ const SearchDetails = z.object({
   constraints: recordOf(z.number()),
   cutShort: z.boolean().catch(false),
   best: given(Count),
+  bestOverall: given(Count).describe('By the objectives alone, limits or not'),
   front: listOf(Count),
   trials: listOf(SearchTrial),
   hypervolume: given(z.array(z.number())),
   importance: Importance,
   random: given(SearchRandom),
+  timing: listOf(z.object({ index: Count, latencyP50Ms: z.number().min(0) })).describe('Of the candidates handed out'),
   winner: given(z.record(z.string(), z.unknown())),
   correlations: recordOf(
     z.object({ kendallTau: z.number().nullish().catch(undefined), spearman: z.number().nullish().catch(undefined) }),

@@ -146,6 +146,17 @@ describe('the report of a search', () => {
     assert.match(sectionOf(search({ trials: rows })), /, stopped early<\/title>/);
   });
 
+  it('has the measured times of the candidates handed out, and the best without the limits', () => {
+    const timing = [
+      { index: 2, latencyP50Ms: 1.5 },
+      { index: 0, latencyP50Ms: null },
+    ];
+    const section = sectionOf(search({ timing, bestOverall: 3 })).replaceAll(/\s+/g, ' ');
+    assert.equal(section.match(/<td class="n">1.50 ms<\/td>/g)?.length, 1);
+    assert.match(section, /Best without the limits<\/th> <td>candidate 3: top-1 accuracy 95.00 %/);
+    assert.ok(!sectionOf(search({ bestOverall: 2 })).includes('without the limits'), 'the same one');
+  });
+
   it('sets the search against random candidates, and says where it was no better', () => {
     const random = (best: Details, curves?: Details): Details =>
       search({ random: { trials: 5, found: trial(2, 0.9, 6e6), best, ...(curves === undefined ? {} : { curves }) } });

@@ -109,6 +109,7 @@ function factsPanel(details: SearchDetails, best: SearchTrial | undefined, views
       constraints.length === 0 ? 'none' : constraints.map(([name, limit]) => limitText(name, limit, metric)).join(', '),
     ],
     ['Choices of the best', best === undefined ? undefined : choices(best, details)],
+    ['Best without the limits', withoutLimits(details, views)],
     [
       'Network',
       winner === undefined
@@ -134,6 +135,13 @@ function factsPanel(details: SearchDetails, best: SearchTrial | undefined, views
       </tbody>
     </table>
   </div>`;
+}
+
+/** The best by the objectives alone, where the limits made another one the best. */
+function withoutLimits({ trials, best, bestOverall }: SearchDetails, views: readonly FigureView[]): string | undefined {
+  const trial = bestOverall === best ? undefined : trials.find(({ index }) => index === bestOverall);
+  if (trial === undefined) return undefined;
+  return `candidate ${trial.index}: ${views.map((view) => `${lower(view)} ${figureText(trial, view)}`).join(', ')}`;
 }
 
 function limitText(name: string, limit: number, metric: string | undefined): string {

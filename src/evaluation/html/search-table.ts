@@ -1,5 +1,5 @@
 import { SEARCH_FIGURES, type SearchDetails, type SearchTrial } from '../../schemas/search-report.ts';
-import { formatNumber, formatShare } from '../format.ts';
+import { formatMs, formatNumber, formatShare } from '../format.ts';
 import { html, type Content, type Markup } from './markup.ts';
 import {
   figureView,
@@ -24,6 +24,7 @@ export function trialsTable(details: SearchDetails): Markup {
   );
   const hasLimits = details.constraints.length > 0;
   const hasBudgets = kept.some(({ budget }) => budget !== undefined && budget > 0);
+  const times = new Map(details.timing.map(({ index, latencyP50Ms }) => [index, latencyP50Ms]));
   const hasReasons = kept.some(({ reason }) => reason !== undefined);
   return html`<details>
     <summary>
@@ -36,6 +37,7 @@ export function trialsTable(details: SearchDetails): Markup {
             <th class="n">Candidate</th>
             <th>Outcome</th>
             ${views.map(({ name }) => html`<th class="n">${name}</th>`)}
+            ${times.size > 0 ? html`<th class="n">Median run</th>` : undefined}
             ${hasLimits ? html`<th class="n">Limits missed by</th>` : undefined}
             ${hasBudgets ? html`<th class="n">Part of the training</th>` : undefined}
             <th>Choices</th>
@@ -49,6 +51,7 @@ export function trialsTable(details: SearchDetails): Markup {
                 <td class="n">${trial.index}</td>
                 <td class="keep">${outcome(standingOf(trial, { best: details.best, front }))}</td>
                 ${views.map((view) => html`<td class="n">${figureText(trial, view)}</td>`)}
+                ${times.size > 0 ? html`<td class="n">${timeText(times.get(trial.index))}</td>` : undefined}
                 ${hasLimits ? html`<td class="n">${missedText(trial)}</td>` : undefined}
                 ${hasBudgets ? html`<td class="n">${trial.status === 'rejected' ? '–' : formatShare(trial.budget ?? 1)}</td>` : undefined}
                 <td class="text">${choices(trial, details)}</td>
@@ -105,6 +108,10 @@ export function choices({ point }: SearchTrial, { space }: SearchDetails): Conte
 export function figureText(trial: SearchTrial, { figure, text }: FigureView): string {
   const value = trial[figure];
   return value === undefined ? '–' : text(value);
+}
+
+function timeText(ms: number | undefined): string {
+  return ms === undefined ? '–' : formatMs(ms);
 }
 
 function missedText({ status, violation }: SearchTrial): string {

@@ -129,9 +129,17 @@ function rowOf({ index, point, status, budget, figures, violation, reason }: Tri
   };
 }
 
-/** Of the candidates within the limits after each trial; the reference is the worst value of each objective seen at all. */
-function hypervolumeOverTime(tried: readonly Tried[]): number[] {
-  const usable = tried.filter(({ status, objectives }) => status === 'succeeded' && objectives.every(Number.isFinite));
+function usableOf(tried: readonly Tried[]): readonly Tried[] {
+  return tried.filter(({ status, objectives }) => status === 'succeeded' && objectives.every(Number.isFinite));
+}
+
+/**
+ * Of the candidates within the limits after each trial; the reference is the worst value of each objective seen at all.
+ *
+ * @param seen - trials whose values are the scale: all of those that are to be compared
+ */
+function hypervolumeOverTime(tried: readonly Tried[], seen = tried): number[] {
+  const usable = usableOf(seen);
   const [first] = usable;
   if (first === undefined) return [];
   const reference = first.objectives.map((_, place) =>
@@ -146,7 +154,7 @@ function hypervolumeOverTime(tried: readonly Tried[]): number[] {
       return high > low ? (value - low) / (high - low) : 0;
     });
   const points: number[][] = [];
-  return usable.map(({ objectives, violation }) => {
+  return usableOf(tried).map(({ objectives, violation }) => {
     if (violation === 0) points.push(scaled(objectives));
     // A little beyond the worst, so that points at the edge count.
     return points.length === 0
@@ -165,5 +173,25 @@ function comparison(run: SearchRun, random: SearchRun, objectives: readonly Obje
     objectives,
     ...(other === undefined ? {} : { best: rowOf(other) }),
     ...(own === undefined ? {} : { found: rowOf(own) }),
+    curves: { search: progressOf(run, random, objectives), random: progressOf(random, run, objectives) },
   };
+}
+
+/** Hypervolume after each trial on the scale of both runs; with one objective the best within the limits so far. */
+function progressOf(
+  { tried }: SearchRun,
+  other: SearchRun,
+  [first, ...others]: readonly ObjectiveName[],
+): (number | null)[] {
+  if (first === undefined) return [];
+  if (others.length > 0) return hypervolumeOverTime(tried, [...tried, ...other.tried]);
+  let best: Tried | undefined;
+  return usableOf(tried).map((trial) => {
+    if (trial.violation === 0 && (best === undefined || smaller(trial, best))) best = trial;
+    return best?.figures[first] ?? null;
+  });
+}
+
+function smaller({ objectives: [a = Infinity] }: Tried, { objectives: [b = Infinity] }: Tried): boolean {
+  return a < b;
 }
