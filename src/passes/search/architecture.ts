@@ -7,7 +7,7 @@ import type { TrialSpec } from '../../schemas/trial.ts';
 import { TrainingField } from '../../schemas/training.ts';
 import { SearchSpace } from '../../search/space.ts';
 import { kendallTau, spearman } from '../../search/rank-correlation.ts';
-import { networkWithoutWeights, type ArchitectureRequest } from '../../zoo/build-architecture.ts';
+import { buildArchitecture, networkWithoutWeights, type ArchitectureRequest } from '../../zoo/build-architecture.ts';
 import { countWeightElements } from '../../onnx/print/summarize-model.ts';
 import { estimateFloatNs } from '../cost/float-latency.ts';
 import { definePass, type PassContext } from '../pass.ts';
@@ -15,6 +15,7 @@ import { interfaceObstacle, replaceModel, takeNames } from '../replace-model.ts'
 import { conclude } from './conclude.ts';
 import { violationOf, type Figures } from './goals.ts';
 import { interfaceOptions } from './interface-options.ts';
+import { proxyScores, PROXIES } from './proxy-scores.ts';
 import { dimensionsOf, examplesOf, substitute, templateProblem } from './ranges.ts';
 import { ranked, runSearch, type Prepared, type SearchPlan, type Tried } from './run-search.ts';
 import { epochsAt, plannedOptions, searchOptions } from './search-options.ts';
@@ -38,6 +39,13 @@ const Options = z.strictObject({
   training: TrainingField.prefault({ epochs: 3, learningRate: 0.1 }).describe(
     'How candidates are trained, to be compared',
   ),
+  proxies: z
+    .array(z.enum(PROXIES))
+    .max(PROXIES.length)
+    .default([])
+    .describe(
+      'Zero-cost scores of the candidates with fresh weights: the report says how well each of them, and parameters and MACs, order the trained candidates',
+    ),
   finalTraining: TrainingField.optional().describe(
     'Trains the winner anew, from fresh weights; absent: it stays as its trial left it',
   ),
@@ -122,6 +130,7 @@ export const searchArchitecture = definePass({
     const [finished] = trained === undefined || final === undefined ? [] : await trials.models([final]);
     const winner = trained?.status === 'succeeded' && finished !== undefined ? finished : best;
     takeNames(winner, model);
+    const correlations = await correlationsOf(run.tried, { model, options, context });
     replaceModel(model, winner);
     return {
       changes: 1,
@@ -134,7 +143,7 @@ export const searchArchitecture = definePass({
       details: {
         ...details,
         winner: { ...requestOf(options.space, interfaceOptions(model), found.best.point) },
-        correlations: correlationsOf(run.tried),
+        correlations,
         ...(trained === undefined ? {} : { finalTraining: trained }),
       },
     };
@@ -232,14 +241,34 @@ function finalSpec({ spec }: Tried, options: Options, context: PassContext): Tri
   return { ...common, model: modelOfTrials(context), recipe: { version: 1, steps: [step] } };
 }
 
-/** How well figures known without training order the trained candidates. */
-function correlationsOf(tried: readonly Tried[]): Record<string, { kendallTau: number; spearman: number }> {
+/** How well figures known without training order the trained candidates: parameters and MACs, and the proxies beside them. */
+async function correlationsOf(
+  tried: readonly Tried[],
+  { model, options, context }: { readonly model: Model; readonly options: Options; readonly context: PassContext },
+): Promise<Record<string, { kendallTau: number; spearman: number; candidates: number }>> {
   const usable = ranked(tried).filter(({ figures }) => figures.accuracy !== undefined);
   if (usable.length < 3) return {};
-  const accuracy = usable.map(({ figures }) => (figures.metric === 'rmse' ? -1 : 1) * (figures.accuracy ?? 0));
-  const entries = (['parameters', 'macs'] as const).map((name) => {
-    const values = usable.map(({ figures }) => figures[name] ?? 0);
-    return [name, { kendallTau: kendallTau(values, accuracy), spearman: spearman(values, accuracy) }] as const;
+  const given = interfaceOptions(model);
+  const networks = usable.map(({ point }) => {
+    const network = buildArchitecture(requestOf(options.space, given, point), context.seed);
+    takeNames(network, model);
+    return network;
+  });
+  const scores = await proxyScores(networks, options, context);
+  const entries = (['parameters', 'macs', ...options.proxies] as const).flatMap((name) => {
+    const pairs = usable.flatMap(({ figures }, place) => {
+      const value = name === 'parameters' || name === 'macs' ? figures[name] : scores[place]?.[name];
+      const accuracy = (figures.metric === 'rmse' ? -1 : 1) * (figures.accuracy ?? 0);
+      return value === undefined ? [] : [[value, accuracy] as const];
+    });
+    if (pairs.length < 3) return [];
+    const [values, accuracies] = [pairs.map(([value]) => value), pairs.map(([, accuracy]) => accuracy)];
+    const correlation = {
+      kendallTau: kendallTau(values, accuracies),
+      spearman: spearman(values, accuracies),
+      candidates: pairs.length,
+    };
+    return [[name, correlation] as const];
   });
   return Object.fromEntries(entries);
 }
