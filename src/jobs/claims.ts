@@ -74,7 +74,10 @@ export class StoreJobClaims implements JobClaims {
       // Before the attempt does anything else: the id it takes is what an earlier attempt, still alive, stumbles over.
       const { attempt: number, step, progress, search } = record;
       if (search === undefined) await attempt.event('job.running', { status: 'running', attempt: number });
-      else await attempt.event('job.progress', { step, progress, message: 'the search goes on' });
+      else {
+        const message = `the search goes on, with ${search.asked} trials asked for so far`;
+        await attempt.event('job.progress', { step, progress, message });
+      }
     } catch (error) {
       this.#core.log.warn(
         { event: 'job.event-failed', jobId: record.id, error: messageOf(error) },

@@ -118,6 +118,7 @@ describe('the report of a search', () => {
     assert.match(section, /rate 60.0 %, depth 10.0 %, steps.1 0.0 %/);
     const listed = sectionOf(search({ importance: [{ name: 'depth', share: 0.25, levels: [] }] }));
     assert.match(listed, /depth: 25.0 %/, 'a list of entries is read as well');
+    assert.ok(!sectionOf(search({ importance: { rate: 0 } })).includes('Importance of'), 'too few trials to tell');
   });
 
   it('bounds what is many', () => {

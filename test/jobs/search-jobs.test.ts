@@ -38,6 +38,8 @@ describe('a job that searches', () => {
     await searches.finish(record.search?.waiting[0] ?? '');
     assert.equal(await (await searches.claim(record.id)).succeed(RESULT), 'published');
     assert.deepEqual(await types(searches, record.id), ['job.queued', 'job.running', 'job.progress', 'job.succeeded']);
+    const events = await jobs.service.events(searches.tenant, record.id, 0);
+    assert.match(JSON.stringify(events[2]), /the search goes on, with 1 trials asked for so far/);
   });
 
   it('canceled while it waits, ends its trials and hands out what it found', async () => {

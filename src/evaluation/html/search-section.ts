@@ -215,7 +215,8 @@ function parallelPanel(details: SearchDetails, [first]: readonly FigureView[]): 
 }
 
 function importancePanel({ importance }: SearchDetails, [first]: readonly FigureView[]): Markup | undefined {
-  if (importance.length === 0) return undefined;
+  // All 0: too few trials to tell, which bars would not say.
+  if (!importance.some(({ share }) => share > 0)) return undefined;
   const shown = importance.slice(0, MAX_BARS);
   const bars = shown.map(({ name, share }) => ({ label: name, share, text: `${(100 * share).toFixed(1)} %` }));
   return html`<div class="panel">
