@@ -16,6 +16,10 @@ export interface StagedBlockShape {
   readonly stride: number;
   readonly squeezeExcite: boolean;
   readonly activation: Activation;
+  /** Where shape and channels stay, what comes in is added as it is. */
+  readonly addsInput: boolean;
+  /** Of inverted, also with expansion 1. */
+  readonly alwaysExpands: boolean;
   /** The error for an option that the block cannot have here. */
   readonly refuse: (option: string, problem: string) => CompressionError;
 }
@@ -77,10 +81,10 @@ function bottleneck(site: Site, x: Feature): Feature {
 
 /** The branch of basic and bottleneck, added to what comes in, or to a projection of it where the shape changes. */
 function sum({ network, name, shape }: Site, x: Feature, branch: Feature): Feature {
-  const { channels, stride, activation } = shape;
+  const { channels, stride, activation, addsInput } = shape;
   const y = excited({ network, name, shape }, branch);
   let shortcut = x;
-  if (stride !== 1 || x.channels !== channels) {
+  if (stride !== 1 || x.channels !== channels || !addsInput) {
     shortcut = network.conv(`${name}.shortcut.conv`, x, { channels, kernel: 1, stride });
     shortcut = network.batchNorm(`${name}.shortcut.bn`, shortcut);
   }
@@ -89,13 +93,13 @@ function sum({ network, name, shape }: Site, x: Feature, branch: Feature): Featu
 
 function inverted(site: Site, x: Feature): Feature {
   const { network, name, shape } = site;
-  const { channels, kernel, stride, expansion = EXPANSION.inverted } = shape;
+  const { channels, kernel, stride, addsInput, alwaysExpands, expansion = EXPANSION.inverted } = shape;
   const inner = Math.max(1, Math.round(x.channels * expansion));
-  let y = expansion === 1 ? x : layer(site, 'expand', x, { channels: inner, kernel: 1 });
+  let y = expansion === 1 && !alwaysExpands ? x : layer(site, 'expand', x, { channels: inner, kernel: 1 });
   y = excited(site, layer(site, 'depthwise', y, { channels: inner, kernel, stride, groups: inner }));
   y = network.conv(`${name}.project.conv`, y, { channels, kernel: 1 });
   y = network.batchNorm(`${name}.project.bn`, y);
-  return stride === 1 && x.channels === channels ? network.add(`${name}.add`, x, y) : y;
+  return addsInput && stride === 1 && x.channels === channels ? network.add(`${name}.add`, x, y) : y;
 }
 
 function separable(site: Site, x: Feature): Feature {

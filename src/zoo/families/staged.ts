@@ -75,6 +75,12 @@ const options = z.strictObject({
     .default(0)
     .describe('Outputs of a 1x1 convolution ahead of the average; 0: there is none'),
   activation: z.enum(['relu', 'relu6', 'hardswish']).default('relu').describe('Of shuffle it is always relu'),
+  uniform: z
+    .boolean()
+    .default(false)
+    .describe(
+      'The layers of a block do not depend on its numbers: the first block of a stage never adds what comes in as it is (basic and bottleneck project it), inverted always expands. For searches whose candidates share weights',
+    ),
   dropout: dropoutOption,
 });
 
@@ -118,7 +124,7 @@ export const staged = defineArchitecture({
     },
   ],
   build(given, weights) {
-    const { width, stages, activation, classes } = given;
+    const { width, stages, activation, classes, uniform } = given;
     const network = new NetworkBuilder('staged', weights);
     const stride = hasSmallStem(given.stem, given) ? 1 : 2;
     let x = network.conv('stem.conv', inputOf(network, given), {
@@ -135,6 +141,8 @@ export const staged = defineArchitecture({
           channels,
           activation,
           stride: block === 0 ? stage.stride : 1,
+          addsInput: !uniform || block > 0,
+          alwaysExpands: uniform,
           ...(expansion === null ? {} : { expansion }),
           refuse: (option, problem) => refusal(index, option, problem),
         });
