@@ -29,8 +29,10 @@ export type TrainingEpoch = z.infer<typeof TrainingEpoch>;
 
 export const TrainingRunReport = z.object({
   name: z
-    .enum(['model', 'student', 'student-alone'])
-    .describe('student: taught by the teacher; student-alone: its twin without one, on the same batches'),
+    .enum(['model', 'student', 'student-alone', 'shared-whole', 'shared-parts'])
+    .describe(
+      'student: taught by the teacher; student-alone: its twin without one, on the same batches; shared-whole, shared-parts: of a search, the largest network alone, and its parts',
+    ),
   afterStep: z
     .int()
     .min(1)

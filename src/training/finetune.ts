@@ -62,7 +62,10 @@ export interface TrainingVariant {
   readonly form?:
     | {
         readonly rewrite: RewriteForward;
-        readonly deployed: (model: Model, values: TrainedValues) => Model;
+        /** Absent: it is not measured, and the last epoch is kept. */
+        readonly deployed?: (model: Model, values: TrainedValues) => Model;
+        /** For inputs that the rewrite declares. @param fraction - of the run's batches that is done, 0..1 */
+        readonly feeds?: (batch: TrainingBatch, fraction: number) => Readonly<Record<string, NdArray>>;
       }
     | undefined;
   readonly teacher?: TeacherSettings | undefined;
@@ -145,8 +148,9 @@ async function runOn(
     rewrite: form?.rewrite,
     ...(sparse === undefined ? {} : { masks: sparse.masks }),
   });
-  const validation = validationSource(source, model, training, context);
-  if (validation === undefined && training.keep === 'best') {
+  const isMeasured = form === undefined || form.deployed !== undefined;
+  const validation = isMeasured ? validationSource(source, model, training, context) : undefined;
+  if (isMeasured && validation === undefined && training.keep === 'best') {
     warnings.push('There is no validation data, so the last epoch is kept.');
   }
   const key = JSON.stringify([training, context.seed, source.info.samples, graph.state.map(({ name }) => name)]);
@@ -166,6 +170,7 @@ async function runOn(
       ...batch.feeds,
       ...labelFeeds(batch, graph, training.labelSmoothing),
       ...(await lesson?.feeds(batch.feeds)),
+      ...form?.feeds?.(batch, (batch.epoch + batch.step / source.info.stepsPerEpoch) / training.epochs),
     }),
     progress: (fraction, message) => context.progress(fraction, message),
     save: (snapshot) => context.checkpoint.save(encodeSnapshot(snapshot, key)),

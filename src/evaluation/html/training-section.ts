@@ -11,6 +11,8 @@ const RUN_NAMES: Readonly<Record<TrainingRunReport['name'], string>> = {
   model: 'model',
   student: 'taught by the teacher',
   'student-alone': 'the same student alone',
+  'shared-whole': 'the largest network alone',
+  'shared-parts': 'its parts',
 };
 
 function nameOf({ name, afterStep }: TrainingRunReport): string {

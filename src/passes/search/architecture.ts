@@ -1,60 +1,17 @@
-import { z } from 'zod';
-import { CompressionError } from '../../errors.ts';
-import { macsOf } from '../../onnx/cost/macs.ts';
-import { typesAtBatchOne } from '../../onnx/cost/types-for-cost.ts';
-import type { Model } from '../../onnx/model.ts';
 import type { TrialSpec } from '../../schemas/trial.ts';
-import { TrainingField } from '../../schemas/training.ts';
-import { SearchSpace } from '../../search/space.ts';
-import { kendallTau, spearman } from '../../search/rank-correlation.ts';
-import { buildArchitecture, networkWithoutWeights, type ArchitectureRequest } from '../../zoo/build-architecture.ts';
-import { countWeightElements } from '../../onnx/print/summarize-model.ts';
-import { estimateFloatNs } from '../cost/float-latency.ts';
+import type { ArchitectureRequest } from '../../zoo/build-architecture.ts';
 import { definePass, type PassContext } from '../pass.ts';
 import { interfaceObstacle, replaceModel, takeNames } from '../replace-model.ts';
+import { ArchitectureOptions, isSharing } from './architecture-options.ts';
 import { conclude } from './conclude.ts';
-import { violationOf, type Figures } from './goals.ts';
+import { correlationsOf } from './correlations.ts';
 import { interfaceOptions } from './interface-options.ts';
-import { proxyScores, PROXIES } from './proxy-scores.ts';
-import { dimensionsOf, examplesOf, substitute, templateProblem } from './ranges.ts';
-import { ranked, runSearch, type Prepared, type SearchPlan, type Tried } from './run-search.ts';
-import { epochsAt, plannedOptions, searchOptions } from './search-options.ts';
+import { networkOrReason, requestOf } from './networks.ts';
+import { sharedSpace } from './one-shot/shared-space.ts';
+import { planNetworks } from './plan-networks.ts';
+import { examplesOf } from './ranges.ts';
+import { runSearch, type Tried } from './run-search.ts';
 import { modelOfTrials, trialsOf } from './trials-of.ts';
-
-const Template = z.looseObject({ architecture: z.string() });
-/** Where it is not given, the network is made for the inputs and outputs of the job's model. */
-const Space = z
-  .union([Template, z.array(Template).min(1).max(16)])
-  .superRefine((space, context) => {
-    const problem = templateProblem(space, () => spaceOf(space), { layers: false });
-    if (problem !== undefined) context.addIssue({ ...problem });
-  })
-  .describe(
-    'A network of the zoo, or a list of them, with { "search": [a, b, …] } or { "search": { "min", "max", "step", "log" } } in the place of options. Sizes of input and output are those of the job\'s model unless given',
-  );
-
-const Options = z.strictObject({
-  space: Space,
-  ...searchOptions,
-  training: TrainingField.prefault({ epochs: 3, learningRate: 0.1 }).describe(
-    'How candidates are trained, to be compared',
-  ),
-  proxies: z
-    .array(z.enum(PROXIES))
-    .max(PROXIES.length)
-    .default([])
-    .describe(
-      'Zero-cost scores of the candidates with fresh weights: the report says how well each of them, and parameters and MACs, order the trained candidates',
-    ),
-  finalTraining: TrainingField.optional().describe(
-    'Trains the winner anew, from fresh weights; absent: it stays as its trial left it',
-  ),
-  teach: z
-    .boolean()
-    .default(false)
-    .describe("The job's model teaches the winner while it is trained finally (distill, 0.1 ce + 0.9 kd)"),
-});
-type Options = z.infer<typeof Options>;
 
 /** Searches a network of the zoo that is good within limits, and trains it. */
 export const searchArchitecture = definePass({
@@ -75,8 +32,16 @@ export const searchArchitecture = definePass({
       title: 'Li & Talwalkar, Random Search and Reproducibility for Neural Architecture Search, UAI 2019',
       url: 'https://arxiv.org/abs/1902.07638',
     },
+    {
+      title: 'Guo et al., Single Path One-Shot Neural Architecture Search with Uniform Sampling, ECCV 2020',
+      url: 'https://arxiv.org/abs/1904.00420',
+    },
+    {
+      title: 'Cai et al., Once-for-All: Train One Network and Specialize it for Efficient Deployment, ICLR 2020',
+      url: 'https://arxiv.org/abs/1908.09791',
+    },
   ],
-  options: Options,
+  options: ArchitectureOptions,
   example: {
     space: {
       architecture: 'resnet',
@@ -98,7 +63,7 @@ export const searchArchitecture = definePass({
       // Of the one step: its number, and its option.
       origin: ([, , ...within]) => [name, ...within],
     })),
-  requires(model, { space }) {
+  requires(model, { space, strategy }) {
     const given = interfaceOptions(model);
     for (const template of [space].flat()) {
       for (const example of examplesOf({ ...given, ...template })) {
@@ -107,11 +72,21 @@ export const searchArchitecture = definePass({
         if (obstacle !== undefined) return obstacle;
       }
     }
-    return undefined;
+    if (!isSharing(strategy)) return undefined;
+    const shared = sharedSpace(space, given);
+    return typeof shared === 'string'
+      ? `the candidates cannot share weights: ${shared}; search what does not fit by a strategy whose candidates are trained (evolution, tpe …)`
+      : undefined;
   },
   async run(model, options, context) {
+    const { strategy } = options;
+    if (isSharing(strategy)) {
+      // Loaded where it trains: the HTTP side lists passes, and never loads the engine.
+      const { runOneShot } = await import('./one-shot/run-one-shot.ts');
+      return runOneShot(model, { ...options, strategy: 'evolution' }, context);
+    }
     const trials = trialsOf(context);
-    const plan = planOf(model, options, context);
+    const plan = planNetworks(model, { ...options, strategy }, context);
     const run = await runSearch(plan, trials, context);
     const random = options.compareWithRandom
       ? await runSearch({ ...plan, strategy: 'random', seed: plan.seed + 1 }, trials, context)
@@ -151,82 +126,8 @@ export const searchArchitecture = definePass({
   ensures: () => undefined,
 });
 
-function planOf(model: Model, options: Options, context: PassContext): SearchPlan {
-  const given = interfaceOptions(model);
-  const space = new SearchSpace(spaceOf(options.space));
-  const { seed, costTable } = context;
-  return {
-    space,
-    seed,
-    ...plannedOptions(options),
-    prepare(point, budget): Prepared {
-      const request = requestOf(options.space, given, point);
-      const network = networkOrReason(request);
-      if (typeof network === 'string') return { figures: {}, reason: network };
-      const estimate = estimateFloatNs(costTable, network);
-      const figures: Figures = {
-        macs: macsOf(network, typesAtBatchOne(network)).total,
-        parameters: countWeightElements(network),
-        ...(estimate === undefined ? {} : { latencyEstimateMs: estimate / 1e6 }),
-      };
-      const missed = violationOf(figures, options.constraints, true);
-      if (missed > 0) return { figures, reason: 'beyond the limits before any training' };
-      return {
-        spec: {
-          model: request,
-          recipe: {
-            version: 1,
-            steps: [
-              {
-                pass: 'train.finetune',
-                training: { ...options.training, epochs: epochsAt(options.training.epochs, budget) },
-              },
-            ],
-          },
-          measure: 'light',
-          seed,
-          ...(options.evaluationSamples === undefined ? {} : { evaluationSamples: options.evaluationSamples }),
-        },
-      };
-    },
-  };
-}
-
-/** A list of templates becomes a choice among them; the dimensions of those not chosen say nothing. */
-function spaceOf(space: Options['space']): ReturnType<typeof dimensionsOf> {
-  if (!Array.isArray(space)) return dimensionsOf(space);
-  const families = space.map((_, index) => index);
-  const choice = { name: 'family', type: 'choice' as const, values: families.map((index) => nameOf(space, index)) };
-  return [choice, ...space.flatMap((template, index) => dimensionsOf(template, nameOf(space, index)))];
-}
-
-function nameOf(space: readonly z.infer<typeof Template>[], index: number): string {
-  const name = space[index]?.architecture ?? '';
-  return space.filter(({ architecture }) => architecture === name).length > 1 ? `${name}-${index}` : name;
-}
-
-function requestOf(
-  space: Options['space'],
-  given: Record<string, unknown>,
-  point: Tried['point'],
-): ArchitectureRequest {
-  if (!Array.isArray(space)) return { ...given, ...(substitute(space, point) as ArchitectureRequest) };
-  const index = space.findIndex((_, place) => nameOf(space, place) === point['family']);
-  const chosen = substitute(space[index], point, nameOf(space, index)) as ArchitectureRequest;
-  return { ...given, ...chosen };
-}
-
-function networkOrReason(request: ArchitectureRequest): Model | string {
-  try {
-    return networkWithoutWeights(request);
-  } catch (error) {
-    if (!(error instanceof CompressionError)) throw error;
-    return error.message;
-  }
-}
-
 /** The winner from fresh weights, trained as it shall be in the end. */
-function finalSpec({ spec }: Tried, options: Options, context: PassContext): TrialSpec | undefined {
+function finalSpec({ spec }: Tried, options: ArchitectureOptions, context: PassContext): TrialSpec | undefined {
   const { finalTraining, teach } = options;
   if (finalTraining === undefined || spec === undefined) return undefined;
   const common = { measure: 'light' as const, seed: context.seed };
@@ -239,36 +140,4 @@ function finalSpec({ spec }: Tried, options: Options, context: PassContext): Tri
   }
   const step = { pass: 'distill', student: spec.model, training: finalTraining };
   return { ...common, model: modelOfTrials(context), recipe: { version: 1, steps: [step] } };
-}
-
-/** How well figures known without training order the trained candidates: parameters and MACs, and the proxies beside them. */
-async function correlationsOf(
-  tried: readonly Tried[],
-  { model, options, context }: { readonly model: Model; readonly options: Options; readonly context: PassContext },
-): Promise<Record<string, { kendallTau: number; spearman: number; candidates: number }>> {
-  const usable = ranked(tried).filter(({ figures }) => figures.accuracy !== undefined);
-  if (usable.length < 3) return {};
-  const given = interfaceOptions(model);
-  const networks = usable.map(({ point }) => {
-    const network = buildArchitecture(requestOf(options.space, given, point), context.seed);
-    takeNames(network, model);
-    return network;
-  });
-  const scores = await proxyScores(networks, options, context);
-  const entries = (['parameters', 'macs', ...options.proxies] as const).flatMap((name) => {
-    const pairs = usable.flatMap(({ figures }, place) => {
-      const value = name === 'parameters' || name === 'macs' ? figures[name] : scores[place]?.[name];
-      const accuracy = (figures.metric === 'rmse' ? -1 : 1) * (figures.accuracy ?? 0);
-      return value === undefined ? [] : [[value, accuracy] as const];
-    });
-    if (pairs.length < 3) return [];
-    const [values, accuracies] = [pairs.map(([value]) => value), pairs.map(([, accuracy]) => accuracy)];
-    const correlation = {
-      kendallTau: kendallTau(values, accuracies),
-      spearman: spearman(values, accuracies),
-      candidates: pairs.length,
-    };
-    return [[name, correlation] as const];
-  });
-  return Object.fromEntries(entries);
 }

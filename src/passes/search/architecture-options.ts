@@ -1,0 +1,110 @@
+import { z } from 'zod';
+import { TrainingField } from '../../schemas/training.ts';
+import { NetworkSpace } from './networks.ts';
+import { PROXIES } from './proxy-scores.ts';
+import { searchOptions } from './search-options.ts';
+import { STRATEGY_NAMES } from './strategies.ts';
+
+/** Strategies that train one network which holds all candidates, instead of each candidate. */
+const SHARING_STRATEGIES = ['one-shot'] as const;
+type SharingStrategy = (typeof SHARING_STRATEGIES)[number];
+
+export const OneShotField = z
+  .strictObject({
+    wholeShare: z
+      .number()
+      .gt(0)
+      .lt(1)
+      .default(0.4)
+      .describe(
+        'Share of the epochs of `training` in which the largest network is trained alone; its parts have the rest',
+      ),
+    learningRateShare: z
+      .number()
+      .gt(0)
+      .max(1)
+      .default(0.3)
+      .describe('Of the learning rate, while the parts are trained'),
+    distillation: z
+      .number()
+      .min(0)
+      .lt(1)
+      .default(0.5)
+      .describe('Share of the loss by which the parts learn from the largest network as it was trained alone; 0: none'),
+    temperature: z.number().positive().max(100).default(1).describe('Divides the logits of both networks'),
+    recalibrationSamples: z
+      .number()
+      .int()
+      .min(2)
+      .max(1_000_000)
+      .default(1024)
+      .describe('Training samples on which the statistics of BatchNormalization are measured anew for each candidate'),
+    finalWeights: z
+      .enum(['shared', 'fresh'])
+      .default('shared')
+      .describe('What `finalTraining` starts from: the weights that the candidates share, or new ones'),
+  })
+  .describe(
+    'Strategy one-shot: the largest network of the space is trained, then its parts with it, and candidates are measured with its weights',
+  );
+
+export const ArchitectureOptions = z
+  .strictObject({
+    space: NetworkSpace,
+    ...searchOptions,
+    strategy: z
+      .enum([...STRATEGY_NAMES, ...SHARING_STRATEGIES])
+      .default('evolution')
+      .describe(
+        'How the next candidates are chosen. one-shot: by evolution, each measured in seconds with weights that all share, instead of trained in a job of its own',
+      ),
+    training: TrainingField.prefault({ epochs: 3, learningRate: 0.1 }).describe(
+      'How candidates are trained, to be compared; with one-shot the network that holds them all (20 epochs and more)',
+    ),
+    proxies: z
+      .array(z.enum(PROXIES))
+      .max(PROXIES.length)
+      .default([])
+      .describe(
+        'Zero-cost scores of the candidates with fresh weights: the report says how well each of them, and parameters and MACs, order the trained candidates',
+      ),
+    finalTraining: TrainingField.optional().describe(
+      'Trains the winner anew, from fresh weights; absent: it stays as its trial left it',
+    ),
+    teach: z
+      .boolean()
+      .default(false)
+      .describe("The job's model teaches the winner while it is trained finally (distill, 0.1 ce + 0.9 kd)"),
+    oneShot: OneShotField.optional(),
+  })
+  .superRefine(checkSharing);
+export type ArchitectureOptions = z.infer<typeof ArchitectureOptions>;
+
+export function isSharing(strategy: ArchitectureOptions['strategy']): strategy is SharingStrategy {
+  return SHARING_STRATEGIES.some((name) => name === strategy);
+}
+
+/** Options that say nothing where candidates are not trained one by one are refused, not passed over. */
+function checkSharing(
+  options: {
+    readonly strategy: string;
+    readonly space: NetworkSpace;
+    readonly training: TrainingField;
+    readonly earlyStopping?: unknown;
+    readonly oneShot?: unknown;
+  },
+  context: z.RefinementCtx,
+): void {
+  const refuse = (path: readonly string[], message: string): void =>
+    context.addIssue({ code: 'custom', path: [...path], message });
+  if (options.oneShot !== undefined && options.strategy !== 'one-shot')
+    refuse(['oneShot'], 'is for the strategy "one-shot"');
+  if (options.strategy !== 'one-shot') return;
+  if (Array.isArray(options.space)) refuse(['space'], 'candidates of several families cannot share weights: name one');
+  if (options.earlyStopping !== undefined)
+    refuse(['earlyStopping'], 'there is no training of candidates that could be stopped: leave it out');
+  const { batchNormalization, trainable, frozen } = options.training;
+  if (batchNormalization === 'frozen') refuse(['training', 'batchNormalization'], 'must be "train"');
+  if (trainable !== undefined) refuse(['training', 'trainable'], 'all of the network is trained: leave it out');
+  if (frozen !== undefined) refuse(['training', 'frozen'], 'all of the network is trained: leave it out');
+}

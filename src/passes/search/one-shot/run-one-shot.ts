@@ -1,0 +1,245 @@
+import type { Model } from '../../../onnx/model.ts';
+import type { NdArray } from '../../../onnx/nd-array.ts';
+import type { TrainingSource } from '../../../data/training/training-source.ts';
+import { CompressionError, defined } from '../../../errors.ts';
+import { finetune, openSource, validationSource, type FinetuneContext } from '../../../training/finetune.ts';
+import { runReport } from '../../../training/run-report.ts';
+import { copyModel } from '../../../training/copy-model.ts';
+import { withTrained } from '../../../training/trained-values.ts';
+import type { TrainingOutcome } from '../../../training/trainer.ts';
+import { buildArchitecture } from '../../../zoo/build-architecture.ts';
+import { finetuneContext } from '../../finetune-context.ts';
+import type { PassContext, PassResult } from '../../pass.ts';
+import { replaceModel, takeNames } from '../../replace-model.ts';
+import { OneShotField, type ArchitectureOptions } from '../architecture-options.ts';
+import { Chapters } from '../chapters.ts';
+import { conclude } from '../conclude.ts';
+import { correlationsOf } from '../correlations.ts';
+import { interfaceOptions } from '../interface-options.ts';
+import { planNetworks } from '../plan-networks.ts';
+import { runSearch, type SearchPlan } from '../run-search.ts';
+import type { StrategyName } from '../strategies.ts';
+import { partAt, sharedSpace, type SharedSpace } from './shared-space.ts';
+import { SharedTrials } from './shared-trials.ts';
+import { phasesOf, shareEpochs } from './shrinking.ts';
+import { trainShared, type SharedWeights } from './train-shared.ts';
+
+type Options = ArchitectureOptions & { readonly strategy: StrategyName };
+
+/** Shares of the step's time: training, measuring candidates, final training. */
+const SHARES = { trained: 0.6, measured: 0.75 } as const;
+
+/**
+ * Trains one network that holds all candidates, measures candidates with its weights, and puts the best one in the model's
+ * place. Runs within the step: no candidate is a job of its own.
+ *
+ * @throws CompressionError PASS_PRECONDITION where the candidates cannot share weights; what training throws
+ * @see Guo et al., "Single Path One-Shot Neural Architecture Search with Uniform Sampling", ECCV 2020
+ * @see Cai et al., "Once-for-All", ICLR 2020
+ */
+export async function runOneShot(model: Model, options: Options, context: PassContext): Promise<PassResult> {
+  const shared = sharedSpace(options.space, interfaceOptions(model));
+  if (typeof shared === 'string')
+    throw new CompressionError(
+      'PASS_PRECONDITION',
+      `search.architecture: the candidates cannot share weights: ${shared}`,
+    );
+  const settings = OneShotField.parse(options.oneShot ?? {});
+  const adapt = (network: Model): void => takeNames(network, model);
+  const largest = buildArchitecture(shared.request, context.seed);
+  adapt(largest);
+  const own = finetuneContext(context);
+  const source = await openSource(largest, options.training, own);
+  try {
+    const chapters = await Chapters.open(context.checkpoint, keyOf(options, source, context));
+    const weights = await trainShared(
+      { shared, largest, training: options.training, settings },
+      within(own, 0, SHARES.trained),
+      chapters,
+    );
+    const measuredOn =
+      validationSource(source, largest, options.training, own) ?? defined(context.data.evaluation, 'evaluation data');
+    const trials = await SharedTrials.open({
+      network: shared.network,
+      weights: weights.model,
+      adapt,
+      batches: await firstBatches(source, settings.recalibrationSamples),
+      measuredOn,
+      batchSize: source.info.batchSize,
+      context,
+      checkpoint: chapters.checkpointOf('candidates'),
+    });
+    const found = await searchParts({ model, options, shared, trials }, context);
+    const final = await finalTraining({ model, options, settings, found, chapters }, own);
+    adapt(final.model);
+    replaceModel(model, final.model);
+    return {
+      changes: 1,
+      skipped: [],
+      warnings: [...source.info.warnings, ...final.warnings],
+      training: [...weights.runs, ...(final.outcome === undefined ? [] : [runReport('model', final.outcome)])],
+      artifacts: found.artifacts,
+      details: {
+        ...found.details,
+        strategy: 'one-shot',
+        winner: { ...found.request },
+        oneShot: detailsOf(shared, options, {
+          settings,
+          weights,
+          samples: measuredOn.samples,
+          measuredOn: measuredOn === context.data.evaluation ? 'evaluation' : 'validation',
+        }),
+      },
+    };
+  } finally {
+    await source.close();
+  }
+}
+
+function keyOf(options: Options, { info }: TrainingSource, { seed }: PassContext): string {
+  return JSON.stringify([options, seed, info.samples]);
+}
+
+/** The same context, its progress a part of the whole. */
+function within(context: FinetuneContext, from: number, to: number): FinetuneContext {
+  return {
+    ...context,
+    progress: (fraction, message) => context.progress(from + fraction * (to - from), message),
+  };
+}
+
+/** Training samples as they come in the first epoch, as far as it has them. */
+async function firstBatches(
+  source: TrainingSource,
+  samples: number,
+): Promise<readonly Readonly<Record<string, NdArray>>[]> {
+  const batches: Readonly<Record<string, NdArray>>[] = [];
+  let count = 0;
+  for await (const { feeds, count: own } of source.epoch(0)) {
+    batches.push(copied(feeds));
+    count += own;
+    if (count >= samples) break;
+  }
+  return batches;
+}
+
+/** The batch's own arrays may be used again for the next one. */
+function copied(feeds: Readonly<Record<string, NdArray>>): Readonly<Record<string, NdArray>> {
+  return Object.fromEntries(
+    Object.entries(feeds).map(([name, array]): [string, NdArray] => [
+      name,
+      array.type === 'string' ? array : { ...array, data: array.data.slice() },
+    ]),
+  );
+}
+
+interface FoundPart {
+  readonly best: Model;
+  readonly request: ReturnType<SharedSpace['requestOf']>;
+  readonly artifacts: NonNullable<PassResult['artifacts']>;
+  readonly details: Record<string, unknown>;
+}
+
+async function searchParts(
+  {
+    model,
+    options,
+    shared,
+    trials,
+  }: {
+    readonly model: Model;
+    readonly options: Options;
+    readonly shared: SharedSpace;
+    readonly trials: SharedTrials;
+  },
+  context: PassContext,
+): Promise<FoundPart> {
+  const planned = planNetworks(model, options, context);
+  const plan: SearchPlan = {
+    ...planned,
+    prepare(point, budget) {
+      const prepared = planned.prepare(point, budget);
+      if (!('spec' in prepared)) return prepared;
+      const part = partAt(shared, point);
+      return typeof part === 'string' ? { figures: {}, reason: part } : prepared;
+    },
+  };
+  const measuring: Pick<PassContext, 'signal' | 'progress'> = {
+    signal: context.signal,
+    progress: (fraction, message) =>
+      context.progress(SHARES.trained + fraction * (SHARES.measured - SHARES.trained), message),
+  };
+  const run = await runSearch(plan, trials, measuring);
+  const random = options.compareWithRandom
+    ? await runSearch({ ...plan, strategy: 'random', seed: plan.seed + 1 }, trials, measuring)
+    : undefined;
+  const { best, found, artifacts, details } = await conclude({
+    plan,
+    run,
+    random,
+    keepFront: options.keepFront,
+    trials,
+    context,
+  });
+  return {
+    best,
+    request: shared.requestOf(found.best.point),
+    artifacts,
+    details: { ...details, correlations: await correlationsOf(run.tried, { model, options, context }) },
+  };
+}
+
+async function finalTraining(
+  {
+    model,
+    options: { finalTraining: training, teach },
+    settings,
+    found,
+    chapters,
+  }: {
+    readonly model: Model;
+    readonly options: Options;
+    readonly settings: ReturnType<typeof OneShotField.parse>;
+    readonly found: FoundPart;
+    readonly chapters: Chapters;
+  },
+  context: FinetuneContext,
+): Promise<{ readonly model: Model; readonly outcome?: TrainingOutcome; readonly warnings: readonly string[] }> {
+  if (training === undefined) return { model: found.best, warnings: [] };
+  const start = settings.finalWeights === 'shared' ? found.best : buildArchitecture(found.request, context.seed);
+  takeNames(start, model);
+  const { outcome, warnings } = await finetune(
+    start,
+    training,
+    { ...within(context, SHARES.measured, 1), checkpoint: chapters.checkpointOf('final') },
+    teach ? { teacher: { model: copyModel(model), weight: 0.9, temperature: 4 } } : {},
+  );
+  return { model: withTrained(start, outcome.values), outcome, warnings };
+}
+
+function detailsOf(
+  shared: SharedSpace,
+  { training }: Options,
+  {
+    settings,
+    weights,
+    samples,
+    measuredOn,
+  }: {
+    readonly settings: ReturnType<typeof OneShotField.parse>;
+    readonly weights: SharedWeights;
+    readonly samples: number;
+    readonly measuredOn: string;
+  },
+): Record<string, unknown> {
+  const whole = weights.runs[0]?.epochs.at(-1)?.validation;
+  return {
+    largest: { ...shared.request },
+    epochs: shareEpochs(training.epochs, settings.wholeShare),
+    phases: phasesOf(shared),
+    dimensions: Object.fromEntries(shared.kinds),
+    measuredOn: { data: measuredOn, samples },
+    recalibrationSamples: settings.recalibrationSamples,
+    ...(whole === undefined ? {} : { largestAlone: { metric: whole.metric, accuracy: whole.value } }),
+  };
+}

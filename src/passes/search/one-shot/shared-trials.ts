@@ -1,0 +1,139 @@
+import { z } from 'zod';
+import { canonicalJson } from '../../../canonical-json.ts';
+import { CompressionError } from '../../../errors.ts';
+import { encodeModel } from '../../../onnx/codec/encode.ts';
+import { macsOf } from '../../../onnx/cost/macs.ts';
+import { typesAtBatchOne } from '../../../onnx/cost/types-for-cost.ts';
+import type { Model } from '../../../onnx/model.ts';
+import type { NdArray } from '../../../onnx/nd-array.ts';
+import { TrialResult, type TrialSpec } from '../../../schemas/trial.ts';
+import { recalibrateNormalization } from '../../../training/recalibrate-normalization.ts';
+import { validate } from '../../../training/validation.ts';
+import { networkWithoutWeights, type ArchitectureRequest } from '../../../zoo/build-architecture.ts';
+import { figuresAhead } from '../networks.ts';
+import type { FeedBatch, FeedSource, PassContext, StepCheckpoint } from '../../pass.ts';
+import type { TrialRunner } from '../../trials.ts';
+import { takeWeights } from './extract.ts';
+import { lineUp, survey, type Surveyed } from './line-up.ts';
+
+/** What candidates are measured with. */
+export interface SharedMeasure {
+  /** The largest network, its weights zero and its names the zoo's. */
+  readonly network: Surveyed;
+  readonly weights: Model;
+  /** Gives a network the names of the data. */
+  readonly adapt: (network: Model) => void;
+  /** For the statistics of BatchNormalization. */
+  readonly batches: readonly Readonly<Record<string, NdArray>>[];
+  readonly measuredOn: FeedSource;
+  readonly batchSize: number;
+  readonly context: PassContext;
+  readonly checkpoint: StepCheckpoint;
+}
+
+const Kept = z.array(z.tuple([z.string(), TrialResult]));
+
+/** Trials that take seconds: a candidate is taken out of the shared weights and measured as it is. */
+export class SharedTrials implements TrialRunner {
+  readonly #measure: SharedMeasure;
+  readonly #results: Map<string, TrialResult>;
+
+  private constructor(measure: SharedMeasure, results: ReadonlyMap<string, TrialResult>) {
+    this.#measure = measure;
+    this.#results = new Map(results);
+  }
+
+  /** Goes on with what an earlier attempt had measured. */
+  static async open(measure: SharedMeasure): Promise<SharedTrials> {
+    const saved = await measure.checkpoint.load();
+    const kept = saved === undefined ? [] : Kept.parse(JSON.parse(new TextDecoder().decode(saved)));
+    return new SharedTrials(measure, new Map(kept));
+  }
+
+  get done(): number {
+    return this.#results.size;
+  }
+
+  get concluding(): boolean {
+    return this.#measure.context.trials?.concluding ?? false;
+  }
+
+  async run(specs: readonly TrialSpec[]): Promise<readonly (TrialResult | undefined)[]> {
+    const results: (TrialResult | undefined)[] = [];
+    for (const spec of specs) {
+      const key = canonicalJson([spec.model, spec.evaluationSamples ?? null]);
+      const known = this.#results.get(key);
+      const result = known ?? (this.concluding ? undefined : await this.#run(spec));
+      if (result !== undefined) this.#results.set(key, result);
+      results.push(result);
+    }
+    await this.#measure.checkpoint.save(new TextEncoder().encode(JSON.stringify([...this.#results])));
+    return results;
+  }
+
+  async models(specs: readonly TrialSpec[]): Promise<readonly Model[]> {
+    const models: Model[] = [];
+    for (const spec of specs) models.push(await this.#model(spec));
+    return models;
+  }
+
+  async #run(spec: TrialSpec): Promise<TrialResult> {
+    const { measuredOn, context, batchSize } = this.#measure;
+    const { runtime, threads, signal, costTable } = context;
+    const model = await this.#model(spec);
+    const { metric, value } = await validate(model, firstOf(measuredOn, spec.evaluationSamples), {
+      runtime,
+      threads,
+      signal,
+      batchSize,
+    });
+    const { macs, parameters, latencyEstimateMs } = figuresAhead(model, costTable);
+    if (!Number.isFinite(value))
+      return { status: 'failed', error: { code: 'MODEL_RUN', message: 'its outputs are not finite' } };
+    return {
+      status: 'succeeded',
+      bytes: encodeModel(model).length,
+      ...(parameters === undefined ? {} : { parameters }),
+      ...(macs === undefined ? {} : { macs }),
+      bops: macsOf(model, typesAtBatchOne(model)).bitOperations,
+      ...(latencyEstimateMs === undefined ? {} : { latencyEstimateMs }),
+      metric,
+      accuracy: value,
+    };
+  }
+
+  async #model({ model: request }: TrialSpec): Promise<Model> {
+    const { network, weights, adapt, batches, context } = this.#measure;
+    const { runtime, threads, signal } = context;
+    if (typeof request !== 'object' || !('architecture' in request))
+      throw new CompressionError('INTERNAL', 'a candidate of shared weights is no network of the zoo');
+    const model = networkWithoutWeights(request as ArchitectureRequest);
+    const place = lineUp(network, survey(model));
+    if (typeof place === 'string') throw new CompressionError('INTERNAL', `a candidate is no part: ${place}`);
+    takeWeights(model, weights, place);
+    adapt(model);
+    await recalibrateNormalization(model, { runtime, threads, signal, batches });
+    return model;
+  }
+}
+
+/** The first so many samples. */
+function firstOf(source: FeedSource, samples: number | undefined): FeedSource {
+  if (samples === undefined || samples >= source.samples) return source;
+  return {
+    samples,
+    async *batches(batchSize) {
+      let left = samples;
+      for await (const batch of source.batches(batchSize)) {
+        yield batch.count <= left ? batch : fewer(batch, left);
+        left -= batch.count;
+        if (left <= 0) return;
+      }
+    },
+  };
+}
+
+/** A batch of which fewer samples count; the arrays stay as they are. */
+function fewer(batch: FeedBatch, count: number): FeedBatch {
+  return { ...batch, count };
+}
