@@ -4,7 +4,7 @@ import type { Model } from '../src/onnx/model.ts';
 import type { StepOutcome } from '../src/passes/pass-manager.ts';
 import type { PassContext } from '../src/passes/pass.ts';
 import type { Diagnosis } from '../src/schemas/diagnosis.ts';
-import { copyModel } from '../src/training/copy-model.ts';
+import { copyWithSubgraphs } from '../src/training/copy-model.ts';
 import type { JobData } from './job-data.ts';
 
 /** Passes whose result stands for the model they were given, value by value: those that train make another network. */
@@ -19,7 +19,7 @@ const MAX_WEIGHT_BYTES = 512 * 2 ** 20;
 
 /** The model as a step gets it, where the step's result will be diagnosed; shares its tensors. */
 export function modelToCompare(model: Model, pass: string): Model | undefined {
-  return DIAGNOSED.has(pass) ? copyModel(model) : undefined;
+  return DIAGNOSED.has(pass) ? copyWithSubgraphs(model) : undefined;
 }
 
 /** What accuracy "auto" added to the options. */

@@ -21,6 +21,34 @@ export function copyModel(model: Model): Model {
   });
 }
 
+/** The same, with subgraphs of its own: for passes that rewrite those, too. */
+export function copyWithSubgraphs(model: Model): Model {
+  const copy = copyModel(model);
+  for (const node of copy.graph.nodes) ownSubgraphs(node);
+  return copy;
+}
+
+function ownSubgraphs(node: Node): void {
+  for (const [name, attribute] of node.attributes) {
+    if (attribute.kind === 'graph') node.attributes.set(name, { ...attribute, value: copyBranch(attribute.value) });
+    if (attribute.kind === 'graphs') {
+      node.attributes.set(name, { ...attribute, value: attribute.value.map((graph) => copyBranch(graph)) });
+    }
+  }
+}
+
+function copyBranch(graph: Graph): Graph {
+  const nodes = graph.nodes.map(copyNode);
+  nodes.forEach(ownSubgraphs);
+  return Object.assign(new Graph({ name: graph.name }), graph, {
+    nodes,
+    inputs: [...graph.inputs],
+    outputs: [...graph.outputs],
+    initializers: new Map(graph.initializers),
+    valueInfos: new Map(graph.valueInfos),
+  });
+}
+
 /** A node that can be changed without touching the original; attributes' values are shared. */
 export function copyNode(node: Node): Node {
   const copy = new Node({ opType: node.opType, inputs: [...node.inputs], outputs: [...node.outputs] });
