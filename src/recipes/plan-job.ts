@@ -11,6 +11,7 @@ import type { StoredModelField } from '../schemas/stored-model.ts';
 import { constraintProblems, missingRoles, roleProblems, searchProblems } from './check-data.ts';
 import { estimateOf, planOf } from './estimate.ts';
 import { plannedNetwork, type PlannedModel } from './planned-model.ts';
+import { presetNamed } from './presets.ts';
 import { inputKeyOf, referencedModels } from './referenced-models.ts';
 import { resolveRecipe, type PlannedStep } from './resolve.ts';
 
@@ -64,7 +65,7 @@ export async function planJob(
       data: body.data,
       ...(body.preprocess === undefined ? {} : { preprocess: body.preprocess }),
       constraints: body.constraints,
-      target: body.target,
+      target: targetOf(body),
       threads,
       seed: body.seed,
       deadlineSeconds,
@@ -78,6 +79,12 @@ export async function planJob(
       estimate: estimateOf({ body, model, result, datasets, steps, threads }),
     },
   };
+}
+
+/** The job's target; where it names no CPU of its own, the one that the preset is made for. */
+function targetOf({ recipe, target }: CreateJob): CreateJob['target'] {
+  const preset = typeof recipe === 'string' ? presetNamed(recipe) : undefined;
+  return preset?.targetCpu === undefined || target.cpu !== 'portable' ? target : { ...target, cpu: preset.targetCpu };
 }
 
 /** What `"recipe": "auto"` stands for. @throws CompressionError BODY_INVALID without a constraint to go by */

@@ -2,6 +2,8 @@
 export interface Preset {
   readonly name: string;
   readonly description: string;
+  /** What the job's `target.cpu` becomes where it is the default. */
+  readonly targetCpu?: 'int8-only';
   readonly steps: readonly Readonly<{ pass: string } & Record<string, unknown>>[];
 }
 
@@ -41,6 +43,29 @@ export const PRESETS = [
     description:
       'Like int8, with the range of each activation that has the least squared error: for outliers, where the smallest and largest value cost accuracy.',
     steps: [{ pass: 'quantize.static', method: 'mse' }],
+  },
+  {
+    name: 'int8-transformer',
+    description:
+      'Convolutions and products of matrices in 8 bits, attention included; sums, normalization and Softmax between them stay in float, and outliers of activations move into weights. For transformers, with calibration data.',
+    steps: [{ pass: 'quantize.static', placement: 'layers', smooth: 0.5, biasCorrection: 'fast' }],
+  },
+  {
+    name: 'int8-only-hardware',
+    description:
+      'For accelerators without floating point: int8 weights and activations, symmetric, every scale a power of two, channels equalized, biases corrected. Made for target int8-only, which it sets; what would still compute in float is listed and misses the limit.',
+    targetCpu: 'int8-only',
+    steps: [
+      {
+        pass: 'quantize.static',
+        activations: 'int8',
+        symmetric: true,
+        powerOfTwoScales: true,
+        method: 'mse',
+        equalize: true,
+        biasCorrection: 'fast',
+      },
+    ],
   },
   {
     name: 'int4-weights',

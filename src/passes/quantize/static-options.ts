@@ -52,6 +52,12 @@ export const StaticOptions = z.strictObject({
     .describe('qdq: float operators between quantizers, which runtimes fuse; qoperator: integer operators'),
   exclude: globs.default([]).describe('Node names or operator types to leave in float; * and ? are wildcards'),
   include: globs.min(1).optional().describe('Only these node names or operator types; * and ? are wildcards'),
+  placement: z
+    .enum(['everywhere', 'layers'])
+    .default('everywhere')
+    .describe(
+      'everywhere: all that has an integer kernel; layers: only convolutions and products of matrices, and sums, factors, pooling and Softmax between them stay in float, as suits transformers',
+    ),
   overrides: OverridesField,
   equalize: z
     .boolean()

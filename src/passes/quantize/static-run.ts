@@ -216,6 +216,11 @@ export function decide(
       for (const node of region) leave(node, 'all layers around it stay in float');
     }
   }
+  if (options.placement === 'layers') {
+    for (const [node, { placement }] of candidates.units) {
+      if (placement.kind === 'pointwise' && units.has(node)) leave(node, 'placement "layers" keeps it in float');
+    }
+  }
   // Other types than 8-bit ones have no kernels to compare, and an accelerator without floating point has no choice.
   const hasKernels = !options.activations.endsWith('16') && !isPackedType(options.weights);
   const byCost = choices === undefined && hasKernels && context.targetCpu !== 'int8-only';
