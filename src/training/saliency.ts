@@ -4,6 +4,7 @@ import { firstBatch, labelFeeds, labelKind, openSource, trainingGraph, type Fine
 import { taskLoss } from './losses/task-loss.ts';
 import { optimizerScalars } from './optimizers/optimizers.ts';
 import { StepRunner } from './step-runner.ts';
+import type { StateKind } from './training-state.ts';
 import type { WeightScore } from './weight-masks.ts';
 
 /** What gradients are taken on. */
@@ -73,8 +74,8 @@ export async function squaredGradientProducts(
   return new Map([...sums].map(([name, values]) => [name, Float64Array.from(values, (sum) => sum / samples)]));
 }
 
-/** Every parameter has a gradient, also one that a later training leaves alone. */
-function asUsed(training: TrainingField): TrainingField {
+/** The network as it is used; every parameter has a gradient, also one that a later training leaves alone. */
+export function asUsed(training: TrainingField): TrainingField {
   return { ...training, batchNormalization: 'frozen', trainable: undefined, frozen: undefined };
 }
 
@@ -85,11 +86,43 @@ const PLAIN_DESCENT = TrainingField.parse({ optimizer: { name: 'sgd', momentum: 
  *
  * @returns number of batches
  */
-async function probeGradients(
+function probeGradients(
   model: Model,
   names: readonly string[],
-  { training, batches, score }: GradientProbe & { readonly score: WeightScore },
+  probe: ScoreProbe,
   context: FinetuneContext & { readonly read: (scores: ByWeight<Float32Array>) => void },
+): Promise<number> {
+  return probeBatches(model, names, probe, {
+    ...context,
+    visit: async ({ run, scores }) => {
+      await run();
+      context.read(scores());
+    },
+  });
+}
+
+export type ScoreProbe = GradientProbe & { readonly score: WeightScore };
+
+/** One batch of a probe. */
+export interface ProbedBatch {
+  /** Forward and backward with the weights as they are now. */
+  readonly run: () => Promise<unknown>;
+  /** What the last run left, by initializer; overwritten by the next. */
+  readonly scores: () => ByWeight<Float32Array>;
+  /** Gives a weight other values from the next run on. */
+  readonly load: (name: string, values: Float32Array) => void;
+}
+
+/**
+ * Opens the training data, builds a graph that keeps a score of each weight, and visits batch after batch. No weight is trained.
+ *
+ * @returns number of batches
+ */
+export async function probeBatches(
+  model: Model,
+  names: readonly string[],
+  { training, batches, score }: ScoreProbe,
+  context: FinetuneContext & { readonly visit: (batch: ProbedBatch) => Promise<void> },
 ): Promise<number> {
   const source = await openSource(model, training, context);
   try {
@@ -109,13 +142,19 @@ async function probeGradients(
     const settings = { scalars: optimizerScalars(PLAIN_DESCENT), accumulate: 1, averageDecay: undefined };
     const runner = await StepRunner.create(graph, settings, context);
     try {
-      const scores = graph.state.filter(({ kind }) => kind === 'score');
+      const ofKind = (wanted: StateKind): ReadonlyMap<string, string> =>
+        new Map(graph.state.filter(({ kind }) => kind === wanted).map(({ of, name }) => [of, name]));
+      const [scores, parameters] = [ofKind('score'), ofKind('parameter')];
       let done = 0;
       for await (const batch of source.epoch(0)) {
         context.signal.throwIfAborted();
         const feeds = { ...batch.feeds, ...labelFeeds(batch, graph, training.labelSmoothing) };
-        await runner.run(feeds, { updates: done, batchInGroup: 0, learningRate: 0 });
-        context.read(new Map(scores.map(({ name, of }) => [of, runner.state.values(name)])));
+        const at = { updates: done, batchInGroup: 0, learningRate: 0 };
+        await context.visit({
+          run: () => runner.run(feeds, at),
+          scores: () => new Map([...scores].map(([of, name]) => [of, runner.state.values(name)])),
+          load: (of, values) => runner.state.load(parameters.get(of) ?? of, values),
+        });
         done += 1;
         context.progress(Math.min(1, done / batches), `gradients of batch ${done} of ${batches}`);
         if (done >= batches) break;

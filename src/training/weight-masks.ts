@@ -13,6 +13,8 @@ export type WeightScore =
   | { readonly kind: 'movement' }
   /** S = decay * S + |g * w|: what the loss would lose without the weight, to first order. */
   | { readonly kind: 'saliency'; readonly decay: number }
+  /** S = g, of the last step alone. */
+  | { readonly kind: 'gradient' }
   /** S = g * w, of the last step alone. */
   | { readonly kind: 'product' }
   /** S += (g * w)²: with one sample a step the empirical Fisher information, times w². */
@@ -74,14 +76,19 @@ export function insertMasks(
 
 /** Writes the next value of a weight's score. @param gradient - of the masked weight, so that zeroed ones are scored too */
 export function writeScore(io: StateIo, weight: StateTensor, gradient: string, score: WeightScore): void {
-  const { b } = io;
   const state = io.make('score', `${weight.name}.score`, weight);
-  const product = b.op('Mul', [gradient, weight.name]);
-  const next = nextScore(io, state.name, product, score);
-  io.write(state, next);
+  io.write(state, nextScore(io, state.name, { gradient, weight: weight.name }, score));
 }
 
-function nextScore({ b, scalar }: StateIo, before: string, product: string, score: WeightScore): string {
+function nextScore(
+  { b, scalar }: StateIo,
+  before: string,
+  { gradient, weight }: { readonly gradient: string; readonly weight: string },
+  score: WeightScore,
+): string {
+  // A state must come out under a name of its own.
+  if (score.kind === 'gradient') return b.op('Identity', [gradient]);
+  const product = b.op('Mul', [gradient, weight]);
   switch (score.kind) {
     case 'movement':
       return b.op('Sub', [before, b.op('Mul', [product, scalar('learning_rate')])]);

@@ -1,3 +1,5 @@
+import type { AccuracyMeter } from '../accuracy-meter.ts';
+import type { AccuracyTrial } from './accuracy-target.ts';
 import type { BudgetSolution, CostLimit } from './budget.ts';
 import { weightBits, type CostUnit } from './costs.ts';
 import type { ParetoSet } from './knapsack.ts';
@@ -26,6 +28,47 @@ export function budgetDetails({ option, unit, before, limit }: CostLimit, { solu
   };
 }
 
+export function accuracyDetails(
+  { float, maxDrop }: AccuracyMeter,
+  {
+    chosen,
+    trials,
+    layers,
+  }: {
+    readonly chosen: AccuracyTrial;
+    readonly trials: readonly AccuracyTrial[];
+    readonly layers: readonly MixedLayer[];
+  },
+): object {
+  const trialOf = ({ givenBack, selection, value, drop, met }: AccuracyTrial): object => ({
+    givenBack,
+    layers: countsOf(layers, selection.options),
+    value,
+    drop,
+    met,
+  });
+  return {
+    metric: float.metric,
+    samples: float.samples,
+    float: float.value,
+    maxDrop,
+    value: chosen.value,
+    drop: chosen.drop,
+    met: chosen.met,
+    trials: trials.map(trialOf),
+  };
+}
+
+/** How many layers have each type. */
+function countsOf(layers: readonly MixedLayer[], options: readonly number[]): Record<string, number> {
+  const counts: Record<string, number> = {};
+  for (const [at, { candidates }] of layers.entries()) {
+    const label = choiceLabel(candidates[options[at] ?? 0] ?? 'float');
+    counts[label] = (counts[label] ?? 0) + 1;
+  }
+  return counts;
+}
+
 /** Each layer with what it became and what its candidates would cost. */
 export function layerDetails(
   layers: readonly MixedLayer[],
@@ -45,12 +88,13 @@ export function layerDetails(
     weights: elements,
     choice: candidates[chosen[at] ?? 0],
     candidates: candidates.map((candidate, index) => {
-      const { loss = 0, change } = sensitivities[at]?.[index] ?? {};
+      const { loss = 0, change, trace, squaredError } = sensitivities[at]?.[index] ?? {};
       return {
         choice: choiceLabel(candidate),
         cost: table[at]?.[index]?.cost ?? 0,
         loss,
         ...(change === undefined ? {} : { sqnrDb: decibels(change.error) }),
+        ...(trace === undefined ? {} : { trace, squaredError }),
       };
     }),
   }));
@@ -79,14 +123,16 @@ export function paretoDetails(
   );
   const weights = layers.reduce((sum, { elements }) => sum + elements, 0);
   const pointOf = ({ options, cost, loss }: Selection): object => {
-    const counts: Record<string, number> = {};
-    let bits = 0;
-    for (const [at, { candidates, elements }] of layers.entries()) {
-      const choice = candidates[options[at] ?? 0] ?? 'float';
-      counts[choiceLabel(choice)] = (counts[choiceLabel(choice)] ?? 0) + 1;
-      bits += elements * weightBits(choice);
-    }
-    return { cost: cost + rest, loss, averageBits: bits / Math.max(1, weights), layers: counts };
+    const bits = layers.reduce(
+      (sum, { candidates, elements }, at) => sum + elements * weightBits(candidates[options[at] ?? 0] ?? 'float'),
+      0,
+    );
+    return {
+      cost: cost + rest,
+      loss,
+      averageBits: bits / Math.max(1, weights),
+      layers: countsOf(layers, options),
+    };
   };
   return {
     unit,

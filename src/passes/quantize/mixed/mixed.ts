@@ -29,7 +29,11 @@ export const quantizeMixed = definePass({
   ],
   options: MixedOptions,
   example: { budget: { averageBits: 4 } },
-  needs: () => ['calibration'],
+  needs: ({ sensitivity, maxAccuracyDrop }) => [
+    'calibration',
+    ...(sensitivity === 'hawq' ? (['training'] as const) : []),
+    ...(maxAccuracyDrop === undefined ? [] : (['evaluation'] as const)),
+  ],
   requires(model, { rounding, biasCorrection }) {
     if (rounding === 'adaround' && biasCorrection !== 'none') {
       return 'adaround fits the outputs, means included, so biasCorrection would correct it twice; leave one of them out';

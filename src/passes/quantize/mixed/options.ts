@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { TrainingField } from '../../../schemas/training.ts';
 import { METHODS } from '../activation-params.ts';
 import { ACTIVATION_TYPES, OverridesField, WEIGHT_TYPES, StaticOptions } from '../static-options.ts';
 import type { LayerChoice } from '../static-request.ts';
@@ -50,11 +51,31 @@ export const MixedOptions = z
       `The limit that the choice keeps, with the least loss; one of averageBits, bytesRatio, maxBytes, bopsRatio, maxBops, latencyRatio. Default averageBits ${DEFAULT_AVERAGE_BITS}`,
     ),
     sensitivity: z
-      .enum(['sqnr', 'metric'])
+      .enum(['sqnr', 'metric', 'hawq'])
       .default('sqnr')
       .describe(
-        'What a layer costs in accuracy, each candidate measured with that layer alone quantized. sqnr: noise of the outputs over their signal; metric: loss of top-1 on labelled data, ties by the noise',
+        'What a layer costs in accuracy, each candidate measured with that layer alone quantized. sqnr: noise of the outputs over their signal; metric: loss of top-1 on labelled data, ties by the noise; hawq: what the loss rises by, from the trace of its Hessian on training data, weights alone',
       ),
+    maxAccuracyDrop: z
+      .number()
+      .min(0)
+      .lt(1)
+      .optional()
+      .describe(
+        'In place of a budget: from the cheapest choice, layers are given back to wider types until no more than this share of the evaluation samples is lost',
+      ),
+    minimize: z
+      .enum(['bytes', 'bops', 'latency'])
+      .default('bytes')
+      .describe('What maxAccuracyDrop makes as small as it can'),
+    probes: z
+      .int()
+      .min(1)
+      .max(1000)
+      .default(8)
+      .describe('Random vectors for each batch that hawq estimates a trace by'),
+    batches: z.int().min(1).max(10_000).default(8).describe('Batches of training data that hawq takes gradients of'),
+    training: TrainingField.optional().describe('Loss and batch size of the gradients that hawq takes'),
     samples: z
       .int()
       .min(1)
@@ -80,7 +101,16 @@ export const MixedOptions = z
     iterations: StaticOptions.shape.iterations,
     biasCorrection: StaticOptions.shape.biasCorrection,
   })
-  .superRefine(({ candidates, layers, overrides }, context) => {
+  .superRefine(({ candidates, layers, overrides, budget, maxAccuracyDrop, sensitivity }, context) => {
+    if (budget !== undefined && maxAccuracyDrop !== undefined) {
+      const message = 'give budget or maxAccuracyDrop, not both';
+      context.addIssue({ code: 'custom', path: ['maxAccuracyDrop'], message });
+    }
+    const weights = candidates.map((candidate) => (candidate === 'float' ? candidate : candidate.weights));
+    if (sensitivity === 'hawq' && new Set(weights).size < weights.length) {
+      const message = 'hawq looks at weights alone: it cannot tell candidates apart that have the same; take "sqnr"';
+      context.addIssue({ code: 'custom', path: ['sensitivity'], message });
+    }
     const choices: LayerChoice[] = [...candidates, ...Object.values(layers)];
     const types = [
       ...choices.flatMap((choice) => (choice === 'float' ? [] : [choice.activations])),

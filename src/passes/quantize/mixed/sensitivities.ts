@@ -13,6 +13,9 @@ export interface Sensitivity {
   readonly loss: number;
   /** For the report: how the outputs change when this layer alone is quantized so. */
   readonly change?: OutputChange;
+  /** By the Hessian: trace of its block for the layer's weight, and squared error of the rounded weight. */
+  readonly trace?: number;
+  readonly squaredError?: number;
 }
 
 /** By layer, by candidate. */
@@ -67,7 +70,7 @@ export async function measuredSensitivities(run: SensitivityRun, context: PassCo
 }
 
 /** Codes and parameters of all layers for each type that one of them may have, as if all had it. */
-async function uniformPlans(
+export async function uniformPlans(
   { model, layers, request }: Pick<SensitivityRun, 'model' | 'layers' | 'request'>,
   context: PassContext,
 ): Promise<ReadonlyMap<string, StaticPlan>> {

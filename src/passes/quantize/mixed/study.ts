@@ -4,6 +4,7 @@ import type { Model } from '../../../onnx/model.ts';
 import { copyModel } from '../../../training/copy-model.ts';
 import { firstSamples } from '../../first-samples.ts';
 import type { FeedSource, PassContext, Skipped } from '../../pass.ts';
+import { TrainingField } from '../../../schemas/training.ts';
 import { isNarrower } from '../activation-types.ts';
 import { ensureBiases } from '../prepare.ts';
 import { QdqWriter } from '../qdq-writer.ts';
@@ -15,7 +16,8 @@ import type { CostUnit, LayerCost } from './costs.ts';
 import { layerCosts } from './costs.ts';
 import { choiceLabel, choicesOf, mixedLayers, type MixedLayer } from './layers.ts';
 import type { MixedOptions } from './options.ts';
-import { measuredSensitivities, type SensitivityTable } from './sensitivities.ts';
+import { hessianSensitivities } from './hawq.ts';
+import { measuredSensitivities, type SensitivityRun, type SensitivityTable } from './sensitivities.ts';
 
 /** What is known about a model's layers before their types are chosen. */
 export interface Study {
@@ -42,19 +44,8 @@ export async function studyLayers(model: Model, options: MixedOptions, context: 
   const layers = mixedLayers(decision, options.candidates, options.layers, macsOf(model));
   const base = prepared(model, layers, request);
   const plain = { ...how, biasCorrection: 'none' } as const;
-  const sensitivities =
-    layers.length === 0
-      ? []
-      : await measuredSensitivities(
-          {
-            model: base,
-            layers,
-            request: { options: plain },
-            feeds: firstSamples(calibrationOf(context), options.samples),
-            by: options.sensitivity,
-          },
-          context,
-        );
+  const run = { model: base, layers, request: { options: plain } };
+  const sensitivities = layers.length === 0 ? [] : await sensitivitiesOf(run, model, options, context);
   const quiet = { ...context, progress: () => undefined };
   return {
     layers,
@@ -70,6 +61,17 @@ export async function studyLayers(model: Model, options: MixedOptions, context: 
       return candidate;
     },
   };
+}
+
+function sensitivitiesOf(
+  run: Pick<SensitivityRun, 'model' | 'layers' | 'request'>,
+  model: Model,
+  { sensitivity, samples, training = TrainingField.parse({}), batches, probes }: MixedOptions,
+  context: PassContext,
+): Promise<SensitivityTable> {
+  if (sensitivity === 'hawq') return hessianSensitivities(run, model, { training, batches, probes }, context);
+  const feeds = firstSamples(calibrationOf(context), samples);
+  return measuredSensitivities({ ...run, feeds, by: sensitivity }, context);
 }
 
 /** A copy in which every candidate can be written: of an opset that has all types, with biases where a correction would add them. */
