@@ -41,6 +41,13 @@ const Options = z.strictObject({
       const problem = templateProblem(steps, () => dimensionsOf(withAnyLayer({ steps })));
       if (problem !== undefined) context.addIssue({ ...problem });
     })
+    .default([
+      {
+        pass: 'prune.channels',
+        macsRatio: { search: { min: 0.3, max: 0.9, step: 0.1 } },
+        recover: 'least-squares',
+      },
+    ])
     .describe(
       'The recipe of a candidate. { "search": [a, b, …] } or { "search": { "min", "max", "step", "log" } } in the place of any option, or of a whole step (null: without it), is chosen by the search; { "search": { "layers": … } } stands for a record with such a choice for each layer',
     ),

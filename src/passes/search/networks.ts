@@ -21,6 +21,11 @@ export const NetworkSpace = z
     const problem = templateProblem(space, () => networkDimensions(space), { layers: false });
     if (problem !== undefined) context.addIssue({ ...problem });
   })
+  .default({
+    architecture: 'resnet',
+    depth: { search: [8, 14, 20] },
+    width: { search: { min: 0.25, max: 1, step: 0.25 } },
+  })
   .describe(
     'A network of the zoo, or a list of them, with { "search": [a, b, …] } or { "search": { "min", "max", "step", "log" } } in the place of options. Sizes of input and output are those of the job\'s model unless given',
   );
