@@ -19,6 +19,8 @@ export interface StaticRequest {
   readonly options: StaticOptions;
   /** Absent: every layer gets the types of the options, unless the kernel cost table says that it would be slower. */
   readonly choices?: LayerChoices;
+  /** Codes are learned for each layer as if all others were in float. */
+  readonly layersAlone?: boolean;
 }
 
 export function choiceOf({ choices }: StaticRequest, node: Node): LayerChoice | undefined {

@@ -104,7 +104,12 @@ export async function planStatically(model: Model, request: StaticRequest, conte
   const schemeOf = schemesOf(request, context);
   const isRepaired = isRepairing(options) && first.plan.units.size > 0;
   const repaired = isRepaired
-    ? await repair(model, { decide: decideOn, params, schemeOf }, options, context)
+    ? await repair(
+        model,
+        { decide: decideOn, params, schemeOf, isAlone: request.layersAlone === true },
+        options,
+        context,
+      )
     : undefined;
   // Corrected biases are other constants: the same decision, with them.
   const { plan, view, skipped, estimate } = repaired === undefined ? first : decideOn(model);

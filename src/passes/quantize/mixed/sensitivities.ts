@@ -82,7 +82,7 @@ export async function uniformPlans(
   for (const [label, candidate] of candidates) {
     if (candidate === 'float') continue;
     const choices = new Map(layers.flatMap(({ outputs }) => outputs.map((output) => [output, candidate] as const)));
-    plans.set(label, await planStatically(copyModel(model), { ...request, choices }, quiet));
+    plans.set(label, await planStatically(copyModel(model), { ...request, choices, layersAlone: true }, quiet));
   }
   return plans;
 }

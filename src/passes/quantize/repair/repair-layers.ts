@@ -12,7 +12,7 @@ import type { LearnedWeight, WeightPlan } from '../weight-plan.ts';
 import { limitPairs, type WeightRange } from '../weights.ts';
 import { meanShift, type SideBySide } from './layer-data.ts';
 import { learnCodes, type LearningTools } from './learn-codes.ts';
-import { addToBias, setWeight, type SimulatedLayer, type Simulation } from './simulation.ts';
+import { addToBias, setFloatWeight, setWeight, type SimulatedLayer, type Simulation } from './simulation.ts';
 
 export interface RepairSettings {
   readonly rounding: 'nearest' | 'gptq' | 'adaround';
@@ -20,6 +20,8 @@ export interface RepairSettings {
   /** Whether each layer's bias makes up for the mean that its rounded weights and inputs move its outputs by. */
   readonly correctsBias: boolean;
   readonly rangeOf: (unit: ComputeUnit) => WeightRange;
+  /** Whether each layer is repaired as if the weights of all others were in float: to weigh types of single layers. */
+  readonly isAlone: boolean;
 }
 
 /** One layer of the step report. */
@@ -77,6 +79,7 @@ export async function repairLayers(
     samples: feeds.samples,
     seed: context.seed,
   };
+  if (settings.isAlone) for (const layer of layers) setFloatWeight(simulation, layer);
   const products = new RowProducts(context);
   const clips = clipsBehind(float);
   const learned = new Map<string, LearnedWeight>();
@@ -173,7 +176,7 @@ async function learnLayer(
   if (settings.rangeOf(layer.unit) === 'pair-safe') limitPairs(codes, planned.layout);
   const weight = { ...planned, codes };
   learned.set(layer.key, weight);
-  setWeight(simulation, layer, weight);
+  if (!settings.isAlone) setWeight(simulation, layer, weight);
   let changed = 0;
   for (let i = 0; i < codes.length; i += 1) if (codes[i] !== planned.codes[i]) changed += 1;
   return changed / Math.max(1, codes.length);

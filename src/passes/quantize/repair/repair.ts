@@ -25,6 +25,8 @@ export interface Quantization {
   readonly decide: (model: Model) => { readonly plan: QuantPlan; readonly view: GraphView };
   readonly params: ReadonlyMap<string, ActivationParams>;
   readonly schemeOf: (unit: ComputeUnit) => WeightScheme;
+  /** See `RepairSettings`. */
+  readonly isAlone: boolean;
 }
 
 export interface RepairOutcome {
@@ -50,7 +52,7 @@ export async function repair(
   options: RepairOptions,
   context: PassContext,
 ): Promise<RepairOutcome> {
-  const { params, schemeOf } = quantization;
+  const { params, schemeOf, isAlone } = quantization;
   const copy = copyModel(model);
   const { plan, view } = quantization.decide(copy);
   const weights = planWeights(plan, params, schemeOf);
@@ -62,7 +64,7 @@ export async function repair(
       ? await repairLayers(
           model,
           { simulation, weights },
-          { ...options, correctsBias, rangeOf: (unit) => schemeOf(unit).range },
+          { ...options, correctsBias, rangeOf: (unit) => schemeOf(unit).range, isAlone },
           context,
         )
       : {

@@ -4,7 +4,7 @@ import type { Node } from '../../../onnx/node.ts';
 import type { WriteJob } from '../code-writer.ts';
 import { QdqWriter } from '../qdq-writer.ts';
 import type { ComputeUnit, UnitWeight } from '../units.ts';
-import { weightKey } from '../weight-plan.ts';
+import { valuesOf, weightKey } from '../weight-plan.ts';
 import type { QuantizedWeight } from '../weights.ts';
 
 /** A layer of the simulation; its node reads its input rounded, and its weight by name. */
@@ -38,6 +38,11 @@ export function simulate(job: WriteJob): Simulation {
   const places = new Map(job.model.graph.nodes.map((node, index) => [node, index]));
   const layers = writer.layers.map((layer) => ({ ...layer, index: places.get(layer.node) ?? 0 }));
   return { model: job.model, layers };
+}
+
+/** Puts a layer's weight as it was in the place of its codes. */
+export function setFloatWeight({ model }: Simulation, { weight, weightName }: SimulatedLayer): void {
+  model.graph.initializers.set(weightName, Tensor.float(weightName, valuesOf(weight), weight.tensor.dims));
 }
 
 /** Puts other values in the place of a layer's weight: those that codes stand for. */
