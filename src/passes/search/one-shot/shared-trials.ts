@@ -9,7 +9,7 @@ import type { NdArray } from '../../../onnx/nd-array.ts';
 import { TrialResult, type TrialSpec } from '../../../schemas/trial.ts';
 import { recalibrateNormalization } from '../../../training/recalibrate-normalization.ts';
 import { validate } from '../../../training/validation.ts';
-import { networkWithoutWeights, type ArchitectureRequest } from '../../../zoo/build-architecture.ts';
+import { networkWithoutWeights } from '../../../zoo/build-architecture.ts';
 import { figuresAhead } from '../networks.ts';
 import type { FeedBatch, FeedSource, PassContext, StepCheckpoint } from '../../pass.ts';
 import type { TrialRunner } from '../../trials.ts';
@@ -107,7 +107,7 @@ export class SharedTrials implements TrialRunner {
     const { runtime, threads, signal } = context;
     if (typeof request !== 'object' || !('architecture' in request))
       throw new CompressionError('INTERNAL', 'a candidate of shared weights is no network of the zoo');
-    const model = networkWithoutWeights(request as ArchitectureRequest);
+    const model = networkWithoutWeights(request);
     const place = lineUp(network, survey(model));
     if (typeof place === 'string') throw new CompressionError('INTERNAL', `a candidate is no part: ${place}`);
     takeWeights(model, weights, place);

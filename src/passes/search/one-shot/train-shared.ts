@@ -47,11 +47,11 @@ export async function trainShared(
   const { epochs } = plan.training;
   const shares = shareEpochs(epochs, plan.settings.wholeShare);
   const part = shares.whole / (shares.whole + shares.parts);
-  const whole = await chapter('whole', { from: 0, to: part }, chapters, context, async (own) => {
+  const whole = await chapter({ name: 'whole', from: 0, to: part }, chapters, context, async (own) => {
     const { outcome } = await finetune(plan.largest, { ...plan.training, epochs: shares.whole }, own);
     return { model: withTrained(plan.largest, outcome.values), run: runReport('shared-whole', outcome) };
   });
-  const parts = await chapter('parts', { from: part, to: 1 }, chapters, context, (own) =>
+  const parts = await chapter({ name: 'parts', from: part, to: 1 }, chapters, context, (own) =>
     trainParts(plan, whole.model, shares.parts, own),
   );
   return { model: parts.model, runs: [whole.run, parts.run] };
@@ -63,8 +63,7 @@ interface Trained {
 }
 
 async function chapter(
-  name: 'whole' | 'parts',
-  share: { readonly from: number; readonly to: number },
+  { name, from, to }: { readonly name: 'whole' | 'parts'; readonly from: number; readonly to: number },
   chapters: Chapters,
   context: FinetuneContext,
   train: (context: FinetuneContext) => Promise<Trained>,
@@ -76,8 +75,7 @@ async function chapter(
   const trained = await train({
     ...context,
     checkpoint: chapters.checkpointOf(name),
-    progress: (fraction, message) =>
-      context.progress(share.from + fraction * (share.to - share.from), `${label}: ${message}`),
+    progress: (fraction, message) => context.progress(from + fraction * (to - from), `${label}: ${message}`),
   });
   await chapters.finish(name, trained.run, encodeModel(trained.model));
   return trained;
