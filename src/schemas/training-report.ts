@@ -29,9 +29,9 @@ export type TrainingEpoch = z.infer<typeof TrainingEpoch>;
 
 export const TrainingRunReport = z.object({
   name: z
-    .enum(['model', 'student', 'student-alone', 'shared-whole', 'shared-parts'])
+    .enum(['model', 'student', 'student-alone', 'shared-whole', 'shared-parts', 'mixed'])
     .describe(
-      'student: taught by the teacher; student-alone: its twin without one, on the same batches; shared-whole, shared-parts: of a search, the largest network alone, and its parts',
+      'student: taught by the teacher; student-alone: its twin without one, on the same batches; shared-whole, shared-parts: of a search, the largest network alone, and its parts; mixed: of a search, all operations side by side',
     ),
   afterStep: z
     .int()

@@ -23,6 +23,7 @@ import {
 import type { MaskUpdates } from './weight-masks.ts';
 import { trainedValues, withTrained, type TrainedValues } from './trained-values.ts';
 import type { TrainingGraph } from './training-graph.ts';
+import type { TrainingState } from './training-state.ts';
 import { isBetter, validate, type ValidationResult } from './validation.ts';
 
 export interface TrainerSettings {
@@ -53,9 +54,10 @@ export interface TrainingRun {
   readonly runtime: Runtime;
   readonly threads: number;
   readonly signal: AbortSignal;
-  /** What a batch feeds to the graph: the model's inputs and what the loss declared. */
+  /** What a batch feeds to the graph: the model's inputs and what the loss declared. @param state - as the step will find it */
   readonly feedsOf: (
     batch: TrainingBatch,
+    state: TrainingState,
   ) => Readonly<Record<string, NdArray>> | Promise<Readonly<Record<string, NdArray>>>;
   /** Changes the masks of pruned weights on the way; no epoch before they are settled is kept. */
   readonly masks?: MaskUpdates | undefined;
@@ -194,7 +196,7 @@ class Attempt {
       const learningRate = learningRateAt(schedule, position.updates, schedulePlan);
       const batchInGroup = position.step % accumulate;
       if (batchInGroup === 0) masks?.beforeUpdate(position.updates, this.#runner.state);
-      const { loss, parts } = await this.#runner.run(await feedsOf(batch), {
+      const { loss, parts } = await this.#runner.run(await feedsOf(batch, this.#runner.state), {
         updates: position.updates,
         batchInGroup,
         learningRate,

@@ -47,8 +47,11 @@ export interface TrainingGraphOptions extends ParameterFilter, UpdateSettings {
   /** Shapes of the model's inputs, batch axis first, where the model leaves them open. */
   readonly inputShapes?: Readonly<Record<string, readonly number[]>> | undefined;
   readonly loss: LossBuilder;
-  /** `train`: statistics of the batch, running ones updated. `frozen`: the running ones, unchanged. */
-  readonly batchNormalization: 'train' | 'frozen';
+  /**
+   * `train`: statistics of the batch where scale or bias are trained, running ones updated. `frozen`: the running ones, unchanged.
+   * `batch`: statistics of the batch everywhere, running ones unchanged.
+   */
+  readonly batchNormalization: 'train' | 'frozen' | 'batch';
   /** Roles that weight decay leaves alone. */
   readonly decayExempt: readonly Parameter['role'][];
   /** Weights that have zeros which stay, or whose masks the trainer changes on the way. */
@@ -193,9 +196,8 @@ class TrainingGraphBuilder {
         bounds: rewrite.bounds.get(name),
       });
     }
-    const statistics = normalizations.flatMap(({ original, training }) =>
-      this.#runningStatistics(original, training, types),
-    );
+    const updating = this.#options.batchNormalization === 'train' ? normalizations : [];
+    const statistics = updating.flatMap(({ original, training }) => this.#runningStatistics(original, training, types));
     for (const { state, value } of statistics) this.#io.write(state, value);
     const { update, gradientNorm } =
       this.#options.accumulate > 1 ? this.#accumulate(updated, statistics) : this.#updateInPlace(updated, statistics);
@@ -248,13 +250,14 @@ class TrainingGraphBuilder {
   #trainNormalizations(
     selected: ReadonlySet<string>,
   ): { readonly original: Node; readonly training: TrainingNormalization }[] {
-    if (this.#options.batchNormalization === 'frozen') return [];
+    const { batchNormalization } = this.#options;
+    if (batchNormalization === 'frozen') return [];
     const { graph } = this.#model;
     const found: { original: Node; training: TrainingNormalization }[] = [];
     graph.nodes = graph.nodes.map((node) => {
       if (node.opType !== 'BatchNormalization' || node.domain !== '') return node;
       const [, scale = '', bias = '', mean = '', variance = ''] = node.inputs;
-      if (!selected.has(scale) && !selected.has(bias)) return node;
+      if (batchNormalization === 'train' && !selected.has(scale) && !selected.has(bias)) return node;
       const channels = graph.initializers.get(mean)?.elementCount;
       if (channels === undefined || !graph.initializers.has(variance)) return node;
       const training = inTrainingMode(this.#b, node, channels, found.length);

@@ -13,6 +13,7 @@ const RUN_NAMES: Readonly<Record<TrainingRunReport['name'], string>> = {
   'student-alone': 'the same student alone',
   'shared-whole': 'the largest network alone',
   'shared-parts': 'its parts',
+  mixed: 'all operations side by side',
 };
 
 function nameOf({ name, afterStep }: TrainingRunReport): string {

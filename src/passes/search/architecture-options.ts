@@ -1,12 +1,13 @@
 import { z } from 'zod';
 import { TrainingField } from '../../schemas/training.ts';
+import type { Limits } from './goals.ts';
 import { NetworkSpace } from './networks.ts';
 import { PROXIES } from './proxy-scores.ts';
 import { searchOptions } from './search-options.ts';
 import { STRATEGY_NAMES } from './strategies.ts';
 
 /** Strategies that train one network which holds all candidates, instead of each candidate. */
-const SHARING_STRATEGIES = ['one-shot'] as const;
+const SHARING_STRATEGIES = ['one-shot', 'darts'] as const;
 type SharingStrategy = (typeof SHARING_STRATEGIES)[number];
 
 export const OneShotField = z
@@ -48,6 +49,51 @@ export const OneShotField = z
     'Strategy one-shot: the largest network of the space is trained, then its parts with it, and candidates are measured with its weights',
   );
 
+export const DartsField = z
+  .strictObject({
+    strengthLearningRate: z
+      .number()
+      .positive()
+      .max(10)
+      .default(0.003)
+      .describe('Of the strengths of the operations (adam)'),
+    strengthWeightDecay: z.number().min(0).max(1).default(0.001).describe('Of the strengths, added to their gradient'),
+    warmupShare: z
+      .number()
+      .min(0)
+      .lt(1)
+      .default(0.2)
+      .describe(
+        'Share of the epochs of `training` in which the weights alone are trained, all operations equally strong',
+      ),
+    skipDropout: z
+      .number()
+      .min(0)
+      .lt(1)
+      .default(0.3)
+      .describe(
+        'How often "skip" is taken out for a step, at first; falls to 0 over the run. Keeps it from winning before the others have learned',
+      ),
+    recalibrationSamples: z
+      .number()
+      .int()
+      .min(2)
+      .max(1_000_000)
+      .default(1024)
+      .describe(
+        'Training samples on which the statistics of BatchNormalization are measured anew for the network that was chosen',
+      ),
+    finalWeights: z
+      .enum(['fresh', 'mixed'])
+      .default('fresh')
+      .describe(
+        'What `finalTraining` starts from: new weights, or those that the operations have learned side by side',
+      ),
+  })
+  .describe(
+    'Strategy darts: one network with all operations of each stage side by side; their strengths are learned on validation data, the strongest are kept',
+  );
+
 export const ArchitectureOptions = z
   .strictObject({
     space: NetworkSpace,
@@ -56,7 +102,7 @@ export const ArchitectureOptions = z
       .enum([...STRATEGY_NAMES, ...SHARING_STRATEGIES])
       .default('evolution')
       .describe(
-        'How the next candidates are chosen. one-shot: by evolution, each measured in seconds with weights that all share, instead of trained in a job of its own',
+        'How the next candidates are chosen. one-shot: by evolution, each measured in seconds with weights that all share, instead of trained in a job of its own. darts: the strengths of the operations of each stage are learned with the weights, by gradients; trials, batch, objectives and keepFront say nothing there',
       ),
     training: TrainingField.prefault({ epochs: 3, learningRate: 0.1 }).describe(
       'How candidates are trained, to be compared; with one-shot the network that holds them all (20 epochs and more)',
@@ -76,6 +122,7 @@ export const ArchitectureOptions = z
       .default(false)
       .describe("The job's model teaches the winner while it is trained finally (distill, 0.1 ce + 0.9 kd)"),
     oneShot: OneShotField.optional(),
+    darts: DartsField.optional(),
   })
   .superRefine(checkSharing);
 export type ArchitectureOptions = z.infer<typeof ArchitectureOptions>;
@@ -84,22 +131,28 @@ export function isSharing(strategy: ArchitectureOptions['strategy']): strategy i
   return SHARING_STRATEGIES.some((name) => name === strategy);
 }
 
+interface Checked {
+  readonly strategy: string;
+  readonly space: NetworkSpace;
+  readonly training: TrainingField;
+  readonly constraints: Limits;
+  readonly compareWithRandom: boolean;
+  readonly evaluationSamples?: unknown;
+  readonly reward?: unknown;
+  readonly earlyStopping?: unknown;
+  readonly oneShot?: unknown;
+  readonly darts?: unknown;
+}
+
+type Refuse = (path: readonly string[], message: string) => void;
+
 /** Options that say nothing where candidates are not trained one by one are refused, not passed over. */
-function checkSharing(
-  options: {
-    readonly strategy: string;
-    readonly space: NetworkSpace;
-    readonly training: TrainingField;
-    readonly earlyStopping?: unknown;
-    readonly oneShot?: unknown;
-  },
-  context: z.RefinementCtx,
-): void {
-  const refuse = (path: readonly string[], message: string): void =>
-    context.addIssue({ code: 'custom', path: [...path], message });
+function checkSharing(options: Checked, context: z.RefinementCtx): void {
+  const refuse: Refuse = (path, message) => context.addIssue({ code: 'custom', path: [...path], message });
   if (options.oneShot !== undefined && options.strategy !== 'one-shot')
     refuse(['oneShot'], 'is for the strategy "one-shot"');
-  if (options.strategy !== 'one-shot') return;
+  if (options.darts !== undefined && options.strategy !== 'darts') refuse(['darts'], 'is for the strategy "darts"');
+  if (options.strategy !== 'one-shot' && options.strategy !== 'darts') return;
   if (Array.isArray(options.space)) refuse(['space'], 'candidates of several families cannot share weights: name one');
   if (options.earlyStopping !== undefined)
     refuse(['earlyStopping'], 'there is no training of candidates that could be stopped: leave it out');
@@ -107,4 +160,23 @@ function checkSharing(
   if (batchNormalization === 'frozen') refuse(['training', 'batchNormalization'], 'must be "train"');
   if (trainable !== undefined) refuse(['training', 'trainable'], 'all of the network is trained: leave it out');
   if (frozen !== undefined) refuse(['training', 'frozen'], 'all of the network is trained: leave it out');
+  if (options.strategy === 'darts') checkDarts(options, refuse);
+}
+
+/** No candidate is measured there. */
+function checkDarts(options: Checked, refuse: Refuse): void {
+  if (options.reward !== undefined) refuse(['reward'], 'no candidates are measured with "darts": leave it out');
+  if (options.evaluationSamples !== undefined)
+    refuse(['evaluationSamples'], 'no candidates are measured with "darts": leave it out');
+  if (options.compareWithRandom) refuse(['compareWithRandom'], 'no candidates are measured with "darts"');
+  if (options.constraints.minAccuracy !== undefined)
+    refuse(['constraints', 'minAccuracy'], 'no candidates are measured with "darts": leave it out');
+  const { validation } = options.training;
+  if ('role' in validation && validation.role === 'evaluation')
+    refuse(
+      ['training', 'validation'],
+      'the strengths of operations would be learned on the data that judge the result',
+    );
+  if ('fraction' in validation && validation.fraction === 0)
+    refuse(['training', 'validation'], 'the strengths of operations are learned on validation data: give a fraction');
 }

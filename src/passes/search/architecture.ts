@@ -5,6 +5,7 @@ import { interfaceObstacle, replaceModel, takeNames } from '../replace-model.ts'
 import { ArchitectureOptions, isSharing } from './architecture-options.ts';
 import { conclude } from './conclude.ts';
 import { correlationsOf } from './correlations.ts';
+import { operationSpace } from './darts/places.ts';
 import { interfaceOptions } from './interface-options.ts';
 import { networkOrReason, requestOf } from './networks.ts';
 import { sharedSpace } from './one-shot/shared-space.ts';
@@ -40,6 +41,10 @@ export const searchArchitecture = definePass({
       title: 'Cai et al., Once-for-All: Train One Network and Specialize it for Efficient Deployment, ICLR 2020',
       url: 'https://arxiv.org/abs/1908.09791',
     },
+    {
+      title: 'Liu et al., DARTS: Differentiable Architecture Search, ICLR 2019',
+      url: 'https://arxiv.org/abs/1806.09055',
+    },
   ],
   options: ArchitectureOptions,
   example: {
@@ -73,6 +78,12 @@ export const searchArchitecture = definePass({
       }
     }
     if (!isSharing(strategy)) return undefined;
+    if (strategy === 'darts') {
+      const operations = operationSpace(space, given);
+      return typeof operations === 'string'
+        ? `the operations cannot be mixed: ${operations}; search what does not fit by a strategy whose candidates are trained (evolution, tpe …), or by one-shot`
+        : undefined;
+    }
     const shared = sharedSpace(space, given);
     return typeof shared === 'string'
       ? `the candidates cannot share weights: ${shared}; search what does not fit by a strategy whose candidates are trained (evolution, tpe …)`
@@ -82,6 +93,10 @@ export const searchArchitecture = definePass({
     const { strategy } = options;
     if (isSharing(strategy)) {
       // Loaded where it trains: the HTTP side lists passes, and never loads the engine.
+      if (strategy === 'darts') {
+        const { runDarts } = await import('./darts/run-darts.ts');
+        return runDarts(model, options, context);
+      }
       const { runOneShot } = await import('./one-shot/run-one-shot.ts');
       return runOneShot(model, { ...options, strategy: 'evolution' }, context);
     }

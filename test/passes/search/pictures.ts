@@ -31,7 +31,7 @@ function batchOf(indices: readonly number[]): { feeds: Record<string, NdArray>; 
   };
 }
 
-function feedsOf(from: number, samples: number): FeedSource {
+export function pictureFeeds(from: number, samples: number): FeedSource {
   return {
     samples,
     async *batches(size = 12) {
@@ -63,7 +63,7 @@ function pictureSource(samples = 48, batchSize = 12): TrainingSource {
         yield { ...batchOf(indices), epoch, step, samples: Uint32Array.from(indices) };
       }
     },
-    validation: () => feedsOf(10_000, 24),
+    validation: () => pictureFeeds(10_000, 24),
     close: () => Promise.resolve(),
   };
 }
@@ -92,7 +92,7 @@ export function contextOf(checkpoint: StepCheckpoint = nothing, signal = new Abo
     threads: 1,
     seed: 4,
     targetCpu: 'portable',
-    data: { evaluation: feedsOf(20_000, 24), training: feedsOf(0, 48) },
+    data: { evaluation: pictureFeeds(20_000, 24), training: pictureFeeds(0, 48) },
     openTraining: () => Promise.resolve(pictureSource()),
     costTable: emptyCostTable(),
     cpuFlags: new Set(),

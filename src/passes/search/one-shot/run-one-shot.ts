@@ -1,5 +1,4 @@
 import type { Model } from '../../../onnx/model.ts';
-import type { NdArray } from '../../../onnx/nd-array.ts';
 import type { TrainingSource } from '../../../data/training/training-source.ts';
 import { CompressionError, defined } from '../../../errors.ts';
 import { finetune, openSource, validationSource, type FinetuneContext } from '../../../training/finetune.ts';
@@ -15,6 +14,7 @@ import { OneShotField, type ArchitectureOptions } from '../architecture-options.
 import { Chapters } from '../chapters.ts';
 import { conclude } from '../conclude.ts';
 import { correlationsOf } from '../correlations.ts';
+import { firstBatches } from '../first-batches.ts';
 import { interfaceOptions } from '../interface-options.ts';
 import { planNetworks } from '../plan-networks.ts';
 import { runSearch, type SearchPlan } from '../run-search.ts';
@@ -106,31 +106,6 @@ function within(context: FinetuneContext, from: number, to: number): FinetuneCon
     ...context,
     progress: (fraction, message) => context.progress(from + fraction * (to - from), message),
   };
-}
-
-/** Training samples as they come in the first epoch, as far as it has them. */
-async function firstBatches(
-  source: TrainingSource,
-  samples: number,
-): Promise<readonly Readonly<Record<string, NdArray>>[]> {
-  const batches: Readonly<Record<string, NdArray>>[] = [];
-  let count = 0;
-  for await (const { feeds, count: own } of source.epoch(0)) {
-    batches.push(copied(feeds));
-    count += own;
-    if (count >= samples) break;
-  }
-  return batches;
-}
-
-/** The batch's own arrays may be used again for the next one. */
-function copied(feeds: Readonly<Record<string, NdArray>>): Readonly<Record<string, NdArray>> {
-  return Object.fromEntries(
-    Object.entries(feeds).map(([name, array]): [string, NdArray] => [
-      name,
-      array.type === 'string' ? array : { ...array, data: array.data.slice() },
-    ]),
-  );
 }
 
 interface FoundPart {

@@ -1,0 +1,118 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { encodeModel } from '../../../../src/onnx/codec/encode.ts';
+import { verifyModel } from '../../../../src/onnx/verify/verify-model.ts';
+import type { StepCheckpoint } from '../../../../src/passes/pass.ts';
+import { searchArchitecture } from '../../../../src/passes/search/architecture.ts';
+import { contextOf, jobModel, nothing } from '../pictures.ts';
+
+const space = {
+  architecture: 'staged',
+  stemChannels: 4,
+  stages: [
+    { block: { search: ['skip', 'basic', 'plain'] }, channels: 4 },
+    { block: 'plain', kernel: { search: [3, 5] }, channels: 6, stride: 2 },
+  ],
+};
+
+function optionsOf(given: Record<string, unknown> = {}): unknown {
+  return searchArchitecture.options.parse({
+    space,
+    strategy: 'darts',
+    training: { epochs: 6, batchSize: 12, learningRate: 0.1 },
+    darts: { recalibrationSamples: 24, strengthLearningRate: 0.05 },
+    ...given,
+  });
+}
+
+interface ReportedPlace {
+  readonly name: string;
+  readonly chosen: number;
+  readonly operations: readonly { readonly probability: number }[];
+}
+
+function placesOf(details: Readonly<Record<string, unknown>>): readonly ReportedPlace[] {
+  return (details['darts'] as { places: readonly ReportedPlace[] }).places;
+}
+
+describe('search.architecture, darts', () => {
+  it('trains operations side by side, keeps the strongest ones, and gives a network that has learned', async () => {
+    const model = jobModel();
+    const options = optionsOf();
+    assert.equal(searchArchitecture.requires(model, options), undefined);
+    const { training = [], details } = await searchArchitecture.run(model, options, contextOf());
+    verifyModel(model);
+    assert.deepEqual(
+      training.map(({ name }) => name),
+      ['mixed'],
+    );
+    const losses = training[0]?.epochs.map(({ loss }) => loss) ?? [];
+    assert.ok((losses.at(-1) ?? 9) < 0.7 * (losses[0] ?? 0), losses.join(' '));
+    for (const { chosen, operations } of placesOf(details)) {
+      const probabilities = operations.map(({ probability }) => probability);
+      assert.ok(Math.abs(probabilities.reduce((sum, one) => sum + one, 0) - 1) < 1e-6);
+      assert.equal(probabilities[chosen], Math.max(...probabilities));
+      assert.ok(Math.max(...probabilities) - Math.min(...probabilities) > 1e-3, 'the strengths have moved');
+    }
+    const { asTrained } = details['darts'] as { asTrained: { accuracy: number } };
+    // Three classes: chance is a third.
+    assert.ok(asTrained.accuracy > 0.6, String(asTrained.accuracy));
+    assert.equal(model.graph.inputs[0]?.name, 'image');
+  });
+
+  it('takes weaker operations where the strongest are beyond the limits', async () => {
+    const options = optionsOf({ training: { epochs: 1, batchSize: 12 }, constraints: { maxParameters: 400 } });
+    const model = jobModel();
+    const { details } = await searchArchitecture.run(model, options, contextOf());
+    // 5x5 alone are 4 * 6 * 25 = 600.
+    assert.equal(placesOf(details)[1]?.chosen, 0);
+    await assert.rejects(
+      searchArchitecture.run(
+        jobModel(),
+        optionsOf({ training: { epochs: 1, batchSize: 12 }, constraints: { maxParameters: 20 } }),
+        contextOf(),
+      ),
+      { code: 'PASS_PRECONDITION', message: /no combination of operations is within the limits/ },
+    );
+  });
+
+  it('gives the same bytes for the same seed, also when it goes on after an interruption', async () => {
+    const undisturbed = jobModel();
+    const options = optionsOf({ finalTraining: { epochs: 2, batchSize: 12, learningRate: 0.05 } });
+    const saves: Uint8Array[] = [];
+    const record: StepCheckpoint = {
+      everySeconds: 0,
+      load: () => Promise.resolve(undefined),
+      save: (bytes) => {
+        saves.push(Uint8Array.from(bytes));
+        return Promise.resolve();
+      },
+    };
+    await searchArchitecture.run(undisturbed, options, contextOf(record));
+    const bytes = Buffer.from(encodeModel(undisturbed));
+    assert.ok(saves.length > 20);
+    // While the weights alone are trained, while the strengths are, inside the final training.
+    for (const place of [2, Math.floor(saves.length / 2), saves.length - 2]) {
+      const model = jobModel();
+      const resumed: StepCheckpoint = { ...nothing, load: () => Promise.resolve(saves[place]) };
+      await searchArchitecture.run(model, options, contextOf(resumed));
+      assert.ok(bytes.equals(encodeModel(model)), `resumed from save ${place} of ${saves.length}`);
+    }
+  });
+
+  it('refuses before it starts what cannot be mixed, and options that would say nothing', () => {
+    const widths = { ...space, stages: [{ channels: { search: [4, 8] } }] };
+    assert.match(
+      searchArchitecture.requires(jobModel(), optionsOf({ space: widths })) ?? '',
+      /cannot be mixed: .*stages\.0/,
+    );
+    const refused = (given: Record<string, unknown>): readonly PropertyKey[] | undefined =>
+      searchArchitecture.options.safeParse({ space, strategy: 'darts', ...given }).error?.issues[0]?.path;
+    assert.deepEqual(refused({ oneShot: {} }), ['oneShot']);
+    assert.deepEqual(refused({ compareWithRandom: true }), ['compareWithRandom']);
+    assert.deepEqual(refused({ constraints: { minAccuracy: 0.9 } }), ['constraints', 'minAccuracy']);
+    assert.deepEqual(refused({ training: { validation: { fraction: 0 } } }), ['training', 'validation']);
+    assert.deepEqual(refused({ training: { validation: { role: 'evaluation' } } }), ['training', 'validation']);
+    assert.equal(refused({}), undefined);
+  });
+});
