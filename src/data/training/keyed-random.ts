@@ -1,7 +1,16 @@
 import { SeededRandom } from '../seeded-random.ts';
 
 /** What a generator is for, so that no two uses with the same numbers draw the same values. */
-export const STREAM = { split: 1, blocks: 2, window: 3, sample: 4, batch: 5, dropout: 6, subnetwork: 7, operation: 8 } as const;
+export const STREAM = {
+  split: 1,
+  blocks: 2,
+  window: 3,
+  sample: 4,
+  batch: 5,
+  dropout: 6,
+  subnetwork: 7,
+  operation: 8,
+} as const;
 
 /**
  * 53 bits that depend on every bit of every part: two lanes of the murmur3 finalizer.

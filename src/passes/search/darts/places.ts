@@ -74,12 +74,13 @@ function productOf(dimensions: readonly ChoiceDimension[]): Point[] {
 }
 
 /** Whatever its operation, a stage has to give what the next one takes. */
-function interfaceProblem({ places, pointOf, requestOf: request }: OperationSpace): string | undefined {
+function interfaceProblem(space: OperationSpace): string | undefined {
+  const { places } = space;
   for (const [index, place] of places.entries()) {
     let wanted: string | undefined;
     for (const operation of place.operations.keys()) {
       const chosen = places.map(({ solid }, other) => (other === index ? operation : solid));
-      const network = networkOrReason(request(pointOf(chosen)));
+      const network = networkOrReason(space.requestOf(space.pointOf(chosen)));
       if (typeof network === 'string')
         return `${JSON.stringify(place.operations[operation])} cannot be built: ${network}`;
       const { output } = regionOf(network, place.prefix);
