@@ -62,9 +62,9 @@ describe('operationSpace', () => {
       }),
       /48 operations/,
     );
-    const problem = operationSpace({ architecture: 'resnet', depth: { search: [8, 14] } }, {});
-    assert.ok(typeof problem === 'string');
-    assert.match(problem, /"staged" alone/);
+    const other = operationSpace({ architecture: 'resnet', depth: { search: [8, 14] } }, {});
+    assert.ok(typeof other === 'string');
+    assert.match(other, /"staged" alone/);
   });
 });
 
