@@ -71,7 +71,10 @@ describe('trials of a search', () => {
     const [first, last] = [await placeOf(ordinary), await placeOf(low)];
     const trials = await Promise.all((parent.search?.waiting ?? []).map(placeOf));
     assert.equal(trials.length, 2);
-    assert.ok(trials.every((place) => first < place && place < last), `${first} < ${trials.join(', ')} < ${last}`);
+    assert.ok(
+      trials.every((place) => first < place && place < last),
+      `${first} < ${trials.join(', ')} < ${last}`,
+    );
   });
 
   it('count for no quota', async () => {
