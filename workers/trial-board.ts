@@ -49,9 +49,10 @@ export class TrialBoard implements TrialRunner {
     const known = places.filter((place) => place !== undefined);
     if (known.length < specs.length) throw new CompressionError('INTERNAL', 'a model of a trial that was never run');
     if (known.some((place) => this.#entries[place]?.fetch !== true)) {
-      for (const [place, entry] of this.#entries.entries()) {
-        const { fetch: _before, ...rest } = entry;
-        this.#entries[place] = known.includes(place) ? { ...rest, fetch: true } : rest;
+      // What was asked for before stays: the step asks for it again on its way here.
+      for (const place of known) {
+        const entry = this.#entries[place];
+        if (entry !== undefined) this.#entries[place] = { ...entry, fetch: true };
       }
       throw new TrialsWanted({ version: 1, entries: this.#entries });
     }
