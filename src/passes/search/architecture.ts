@@ -117,8 +117,9 @@ export const searchArchitecture = definePass({
     });
     const final = finalSpec(found.best, options, context);
     const [trained] = final === undefined ? [] : await trials.run([final]);
-    const [finished] = trained === undefined || final === undefined ? [] : await trials.models([final]);
-    const winner = trained?.status === 'succeeded' && finished !== undefined ? finished : best;
+    // One that failed has no model to fetch.
+    const [finished] = final === undefined || trained?.status !== 'succeeded' ? [] : await trials.models([final]);
+    const winner = finished ?? best;
     takeNames(winner, model);
     const correlations = await correlationsOf(run.tried, { model, options, context });
     replaceModel(model, winner);
