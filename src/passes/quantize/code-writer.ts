@@ -56,6 +56,8 @@ export abstract class CodeWriter {
   readonly #params = new Map<string, ParamNames>();
   readonly #constants = new Map<string, StoredConstant>();
   readonly #replaced = new Set<string>();
+  /** Of the values with long names, in the order in which something was put beside them. */
+  readonly #numbers = new Map<string, number>();
 
   constructor(job: WriteJob) {
     this.job = job;
@@ -86,6 +88,17 @@ export abstract class CodeWriter {
   /** Whether compute units read activations dequantized (QDQ) or as codes. */
   protected abstract readonly readsFloats: boolean;
 
+  /**
+   * A name for what stands beside the codes of `base`: its scale, its form in float. A long name would be a tenth of a small
+   * network's file, written again at every use, so it is the codes alone that keep it; the rest has a number for it.
+   */
+  protected beside(base: string, suffix: string): string {
+    if (base.length <= LONG_NAME) return this.names.fresh(`${base}_${suffix}`);
+    let number = this.#numbers.get(base);
+    if (number === undefined) this.#numbers.set(base, (number = this.#numbers.size));
+    return this.names.fresh(`v${number}_${suffix}`);
+  }
+
   protected push(node: Node): void {
     this.#nodes.push(node);
   }
@@ -104,7 +117,7 @@ export abstract class CodeWriter {
   protected floatOf(value: string): string {
     const known = this.#floats.get(value);
     if (known !== undefined) return known;
-    const float = this.names.fresh(`${value}_dq`);
+    const float = this.beside(value, 'dq');
     this.#pushDequantize(this.codesOf(value), float, this.rootOf(value));
     this.#floats.set(value, float);
     return float;
@@ -120,7 +133,7 @@ export abstract class CodeWriter {
     const known = this.#floats.get(key);
     if (known !== undefined) return known;
     const { type } = this.paramsOf(quantizer);
-    const [codes, narrow] = [this.names.fresh(`${value}_${type}_q`), this.names.fresh(`${value}_${type}_dq`)];
+    const [codes, narrow] = [this.names.fresh(`${value}_${type}_q`), this.beside(value, `${type}_dq`)];
     this.pushQuantize(float, codes, quantizer);
     this.#pushDequantize(codes, narrow, quantizer);
     this.#floats.set(key, narrow);
@@ -163,7 +176,7 @@ export abstract class CodeWriter {
   }
 
   #storeParams(base: string, { scale, zeroPoint }: QuantParams, type: QuantType): ParamNames {
-    const scaleName = this.names.fresh(`${base}_s`);
+    const scaleName = this.beside(base, 's');
     this.store(Tensor.float(scaleName, [scale], []));
     return { scale: scaleName, zeroPoint: this.zeroPoint(type, zeroPoint) };
   }
@@ -220,7 +233,7 @@ export abstract class CodeWriter {
       const { type } = planned;
       const codes = this.store(codesTensor(this.names.fresh(`${tensor.name}_q`), type, tensor.dims, data));
       const scale = this.store(
-        Tensor.float(this.names.fresh(`${tensor.name}_s`), scales, axis === undefined ? [] : [scales.length]),
+        Tensor.float(this.beside(tensor.name, 's'), scales, axis === undefined ? [] : [scales.length]),
       );
       stored = { codes, scale, zeroPoint: this.#weightZeroPoint(type, zeroPoints, axis), axis };
       this.#constants.set(key, stored);
@@ -291,3 +304,6 @@ export abstract class CodeWriter {
     this.#floats.set(value, value);
   }
 }
+
+/** Characters that a name may have and still be repeated. */
+const LONG_NAME = 6;

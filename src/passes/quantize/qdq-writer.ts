@@ -23,7 +23,7 @@ export class QdqWriter extends CodeWriter {
     if (bias !== undefined && bias.factor !== 1) node.attributes.delete('beta');
     const output = node.outputs[0] ?? '';
     const quantized = this.job.plan.makesCodes(node);
-    const raw = quantized ? this.names.fresh(`${output}_f`) : output;
+    const raw = quantized ? this.beside(output, 'f') : output;
     this.pushUnit(unit, raw);
     if (!quantized) return;
     const codes = this.names.fresh(`${output}_q`);
@@ -34,7 +34,7 @@ export class QdqWriter extends CodeWriter {
   #constant(stored: StoredConstant, base: string): string {
     const known = this.#dequantized.get(stored.codes);
     if (known !== undefined) return known;
-    const output = this.names.fresh(`${base}_dq`);
+    const output = this.beside(base, 'dq');
     const attributes = stored.axis === undefined ? {} : { axis: stored.axis };
     this.push(makeNode('DequantizeLinear', [stored.codes, stored.scale, stored.zeroPoint], [output], { attributes }));
     this.#dequantized.set(stored.codes, output);
@@ -56,7 +56,7 @@ export class QdqWriter extends CodeWriter {
     const dims = weight.tensor.dims.map((_, at) => (at === axis ? scales.length : 1));
     this.store(Tensor.float(stored.scale, scales, dims));
     const one = this.#one(axis === undefined ? 0 : scales.length);
-    const [steps, output] = [this.names.fresh(`${base}_steps`), this.names.fresh(`${base}_dq`)];
+    const [steps, output] = [this.beside(base, 'steps'), this.beside(base, 'dq')];
     const attributes = axis === undefined ? {} : { axis };
     this.push(makeNode('DequantizeLinear', [stored.codes, one, stored.zeroPoint], [steps], { attributes }));
     this.push(makeNode('Mul', [steps, stored.scale], [output]));
@@ -88,9 +88,9 @@ export class QdqWriter extends CodeWriter {
     const scaleDims = scales.length === 1 ? [] : [scales.length];
     const names = [
       this.store(Tensor.fromArray(this.names.fresh(`${base}_q`), { type: 'int32', dims: [codes.length], data: codes })),
-      this.store(Tensor.float(this.names.fresh(`${base}_s`), scales, scaleDims)),
+      this.store(Tensor.float(this.beside(base, 's'), scales, scaleDims)),
     ];
-    const output = this.names.fresh(`${base}_dq`);
+    const output = this.beside(base, 'dq');
     const attributes = scales.length === 1 ? {} : { axis: 0 };
     this.push(makeNode('DequantizeLinear', names, [output], { attributes }));
     return output;

@@ -147,6 +147,25 @@ describe('quantize.static', () => {
     assert.match(quantizeStatic.requires(residualNet(), options) ?? '', /8-bit weights only/);
   });
 
+  it('writes a long name once, for the codes, and numbers what stands beside them', async () => {
+    const long = 'features.0.block.convolution/Conv_output_0';
+    const model = net({
+      nodes: [
+        makeNode('Conv', ['x', `${long}.weight`], [long], { attributes: { pads }, name: 'first' }),
+        makeNode('Conv', [long, 'w'], ['y'], { attributes: { pads }, name: 'second' }),
+      ],
+      tensors: [weight(`${long}.weight`, [4, 4, 3, 3], 1), weight('w', [4, 4, 3, 3], 2)],
+      inputs: { x: DIMS },
+      outputs: { y: DIMS },
+    });
+    await apply(quantizeStatic, model, {}, context);
+    const { graph } = model;
+    const made = [...graph.nodes.flatMap(({ outputs }) => outputs), ...graph.initializers.keys()];
+    assert.deepEqual(made.filter((name) => name.includes(long)).sort(), [`${long}.weight_q`, long, `${long}_q`].sort());
+    for (const name of ['v0_s', 'v0_dq', 'v1_f', 'v1_s', 'w_q', 'w_s', 'w_dq', 'y_f'])
+      assert.ok(made.includes(name), name);
+  });
+
   it('gives the same bytes for the same request', async () => {
     const [a, b] = [residualNet(), residualNet()];
     await apply(quantizeStatic, a, {}, context);

@@ -61,7 +61,7 @@ export class AwareQdqWriter extends QdqWriter {
     const places = node.opType === 'Gemm' ? 0 : (weight?.tensor.dims.length ?? 2) - 2;
     return this.store(
       Tensor.float(
-        this.names.fresh(`${tensor.name}_f`),
+        this.beside(tensor.name, 'f'),
         Float32Array.from({ length: channels }, (_, c) => (values[values.length === 1 ? 0 : c] ?? 0) * factor),
         [channels, ...Array.from({ length: places }, () => 1)],
       ),
