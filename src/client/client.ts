@@ -109,6 +109,10 @@ export class TersorClient {
     query: {
       readonly status?: JobStatus;
       readonly model?: string;
+      /** The trials of this search instead, in the order it asked for them. */
+      readonly parent?: string;
+      /** The trials of all searches instead. */
+      readonly trials?: boolean;
       readonly limit?: number;
       readonly cursor?: string;
     } = {},

@@ -1,5 +1,6 @@
 import { CompressionError, messageOf } from '../errors.ts';
 import { JobId } from '../schemas/common.ts';
+import { statusOf } from '../schemas/job-view.ts';
 import type { JobRecord, Manifest } from '../schemas/job.ts';
 import { mapConcurrently } from './concurrency.ts';
 import { createRecord } from './create-record.ts';
@@ -87,7 +88,10 @@ export class StoreJobService implements JobService {
     const record = await this.get(tenant, jobId);
     if (record === undefined) throw notFound(jobId);
     if (!isTerminal(record.status)) {
-      throw new CompressionError('CONFLICT', `job ${jobId} is ${record.status}; cancel it and wait for its end first`);
+      throw new CompressionError(
+        'CONFLICT',
+        `job ${jobId} is ${statusOf(record)}; cancel it and wait for its end first`,
+      );
     }
     const marker = await core.store.head(markerKey(record));
     if (marker !== undefined) await core.settle(record); // its end has not been told yet

@@ -9,6 +9,7 @@ import { ArtifactName, ArtifactResource } from '../schemas/artifact.ts';
 import { BooleanQuery, page } from '../schemas/common.ts';
 import { TERMINAL_STATUSES, type ArtifactEntry, type JobRecord, type Manifest } from '../schemas/job.ts';
 import { JobId } from '../schemas/common.ts';
+import { statusOf } from '../schemas/job-view.ts';
 import { Report } from '../schemas/report.ts';
 import { RangeHeaders, sendBytes } from './byte-range.ts';
 import { findJob, JobParams } from './jobs.ts';
@@ -56,7 +57,13 @@ export function artifactRoutes(deps: AppDeps): FastifyPluginCallbackZod {
         const { record, manifest } = await finished(request.tenant, request.params.id);
         const format = request.query.format ?? acceptedFormat(request.headers.accept);
         const entry = manifest.artifacts.find(({ kind }) => kind === `report-${format}`);
-        if (entry === undefined) throw new CompressionError('NOT_FOUND', `Job ${record.id} has no report as ${format}`);
+        if (entry === undefined)
+          throw new CompressionError(
+            'NOT_FOUND',
+            record.trial === undefined
+              ? `Job ${record.id} has no report as ${format}`
+              : `Job ${record.id} is a trial that was measured in brief, without a report; its artifact trial.json has the figures`,
+          );
         reply.header('vary', 'accept');
         // The page carries its own styles and charts; it may run nothing and load nothing.
         if (format === 'html')
@@ -160,7 +167,7 @@ export function artifactRoutes(deps: AppDeps): FastifyPluginCallbackZod {
     if (!TERMINAL_STATUSES.has(record.status))
       throw new CompressionError(
         'NOT_READY',
-        `Job ${id} is ${record.status}; its results are there once it has succeeded`,
+        `Job ${id} is ${statusOf(record)}; its results are there once it has succeeded`,
         {
           retryAfterSeconds: 2,
         },

@@ -13,7 +13,12 @@ import { noContent, problems } from './responses.ts';
 
 export const JobParams = z.strictObject({ id: JobId });
 
-const ListQuery = PageQuery.extend({ status: JobStatus.optional(), model: ModelId.optional() });
+const ListQuery = PageQuery.extend({
+  status: JobStatus.optional(),
+  model: ModelId.optional(),
+  parent: JobId.optional().describe('The trials of this search instead, in the order it asked for them'),
+  trials: BooleanQuery.describe('The trials of all searches instead of the jobs'),
+});
 const CreateQuery = z.strictObject({ dryRun: BooleanQuery.describe('Validate, plan and estimate; store nothing') });
 const CreateHeaders = z.looseObject({
   'idempotency-key': z
@@ -73,15 +78,19 @@ export function jobRoutes(deps: AppDeps): FastifyPluginCallbackZod {
       {
         schema: {
           tags: ['jobs'],
-          summary: 'List jobs, newest first',
+          summary: 'List jobs, newest first; trials of searches only when asked for',
           querystring: ListQuery,
           response: { 200: page(Job), ...problems() },
         },
       },
       async (request) => {
-        const { limit, cursor, status, model } = request.query;
+        const { limit, cursor, status, model, parent, trials } = request.query;
+        // A search of somebody else is not there, like any job.
+        if (parent !== undefined) await findJob(deps, request.tenant, parent);
         const { items, nextCursor } = await jobs.list(request.tenant, {
           limit,
+          trials,
+          ...(parent === undefined ? {} : { parent }),
           ...(cursor === undefined ? {} : { cursor }),
           ...(status === undefined ? {} : { status }),
           ...(model === undefined ? {} : { model }),

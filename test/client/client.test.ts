@@ -10,6 +10,7 @@ import { parseEvents } from '../../src/client/server-sent-events.ts';
 import { finishJob } from '../helpers/finished-job.ts';
 import { keyHash, startApp, type TestApp } from '../helpers/http-app.ts';
 import { addModel } from '../helpers/onnx-bytes.ts';
+import { logOf, specOf } from '../helpers/searches.ts';
 import { npy } from '../routes/npy-bytes.ts';
 
 const refusal = async (call: Promise<unknown>): Promise<TersorError> => {
@@ -27,7 +28,7 @@ describe('TersorClient', () => {
   let client: TersorClient;
   let baseUrl: string;
   before(async () => {
-    test = await startApp({ API_KEYS: `acme:${keyHash('secret')}` });
+    test = await startApp({ API_KEYS: `acme:${keyHash('secret')},zeta:${keyHash('other')}` });
     await test.app.listen({ port: 0, host: '127.0.0.1' });
     baseUrl = `http://127.0.0.1:${(test.app.server.address() as AddressInfo).port}`;
     client = new TersorClient({ baseUrl, apiKey: 'secret' });
@@ -75,6 +76,26 @@ describe('TersorClient', () => {
     assert.deepEqual(await client.report(job.id), { version: 1 });
     await client.deleteJob(job.id);
     assert.equal((await refusal(client.getJob(job.id))).code, 'NOT_FOUND');
+  });
+
+  it('lists jobs, and the trials of a search to its own tenant', async () => {
+    const model = await client.uploadModel(addModel());
+    const { id } = await client.createJob({ model: model.id, recipe: 'int8-dynamic' });
+    const attempt = await test.jobs.claims.claim(id, 'worker');
+    await attempt?.waitForTrials(logOf(specOf(1), specOf(2)));
+    const trials = (await client.listJobs({ parent: id })).items;
+    assert.deepEqual(
+      trials.map(({ parent, status }) => [parent, status]),
+      [1, 2].map(() => [id, 'queued']),
+    );
+    assert.deepEqual((await client.listJobs({ trials: true, limit: 1 })).items, trials.slice(-1));
+    assert.deepEqual(
+      (await client.listJobs({ status: 'running' })).items.map((job) => job.id),
+      [id],
+    );
+    const stranger = new TersorClient({ baseUrl, apiKey: 'other' });
+    assert.equal((await refusal(stranger.listJobs({ parent: id }))).code, 'NOT_FOUND');
+    assert.deepEqual((await stranger.listJobs({ trials: true })).items, []);
   });
 
   it('names a file that it cannot read, and does not blame the service', async () => {
