@@ -8,7 +8,7 @@ import { readFile, rm } from 'node:fs/promises';
 import { cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { TersorClient } from '../../src/client/client.ts';
-import { Cluster } from '../../test/chaos/cluster.ts';
+import { Cluster } from '../../test/helpers/cluster.ts';
 
 const ROUNDS = 3;
 const EXAMPLE = 'examples/fashion-mnist';

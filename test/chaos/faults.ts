@@ -1,7 +1,6 @@
 import { execFileSync } from 'node:child_process';
-import { createConnection } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
-import type { Cluster } from './cluster.ts';
+import type { Cluster } from '../helpers/cluster.ts';
 
 export interface Fault {
   readonly name: string;
@@ -35,7 +34,7 @@ export const FAULTS: readonly Fault[] = [
   },
   {
     name: 'FLUSHALL',
-    inject: (cluster) => redisCommand(cluster.redis.port, 'FLUSHALL'),
+    inject: (cluster) => cluster.redis.flush(),
   },
   {
     name: 'SIGTERM to worker-2 (a deploy), back at once',
@@ -73,16 +72,4 @@ function killQuietly(pid: number): void {
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error; // it ended by itself in the meantime
   }
-}
-
-function redisCommand(port: number, command: string): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const socket = createConnection(port, '127.0.0.1', () => socket.write(`${command}\r\n`));
-    socket.once('data', (data) => {
-      socket.destroy();
-      if (data.toString().startsWith('+OK')) resolve();
-      else reject(new Error(`Redis answered ${data.toString()}`));
-    });
-    socket.once('error', reject);
-  });
 }

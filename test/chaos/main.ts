@@ -4,7 +4,6 @@
  * lost, no artifact comes from an attempt that lost, the same request gave the same bytes. Exit code 0 only then.
  */
 import { createHash } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import { encodeModel } from '../../src/onnx/codec/encode.ts';
 import { Graph } from '../../src/onnx/graph.ts';
@@ -13,7 +12,7 @@ import { makeNode } from '../../src/onnx/node.ts';
 import { Tensor } from '../../src/onnx/tensor.ts';
 import { tensorValue } from '../../src/onnx/value-type.ts';
 import { Job } from '../../src/schemas/job.ts';
-import { Cluster } from './cluster.ts';
+import { Cluster } from '../helpers/cluster.ts';
 import { FAULTS, jobChildren } from './faults.ts';
 
 const jobs = Number(process.argv[2] ?? 200);
@@ -164,7 +163,7 @@ async function check(ids: readonly string[]): Promise<string[]> {
   const idle = jobChildren().length;
   if (idle > 2) problems.push(`${idle} job children are alive, two spare ones are expected`);
   for (const name of ['api', 'worker-1', 'worker-2']) {
-    const log = await readFile(`${cluster.folder}/${name}.log`, 'utf8');
+    const log = await cluster.log(name);
     if (/unhandled|TypeError/i.test(log)) problems.push(`${name}.log shows a defect`);
   }
   return problems;

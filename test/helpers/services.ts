@@ -26,6 +26,8 @@ export interface Redis {
   readonly port: number;
   /** SIGKILL, as a crash. */
   kill(): Promise<void>;
+  /** All that it holds is gone. */
+  flush(): Promise<void>;
   /** After kill: the same port and, with `appendOnly`, the same data. */
   restart(): Promise<void>;
   stop(): Promise<void>;
@@ -50,6 +52,10 @@ export async function startRedis(
     url: `redis://127.0.0.1:${port}`,
     port,
     kill: () => kill(child),
+    flush: async () => {
+      const answer = await redisAnswer(port, 'FLUSHALL');
+      if (!answer.startsWith('+OK')) throw new Error(`Redis answered ${answer}`);
+    },
     restart: async () => {
       child = await start();
     },
@@ -115,7 +121,11 @@ process.on('exit', () => {
 });
 
 function launch(program: ServiceName, args: readonly string[], env: NodeJS.ProcessEnv = {}): ChildProcess {
-  const child = spawn(program, args, { stdio: 'ignore', env: { ...process.env, ...env } });
+  return endWithThisProcess(spawn(program, args, { stdio: 'ignore', env: { ...process.env, ...env } }));
+}
+
+/** Kills it when this process ends, however early. */
+export function endWithThisProcess(child: ChildProcess): ChildProcess {
   children.add(child);
   child.once('exit', () => children.delete(child));
   return child;
@@ -137,16 +147,21 @@ async function untilReady(name: string, child: ChildProcess, ready: () => Promis
   throw new Error(`${name} did not answer within 5 s`);
 }
 
-function redisAnswers(port: number): Promise<boolean> {
+async function redisAnswers(port: number): Promise<boolean> {
+  return (await redisAnswer(port, 'PING')).startsWith('+PONG');
+}
+
+/** What Redis says to a command; empty: nothing. */
+function redisAnswer(port: number, command: string): Promise<string> {
   return new Promise((resolve) => {
-    const socket = connect(port, '127.0.0.1', () => socket.write('PING\r\n'));
-    const done = (answer: boolean) => {
+    const socket = connect(port, '127.0.0.1', () => socket.write(`${command}\r\n`));
+    const done = (answer: string) => {
       socket.destroy();
       resolve(answer);
     };
-    socket.once('data', (data) => done(data.toString().startsWith('+PONG')));
-    socket.once('error', () => done(false));
-    socket.setTimeout(1000, () => done(false));
+    socket.once('data', (data) => done(data.toString()));
+    socket.once('error', () => done(''));
+    socket.setTimeout(1000, () => done(''));
   });
 }
 

@@ -1,45 +1,71 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { openSync } from 'node:fs';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { freePort, startRedis, startS3, type Redis, type S3Server } from '../helpers/services.ts';
+import { endWithThisProcess, freePort, startRedis, startS3, type Redis, type S3Server } from './services.ts';
 
-/** API and workers as separate processes of the built service, on a real Redis and a real S3 server. */
+/** Node's arguments that start the service. */
+const BUILT = ['dist/src/server.js'];
+export const FROM_SOURCES = ['--import', 'tsx', 'src/server.ts'];
+
+export interface ClusterOptions {
+  readonly program?: readonly string[];
+  /** Done before a process starts. */
+  readonly prepare?: (s3: S3Server) => Promise<void>;
+}
+
+/** API and workers as separate processes of the service, on a real Redis and a real S3 server. */
 export class Cluster {
   readonly redis: Redis;
   readonly s3: S3Server;
   readonly folder: string;
   readonly baseUrl: string;
   readonly #port: number;
+  readonly #program: readonly string[];
   readonly #processes = new Map<string, ChildProcess>();
 
-  static async start(workers: readonly string[]): Promise<Cluster> {
-    const cluster = new Cluster(
-      await startRedis({ appendOnly: true }),
-      await startS3(),
-      await mkdtemp(join(tmpdir(), 'tersor-chaos-')),
-      await freePort(),
-    );
-    await cluster.startProcess('api');
-    for (const name of workers) await cluster.startProcess(name);
-    return cluster;
+  /** @param options - the built service, on an empty store, unless they say otherwise */
+  static async start(workers: readonly string[], options: ClusterOptions = {}): Promise<Cluster> {
+    const cluster = new Cluster({
+      redis: await startRedis({ appendOnly: true }),
+      s3: await startS3(),
+      folder: await mkdtemp(join(tmpdir(), 'tersor-cluster-')),
+      port: await freePort(),
+      program: options.program ?? BUILT,
+    });
+    try {
+      await options.prepare?.(cluster.s3);
+      await cluster.startProcess('api');
+      for (const name of workers) await cluster.startProcess(name);
+      return cluster;
+    } catch (error) {
+      await cluster.stop({ keepLogs: true });
+      throw error;
+    }
   }
 
-  private constructor(redis: Redis, s3: S3Server, folder: string, port: number) {
-    this.redis = redis;
-    this.s3 = s3;
-    this.folder = folder;
-    this.#port = port;
-    this.baseUrl = `http://127.0.0.1:${port}`;
+  private constructor(parts: {
+    readonly redis: Redis;
+    readonly s3: S3Server;
+    readonly folder: string;
+    readonly port: number;
+    readonly program: readonly string[];
+  }) {
+    this.redis = parts.redis;
+    this.s3 = parts.s3;
+    this.folder = parts.folder;
+    this.#port = parts.port;
+    this.#program = parts.program;
+    this.baseUrl = `http://127.0.0.1:${parts.port}`;
   }
 
   /** `api`, or any other name for a worker. Resolves when it answers /readyz. */
   async startProcess(name: string): Promise<void> {
     const port = name === 'api' ? this.#port : await freePort();
     const log = openSync(join(this.folder, `${name}.log`), 'a');
-    const child = spawn(process.execPath, ['dist/src/server.js'], {
+    const child = spawn(process.execPath, this.#program, {
       stdio: ['ignore', log, log],
       env: {
         ...process.env,
@@ -54,7 +80,7 @@ export class Cluster {
         AWS_SECRET_ACCESS_KEY: this.s3.credentials.secretAccessKey,
       },
     });
-    this.#processes.set(name, child);
+    this.#processes.set(name, endWithThisProcess(child));
     for (let tries = 0; tries < 200; tries += 1) {
       if (child.exitCode !== null)
         throw new Error(`${name} ended with exit code ${child.exitCode}; see ${this.folder}`);
@@ -71,6 +97,11 @@ export class Cluster {
     return pid;
   }
 
+  /** What the process, and those of that name before it, have logged. */
+  log(name: string): Promise<string> {
+    return readFile(join(this.folder, `${name}.log`), 'utf8');
+  }
+
   /** SIGKILL, as a crash of the machine under it would. */
   async kill(name: string, signal: NodeJS.Signals = 'SIGKILL'): Promise<void> {
     const child = this.#processes.get(name);
@@ -80,10 +111,10 @@ export class Cluster {
     await gone;
   }
 
-  async stop(): Promise<void> {
+  async stop({ keepLogs = false }: { readonly keepLogs?: boolean } = {}): Promise<void> {
     for (const name of this.#processes.keys()) await this.kill(name);
     await this.redis.stop();
     await this.s3.stop();
-    await rm(this.folder, { recursive: true, force: true });
+    if (!keepLogs) await rm(this.folder, { recursive: true, force: true });
   }
 }
