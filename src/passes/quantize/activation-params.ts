@@ -50,12 +50,24 @@ function statisticOf(method: Method): Statistic {
 export function pointsOf(plan: QuantPlan, view: GraphView, settings: ActivationSettings): ObservationPoint[] {
   const points: ObservationPoint[] = [];
   for (const root of new Set(plan.roots.values())) {
-    const value = plan.rangeValueOf(root);
-    if (givenRange(root, value, settings) === undefined && fixedRange(root, view) === undefined) {
-      points.push({ tensor: value, statistic: statisticOf(settings.method) });
-    }
+    if (!isObserved(root, plan, view, settings)) continue;
+    points.push({ tensor: plan.rangeValueOf(root), statistic: statisticOf(settings.method) });
   }
   return points;
+}
+
+/** Whether the range follows from the calibration data: neither the recipe nor the operator gives it. */
+export function hasObservedRange(
+  quantizer: string,
+  plan: QuantPlan,
+  view: GraphView,
+  settings: ActivationSettings,
+): boolean {
+  return isObserved(plan.narrower.get(quantizer)?.root ?? quantizer, plan, view, settings);
+}
+
+function isObserved(root: string, plan: QuantPlan, view: GraphView, settings: ActivationSettings): boolean {
+  return givenRange(root, plan.rangeValueOf(root), settings) === undefined && fixedRange(root, view) === undefined;
 }
 
 /**

@@ -42,9 +42,11 @@ export const StaticOptions = z.strictObject({
   perChannel: z.boolean().default(true).describe('One weight scale an output channel instead of one a tensor'),
   symmetric: z.boolean().default(false).describe('Activation ranges symmetric around zero'),
   method: z
-    .enum(METHODS)
+    .enum([...METHODS, 'learned'])
     .default('minmax')
-    .describe('How the range of an activation follows from the calibration data'),
+    .describe(
+      'How the range of an activation follows from the calibration data; learned: begins as mse does, then all ranges are trained together so that the outputs come near those in float',
+    ),
   percentile: z.number().gt(50).max(100).default(99.999).describe('Percent of the values kept by method percentile'),
   format: z
     .enum(['qdq', 'qoperator'])
@@ -89,6 +91,7 @@ export const StaticOptions = z.strictObject({
     .max(100_000)
     .default(1000)
     .describe('Iterations of rounding adaround for each layer; below 8 bits more may pay'),
+  rangeIterations: z.int().min(10).max(100_000).default(300).describe('Iterations of method learned, 32 samples each'),
   accuracy: z
     .enum(['as-given', 'auto'])
     .default('as-given')

@@ -8,7 +8,12 @@ import { calibrate } from '../calibrate.ts';
 import { emptyCostTable } from '../cost/kernel-cost-table.ts';
 import type { ObservationPoint, Observations } from '../observe.ts';
 import type { PassContext, PassResult, Skipped } from '../pass.ts';
-import { activationParams, pointsOf, type ActivationParams, type ActivationSettings } from './activation-params.ts';
+import {
+  activationParams,
+  hasObservedRange,
+  pointsOf,
+  type ActivationSettings,
+} from './activation-params.ts';
 import { chooseUnits, regionsOf, type Choice } from './choose-units.ts';
 import type { WriteJob } from './code-writer.ts';
 import { viewOf, type GraphView } from './graph-view.ts';
@@ -17,6 +22,7 @@ import { findCandidates, makePlan, type QuantPlan } from './plan.ts';
 import { ensureBiases, prepare, type Preparation } from './prepare.ts';
 import { QdqWriter } from './qdq-writer.ts';
 import { QOperatorWriter, importMicrosoft } from './qoperator-writer.ts';
+import { learnRanges, type LearnedRangesReport } from './repair/learn-ranges.ts';
 import { isRepairing, repair, type RepairOutcome } from './repair/repair.ts';
 import { describeFloatNodes, describeLayers, describeValues, type FloatNode } from './static-details.ts';
 import type { StaticOptions } from './static-options.ts';
@@ -57,6 +63,7 @@ export async function quantizeStatically(
     ),
     ...(floatNodes.length === 0 ? {} : { floatNodes }),
     ...planned.preparation.report,
+    ...(planned.learnedRanges === undefined ? {} : { learnedRanges: planned.learnedRanges }),
     ...(repaired === undefined ? {} : { repaired: repaired.layers }),
     layers,
     activations: describeValues(plan, params),
@@ -82,6 +89,7 @@ export interface StaticPlan extends WriteJob {
   /** The model in float that is quantized, where the options had it rewritten. */
   readonly reference: Model | undefined;
   readonly repaired: RepairOutcome | undefined;
+  readonly learnedRanges: LearnedRangesReport | undefined;
   /** Of calibration data that ran through the model. */
   readonly samples: number;
   readonly skipped: readonly Skipped[];
@@ -94,20 +102,29 @@ export async function planStatically(model: Model, request: StaticRequest, conte
   const reference = isPrepared(model, request) ? copyModel(model) : undefined;
   const decideOn = (candidate: Model): Decision => decide(candidate, request, context, preparation.floatValues);
   const first = decideOn(model);
-  const observations = await observed(model, pointsOf(first.plan, first.view, activationSettings(options)), context);
-  const params: ReadonlyMap<string, ActivationParams> = activationParams(
-    first.plan,
-    first.view,
-    activationSettings(options),
-    observations,
-  );
+  const observations = await observe(model, pointsOf(first.plan, first.view, activationSettings(options)), context);
+  const settings = activationSettings(options);
+  const observed = activationParams(first.plan, first.view, settings, observations);
   const schemeOf = schemesOf(request, context);
+  const learned =
+    options.method === 'learned' && first.plan.units.size > 0
+      ? await learnRanges(
+          model,
+          { decide: decideOn, params: observed, schemeOf },
+          {
+            iterations: options.rangeIterations,
+            isLearned: (quantizer) => hasObservedRange(quantizer, first.plan, first.view, settings),
+          },
+          context,
+        )
+      : undefined;
+  const params = learned?.params ?? observed;
   const isRepaired = isRepairing(options) && first.plan.units.size > 0;
   const repaired = isRepaired
     ? await repair(
         model,
-        { decide: decideOn, params, schemeOf, isAlone: request.layersAlone === true },
-        options,
+        { decide: decideOn, params, schemeOf },
+        { ...options, isAlone: request.layersAlone === true },
         context,
       )
     : undefined;
@@ -124,6 +141,7 @@ export async function planStatically(model: Model, request: StaticRequest, conte
     preparation,
     reference,
     repaired,
+    learnedRanges: learned?.report,
     samples: observations?.samples ?? 0,
     skipped: [...preparation.skipped, ...(repaired?.skipped ?? []), ...skipped],
   };
@@ -170,7 +188,7 @@ export function raiseOpset(model: Model, request: StaticRequest): void {
 }
 
 /** The answers that are there already, and for other points those of the model as it now is. */
-async function observed(
+async function observe(
   model: Model,
   points: readonly ObservationPoint[],
   context: PassContext,
@@ -269,7 +287,7 @@ export function activationSettings(options: StaticOptions): ActivationSettings {
   );
   return {
     symmetric: options.symmetric,
-    method: options.method,
+    method: options.method === 'learned' ? 'mse' : options.method,
     percentile: options.percentile,
     powerOfTwo: options.powerOfTwoScales,
     overrides: Object.fromEntries(ranges),

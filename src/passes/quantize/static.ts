@@ -57,6 +57,9 @@ export const quantizeStatic = definePass({
     if (options.rounding === 'adaround' && options.biasCorrection !== 'none') {
       return 'adaround fits the outputs, means included, so biasCorrection would correct it twice; leave one of them out';
     }
+    if (options.method === 'learned' && options.powerOfTwoScales) {
+      return 'learned ranges give scales that are no powers of two; use another method';
+    }
     const opset = opsetOf(model);
     if (opset >= 13) return undefined;
     return `quantizers need opset 13, the model has ${opset}; run canonicalize first, which raises it`;

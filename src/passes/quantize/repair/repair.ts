@@ -14,6 +14,8 @@ import { repairLayers, type RepairedLayer } from './repair-layers.ts';
 import { simulate } from './simulation.ts';
 
 export interface RepairOptions {
+  /** See `RepairSettings`. */
+  readonly isAlone: boolean;
   readonly rounding: 'nearest' | 'gptq' | 'adaround';
   readonly iterations: number;
   readonly biasCorrection: 'none' | 'fast' | 'full';
@@ -25,8 +27,6 @@ export interface Quantization {
   readonly decide: (model: Model) => { readonly plan: QuantPlan; readonly view: GraphView };
   readonly params: ReadonlyMap<string, ActivationParams>;
   readonly schemeOf: (unit: ComputeUnit) => WeightScheme;
-  /** See `RepairSettings`. */
-  readonly isAlone: boolean;
 }
 
 export interface RepairOutcome {
@@ -36,7 +36,7 @@ export interface RepairOutcome {
   readonly skipped: readonly Skipped[];
 }
 
-export function isRepairing({ rounding, biasCorrection }: RepairOptions): boolean {
+export function isRepairing({ rounding, biasCorrection }: Pick<RepairOptions, 'rounding' | 'biasCorrection'>): boolean {
   return rounding !== 'nearest' || biasCorrection !== 'none';
 }
 
@@ -52,7 +52,7 @@ export async function repair(
   options: RepairOptions,
   context: PassContext,
 ): Promise<RepairOutcome> {
-  const { params, schemeOf, isAlone } = quantization;
+  const { params, schemeOf } = quantization;
   const copy = copyModel(model);
   const { plan, view } = quantization.decide(copy);
   const weights = planWeights(plan, params, schemeOf);
@@ -64,7 +64,7 @@ export async function repair(
       ? await repairLayers(
           model,
           { simulation, weights },
-          { ...options, correctsBias, rangeOf: (unit) => schemeOf(unit).range, isAlone },
+          { ...options, correctsBias, rangeOf: (unit) => schemeOf(unit).range },
           context,
         )
       : {

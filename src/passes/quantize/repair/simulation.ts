@@ -1,7 +1,7 @@
 import { Tensor } from '../../../onnx/tensor.ts';
 import type { Model } from '../../../onnx/model.ts';
 import type { Node } from '../../../onnx/node.ts';
-import type { WriteJob } from '../code-writer.ts';
+import type { ParamNames, WriteJob } from '../code-writer.ts';
 import { QdqWriter } from '../qdq-writer.ts';
 import type { ComputeUnit, UnitWeight } from '../units.ts';
 import { valuesOf, weightKey } from '../weight-plan.ts';
@@ -29,6 +29,8 @@ export interface SimulatedLayer {
 export interface Simulation {
   readonly model: Model;
   readonly layers: readonly SimulatedLayer[];
+  /** Initializers with the scales of activations, by the quantizer's name. */
+  readonly scales: ReadonlyMap<string, string>;
 }
 
 /** @param job - its model is rewritten */
@@ -37,7 +39,7 @@ export function simulate(job: WriteJob): Simulation {
   writer.write();
   const places = new Map(job.model.graph.nodes.map((node, index) => [node, index]));
   const layers = writer.layers.map((layer) => ({ ...layer, index: places.get(layer.node) ?? 0 }));
-  return { model: job.model, layers };
+  return { model: job.model, layers, scales: writer.scales };
 }
 
 /** Puts a layer's weight as it was in the place of its codes. */
@@ -79,7 +81,14 @@ export function dequantized({ codes, scales, zeroPoints, layout }: QuantizedWeig
 
 class SimulationWriter extends QdqWriter {
   readonly layers: Omit<SimulatedLayer, 'index'>[] = [];
+  readonly scales = new Map<string, string>();
   readonly #weights = new Map<string, string>();
+
+  protected override storedParams(quantizer: string): ParamNames {
+    const names = super.storedParams(quantizer);
+    this.scales.set(quantizer, names.scale);
+    return names;
+  }
 
   protected override weightInput(unit: ComputeUnit, weight: UnitWeight): string {
     const key = weightKey(weight);
