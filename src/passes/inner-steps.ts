@@ -41,9 +41,9 @@ export function innerStepsOf(passes: readonly Pass[], context: PassContext): Inn
       const found = find(step);
       return found?.pass.layers?.(model, found.options);
     },
-    suggest: async (model, step) => {
+    suggest: async (model, step, limits) => {
       const found = find(step);
-      return found?.pass.suggest?.(model, found.options, context);
+      return found?.pass.suggest?.(model, found.options, context, limits);
     },
   };
 }

@@ -6,6 +6,7 @@ import type { NdArray } from '../onnx/nd-array.ts';
 import type { Runtime } from '../runtime/session.ts';
 import type { StoredModelField } from '../schemas/stored-model.ts';
 import type { TrainingRunReport } from '../schemas/training-report.ts';
+import type { JsonValue } from '../search/space.ts';
 import type { ArchitectureRequest } from '../zoo/build-architecture.ts';
 import type { ObservationPoint, Observations } from './observe.ts';
 import type { KernelCostTable } from './cost/kernel-cost-table.ts';
@@ -153,7 +154,17 @@ export interface InnerRecipe {
 export interface InnerSteps {
   /** Undefined where no option of the pass has a value a layer. */
   layers(model: Model, step: InnerRecipe['steps'][number]): readonly string[] | undefined;
-  suggest(model: Model, step: InnerRecipe['steps'][number]): Promise<Readonly<Record<string, number>> | undefined>;
+  suggest(
+    model: Model,
+    step: InnerRecipe['steps'][number],
+    limits: SuggestionLimits,
+  ): Promise<Readonly<Record<string, JsonValue>> | undefined>;
+}
+
+/** What the result of a search may cost, where it says so. */
+export interface SuggestionLimits {
+  readonly maxBytes?: number | undefined;
+  readonly maxBops?: number | undefined;
 }
 
 /** One graph transform. A pass never imports another pass; it changes the model it is given. */
@@ -176,7 +187,12 @@ export interface Pass<Options = unknown> {
   /** Layers that an option with a value a layer speaks of, for searches: one name for those that share a value. */
   layers?(model: Model, options: Options): readonly string[];
   /** For searches to start from: a good value for each of `layers`, found by measuring. */
-  suggest?(model: Model, options: Options, context: PassContext): Promise<Readonly<Record<string, number>>>;
+  suggest?(
+    model: Model,
+    options: Options,
+    context: PassContext,
+    limits: SuggestionLimits,
+  ): Promise<Readonly<Record<string, JsonValue>>>;
   /** What makes the pass impossible on this model, in words with a remedy; undefined when nothing does. Never changes it. */
   requires(model: Model, options: Options): string | undefined;
   /**

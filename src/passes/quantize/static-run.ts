@@ -8,12 +8,7 @@ import { calibrate } from '../calibrate.ts';
 import { emptyCostTable } from '../cost/kernel-cost-table.ts';
 import type { ObservationPoint, Observations } from '../observe.ts';
 import type { PassContext, PassResult, Skipped } from '../pass.ts';
-import {
-  activationParams,
-  hasObservedRange,
-  pointsOf,
-  type ActivationSettings,
-} from './activation-params.ts';
+import { activationParams, hasObservedRange, pointsOf, type ActivationSettings } from './activation-params.ts';
 import { chooseUnits, regionsOf, type Choice } from './choose-units.ts';
 import type { WriteJob } from './code-writer.ts';
 import { viewOf, type GraphView } from './graph-view.ts';
@@ -205,11 +200,13 @@ export interface Decision extends Choice {
   readonly view: GraphView;
 }
 
+export type DecisionContext = Pick<PassContext, 'targetCpu' | 'cpuFlags' | 'costTable'>;
+
 /** What is quantized. Changes nothing. */
 export function decide(
   model: Model,
   request: StaticRequest,
-  context: PassContext,
+  context: DecisionContext,
   floatValues: ReadonlySet<string> = new Set(),
 ): Decision {
   const { options, choices } = request;

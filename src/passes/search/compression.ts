@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { canonicalJson } from '../../canonical-json.ts';
 import { CompressionError } from '../../errors.ts';
 import type { Model } from '../../onnx/model.ts';
 import { SearchSpace, type Dimension, type JsonValue, type Point } from '../../search/space.ts';
@@ -191,9 +192,9 @@ async function startOf(
     const prefix = `steps.${index}.`;
     const own = space.dimensions.filter(({ name }) => name.startsWith(prefix) && name.split('.').length > 3);
     if (own.length === 0 || context.innerSteps === undefined) continue;
-    const found = await context.innerSteps.suggest(model, step);
+    const found = await context.innerSteps.suggest(model, step, options.constraints ?? {});
     if (found === undefined) continue;
-    const layered = (value: (layer: string) => number): Point =>
+    const layered = (value: (layer: string) => JsonValue): Point =>
       Object.fromEntries(
         space.dimensions.map((dimension) => {
           // Names may hold dots, and end like another one: the longest that fits is meant.
@@ -206,9 +207,11 @@ async function startOf(
           ];
         }),
       );
+    const isProportion = Object.values(found).every((value) => typeof value === 'number');
+    const alike = isProportion || own[0] === undefined ? [1] : valuesOf(own[0]);
     points.push(
       layered((layer) => found[layer] ?? 1),
-      layered(() => 1),
+      ...alike.map((value) => layered(() => value)),
     );
   }
   await context.checkpoint.save(Buffer.from(JSON.stringify(points), 'utf8'));
@@ -219,9 +222,12 @@ function valuesOf(dimension: Dimension): readonly JsonValue[] {
   return dimension.type === 'choice' ? dimension.values : [dimension.min, dimension.max];
 }
 
-function nearestOf(dimension: Dimension, wanted: number): JsonValue {
+function nearestOf(dimension: Dimension, wanted: JsonValue): JsonValue {
+  const among = valuesOf(dimension);
+  const same = among.find((value) => canonicalJson(value) === canonicalJson(wanted));
+  if (same !== undefined || typeof wanted !== 'number') return same ?? among[0] ?? null;
   if (dimension.type !== 'choice') return Math.min(dimension.max, Math.max(dimension.min, wanted));
   const distance = (value: JsonValue): number =>
     typeof value === 'number' ? Math.abs(value - wanted) : Number.POSITIVE_INFINITY;
-  return dimension.values.reduce((best, value) => (distance(value) < distance(best) ? value : best));
+  return among.reduce((best, value) => (distance(value) < distance(best) ? value : best));
 }

@@ -21,6 +21,7 @@ export interface MixedLayer {
   readonly macs: number;
   /** One where the recipe says what the layer is to be. */
   readonly candidates: readonly LayerChoice[];
+  readonly isGiven: boolean;
 }
 
 /** A candidate in words, which also tells it from others. */
@@ -76,6 +77,7 @@ export function mixedLayers(
       elements: units[0]?.weight?.tensor.elementCount ?? 0,
       macs: outputs.reduce((sum, output) => sum + (macsOf.get(output) ?? 0), 0),
       candidates: fixed[0] === undefined ? candidates : [fixed[0]],
+      isGiven: fixed[0] !== undefined,
     };
   });
 }

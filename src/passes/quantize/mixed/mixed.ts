@@ -1,7 +1,7 @@
 import { opsetOf } from '../../../onnx/model.ts';
 import { definePass } from '../../pass.ts';
 import { MixedOptions } from './options.ts';
-import { quantizeMixed as run } from './run-mixed.ts';
+import { exactChoice, layerNames, quantizeMixed as run } from './run-mixed.ts';
 
 /** A type of its own for each layer, chosen by what it costs in accuracy. */
 export const quantizeMixed = definePass({
@@ -42,6 +42,8 @@ export const quantizeMixed = definePass({
     if (opset >= 13) return undefined;
     return `quantizers need opset 13, the model has ${opset}; run canonicalize first, which raises it`;
   },
+  layers: layerNames,
+  suggest: (model, options, context, limits) => exactChoice(model, { options, limits }, context),
   run,
   ensures: () => undefined,
 });

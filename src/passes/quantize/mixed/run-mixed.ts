@@ -1,17 +1,19 @@
 import type { Model } from '../../../onnx/model.ts';
 import { copyModel } from '../../../training/copy-model.ts';
 import { OutputComparison } from '../../output-comparison.ts';
-import type { PassContext, PassResult } from '../../pass.ts';
+import { emptyCostTable } from '../../cost/kernel-cost-table.ts';
+import type { PassContext, PassResult, SuggestionLimits } from '../../pass.ts';
+import type { LayerChoice } from '../static-request.ts';
 import { quantizeStatically } from '../static-run.ts';
 import { withinAccuracy } from './accuracy-target.ts';
-import { limitOf, optionsOf, solveWithin } from './budget.ts';
+import { limitOf, optionsOf, solveWithin, type BudgetSolution, type CostLimit } from './budget.ts';
 import { modelCost, type CostUnit } from './costs.ts';
 import { accuracyDetails, budgetDetails, decibels, layerDetails, paretoDetails } from './details.ts';
 import { paretoSet } from './knapsack.ts';
 import { choicesOf } from './layers.ts';
 import { budgetOf, type Budget, type MixedOptions } from './options.ts';
-import type { LayerOptions, Selection } from './selection.ts';
-import { calibrationOf, studyLayers, type Study } from './study.ts';
+import { selectionOf, type LayerOptions, type Selection } from './selection.ts';
+import { calibrationOf, isGiven, layersOf, studyLayers, type Study } from './study.ts';
 
 /** Of the time: most goes into sensitivities. */
 const STUDIED_SHARE = 0.8;
@@ -28,6 +30,33 @@ interface Chosen {
   readonly details: Readonly<Record<string, unknown>>;
 }
 
+/** Names of the layers that `layers` may speak of. */
+export function layerNames(model: Model, options: MixedOptions): readonly string[] {
+  return layersOf(model, { ...options, layers: {} }, ANY_TARGET).layers.map(({ label }) => label);
+}
+
+/** Which layers there are does not depend on the processor. */
+const ANY_TARGET = { targetCpu: 'portable', cpuFlags: new Set<string>(), costTable: emptyCostTable() } as const;
+
+/**
+ * The choice with the least loss within a budget, of all layers: the step's own, else what a search that asks allows.
+ *
+ * @returns candidates by layer
+ */
+export async function exactChoice(
+  model: Model,
+  { options, limits }: { readonly options: MixedOptions; readonly limits: SuggestionLimits },
+  context: PassContext,
+): Promise<Readonly<Record<string, LayerChoice>>> {
+  const study = await studyLayers(model, { ...options, layers: {} }, context);
+  const { maxBytes, maxBops } = limits;
+  const allowed = maxBytes !== undefined ? { maxBytes } : maxBops !== undefined ? { maxBops } : budgetOf(options);
+  const { solution } = await solved(model, study, options.budget ?? allowed);
+  return Object.fromEntries(
+    study.layers.map(({ label, candidates }, at) => [label, candidates[solution.options[at] ?? 0] ?? 'float']),
+  );
+}
+
 /** Chooses a type for each layer, by budget or by accuracy, and quantizes the model so. Changes the model. */
 export async function quantizeMixed(model: Model, options: MixedOptions, context: PassContext): Promise<PassResult> {
   const study = await studyLayers(model, options, within(context, 0, STUDIED_SHARE));
@@ -36,9 +65,11 @@ export async function quantizeMixed(model: Model, options: MixedOptions, context
   const float = copyModel(model);
   const rest = within(context, STUDIED_SHARE, 1);
   const chosen =
-    options.maxAccuracyDrop === undefined
-      ? await chooseByBudget(model, study, budgetOf(options), rest)
-      : await chooseByAccuracy(model, study, { maxDrop: options.maxAccuracyDrop, minimize: options.minimize }, rest);
+    isGiven(study) && options.budget === undefined
+      ? await takeGiven(model, study, rest)
+      : options.maxAccuracyDrop === undefined
+        ? await chooseByBudget(model, study, budgetOf(options), rest)
+        : await chooseByAccuracy(model, study, { maxDrop: options.maxAccuracyDrop, minimize: options.minimize }, rest);
   const comparison = await OutputComparison.create(float, calibrationOf(context), context);
   const change = await comparison.compare(model);
   const { selection, table, unit, result } = chosen;
@@ -61,19 +92,46 @@ export async function quantizeMixed(model: Model, options: MixedOptions, context
   };
 }
 
+/** Every layer has the type that the recipe says: there is nothing to choose. */
+async function takeGiven(
+  model: Model,
+  { layers, sensitivities, costOf, how }: Study,
+  context: PassContext,
+): Promise<Chosen> {
+  const unit = 'bytes';
+  const table = optionsOf(layers, sensitivities, costOf(unit));
+  const selection = selectionOf(
+    table,
+    layers.map(() => 0),
+  );
+  const choices = choicesOf(layers, selection.options);
+  const result = await quantizeStatically(model, { options: how, choices }, context);
+  const rest = (modelCost(unit, model) ?? selection.cost) - selection.cost;
+  return { selection, table, unit, rest, result, warnings: [], details: {} };
+}
+
 async function chooseByBudget(model: Model, study: Study, budget: Budget, context: PassContext): Promise<Chosen> {
-  const { layers, sensitivities, how } = study;
+  const { layers, how } = study;
+  const { limit, table, solution, rest, layerBudget } = await solved(model, study, budget);
+  const choices = choicesOf(layers, solution.options);
+  const result = await quantizeStatically(model, { options: how, choices }, context);
+  const details = { budget: budgetDetails(limit, { solution, rest, layerBudget }) };
+  return { selection: solution, table, unit: limit.unit, rest, result, warnings: [], details };
+}
+
+async function solved(
+  model: Model,
+  study: Study,
+  budget: Budget,
+): Promise<BudgetSolution & { readonly limit: CostLimit; readonly table: readonly LayerOptions[] }> {
+  const { layers, sensitivities } = study;
   const limit = limitOf(budget, model, layers, study.costOf);
   const { unit } = limit;
   const table = optionsOf(layers, sensitivities, study.costOf(unit));
-  const solved = await solveWithin(table, limit, async ({ options: chosen }) =>
+  const solution = await solveWithin(table, limit, async ({ options: chosen }) =>
     unit === 'bytes' || unit === 'bops' ? modelCost(unit, await study.written(chosen)) : undefined,
   );
-  const { solution, rest } = solved;
-  const choices = choicesOf(layers, solution.options);
-  const result = await quantizeStatically(model, { options: how, choices }, context);
-  const details = { budget: budgetDetails(limit, solved) };
-  return { selection: solution, table, unit, rest, result, warnings: [], details };
+  return { ...solution, limit, table };
 }
 
 const UNITS = { bytes: 'bytes', bops: 'bops', latency: 'latencyNs' } as const satisfies Record<

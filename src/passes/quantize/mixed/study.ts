@@ -11,7 +11,7 @@ import { QdqWriter } from '../qdq-writer.ts';
 import type { ActivationType } from '../quant-type.ts';
 import { StaticOptions } from '../static-options.ts';
 import type { LayerChoice, StaticRequest } from '../static-request.ts';
-import { decide, planStatically, raiseOpset } from '../static-run.ts';
+import { decide, planStatically, raiseOpset, type Decision, type DecisionContext } from '../static-run.ts';
 import type { CostUnit, LayerCost } from './costs.ts';
 import { layerCosts } from './costs.ts';
 import { choiceLabel, choicesOf, mixedLayers, type MixedLayer } from './layers.ts';
@@ -37,15 +37,13 @@ export interface Study {
  * @throws CompressionError RECIPE_NO_MATCH, RECIPE_INVALID, DATASET_EMPTY, MODEL_RUN, PASS_PRECONDITION; AbortError when canceled
  */
 export async function studyLayers(model: Model, options: MixedOptions, context: PassContext): Promise<Study> {
-  const how = staticOptions(options);
-  // No layer has a type yet: all have the usual ones.
-  const request: StaticRequest = { options: how, choices: new Map() };
-  const decision = decide(model, request, context);
-  const layers = mixedLayers(decision, options.candidates, options.layers, macsOf(model));
+  const { how, request, decision, layers } = layersOf(model, options, context);
   const base = prepared(model, layers, request);
   const plain = { ...how, biasCorrection: 'none' } as const;
   const run = { model: base, layers, request: { options: plain } };
-  const sensitivities = layers.length === 0 ? [] : await sensitivitiesOf(run, model, options, context);
+  const sensitivities = isGiven({ layers })
+    ? layers.map(() => [{ loss: 0 }])
+    : await sensitivitiesOf(run, model, options, context);
   const quiet = { ...context, progress: () => undefined };
   return {
     layers,
@@ -61,6 +59,24 @@ export async function studyLayers(model: Model, options: MixedOptions, context: 
       return candidate;
     },
   };
+}
+
+/** Whether the recipe says what every layer is to be. */
+export function isGiven({ layers }: Pick<Study, 'layers'>): boolean {
+  return layers.every((layer) => layer.isGiven);
+}
+
+/** The layers whose types are chosen. */
+export function layersOf(
+  model: Model,
+  options: MixedOptions,
+  context: DecisionContext,
+): { how: StaticOptions; request: StaticRequest; decision: Decision; layers: readonly MixedLayer[] } {
+  const how = staticOptions(options);
+  // No layer has a type yet: all have the usual ones.
+  const request: StaticRequest = { options: how, choices: new Map() };
+  const decision = decide(model, request, context);
+  return { how, request, decision, layers: mixedLayers(decision, options.candidates, options.layers, macsOf(model)) };
 }
 
 function sensitivitiesOf(

@@ -74,6 +74,28 @@ describe('quantize.mixed', () => {
     assert.deepEqual(encodeModel(model), encodeModel(same));
   });
 
+  it('takes the types that the recipe gives to all layers, without measuring, whatever their size', async () => {
+    const names = quantizeMixed.layers?.(network(), quantizeMixed.options.parse({})) ?? [];
+    const given = Object.fromEntries(names.map((name, at) => [name, at % 2 === 0 ? { weights: 'int8' } : 'float']));
+    const { choices, details } = await mixed({ layers: given });
+    assert.deepEqual(
+      choices.map(({ node, choice }) => [node, choice === 'float' ? choice : choice.weights]),
+      names.map((name, at) => [name, at % 2 === 0 ? 'int8' : 'float']),
+    );
+    assert.ok(choices.every(({ candidates }) => candidates.length === 1 && candidates[0]?.loss === 0));
+    assert.equal(details['budget'], undefined);
+    await assert.rejects(mixed({ layers: given, budget: { averageBits: 4 } }), { code: 'PASS_PRECONDITION' });
+  });
+
+  it('suggests to a search what it would choose within the limits of the search', async () => {
+    const { model, choices } = await mixed({ budget: { maxBytes: 9000 } });
+    const options = quantizeMixed.options.parse({ layers: { '*': 'float' } });
+    const found = await quantizeMixed.suggest?.(network(), options, context, { maxBytes: 9000 });
+    assert.deepEqual(found, Object.fromEntries(choices.map(({ node, choice }) => [node, choice])));
+    const again = await mixed({ layers: found });
+    assert.deepEqual(encodeModel(again.model), encodeModel(model));
+  });
+
   it('keeps a limit on the bytes of the file', async () => {
     const before = encodeModel(network()).byteLength;
     const uniform = (await mixed({ candidates: [{ weights: 'int4' }] })).model;
