@@ -1,13 +1,13 @@
 import { CompressionError } from '../../errors.ts';
 import type { Model } from '../../onnx/model.ts';
 import { copyModel } from '../../training/copy-model.ts';
-import type { PassContext, PassResult } from '../pass.ts';
+import type { PassContext, PassResult, Skipped } from '../pass.ts';
 import { AccuracyMeter, type MeasuredDrop } from './accuracy-meter.ts';
 import type { Method } from './activation-params.ts';
 
 /** What a trial may add to the options as given. */
 export interface RepairChoice {
-  readonly method?: Method;
+  readonly method?: Method | 'learned';
   readonly equalize?: boolean;
   readonly smooth?: number;
   readonly biasCorrection?: 'none' | 'fast' | 'full';
@@ -21,11 +21,13 @@ export interface Trial extends MeasuredDrop {
 export interface AutoSettings {
   /** What the accuracy may drop by: a share of the samples, or of the error in float. */
   readonly maxDrop: number;
+  /** Whether the options as given go together with what a trial adds. */
+  readonly allows: (added: RepairChoice) => boolean;
   /** Quantizes a copy of the model by the options as given and what the trial adds. */
   readonly quantize: (candidate: Model, added: RepairChoice) => Promise<PassResult>;
 }
 
-/** Cheapest first: one run over the data, two, one of both models layer by layer, training. */
+/** Cheapest first: one run over the data, two, one of both models layer by layer, training of the ranges, of each layer's codes. */
 const LADDER: readonly RepairChoice[] = [
   {},
   { biasCorrection: 'fast' },
@@ -34,6 +36,7 @@ const LADDER: readonly RepairChoice[] = [
   { method: 'mse', equalize: true, biasCorrection: 'full' },
   { rounding: 'gptq', biasCorrection: 'full' },
   { method: 'mse', equalize: true, rounding: 'gptq', biasCorrection: 'full' },
+  { method: 'learned', equalize: true, biasCorrection: 'full' },
   { rounding: 'adaround', biasCorrection: 'none' },
   { method: 'mse', equalize: true, rounding: 'adaround', biasCorrection: 'none' },
 ];
@@ -52,12 +55,17 @@ export async function quantizeWithin(model: Model, settings: AutoSettings, conte
   const { float } = meter;
   const trials: Trial[] = [];
   let best: { readonly candidate: Model; readonly result: PassResult; readonly trial: Trial } | undefined;
-  const ladder = ladderOf(model);
+  const ladder = ladderOf(model).filter(settings.allows);
+  const skipped: Skipped[] = [];
   for (const [number, added] of ladder.entries()) {
     context.signal.throwIfAborted();
     context.progress(number / ladder.length, `trial ${number + 1} of at most ${ladder.length}`);
     const candidate = copyModel(model);
-    const result = await settings.quantize(candidate, added);
+    const result = await settings.quantize(candidate, added).catch((error: unknown) => {
+      if (!isWithoutGradient(added, error)) throw error;
+      skipped.push({ node: 'learned ranges', reason: error.message });
+    });
+    if (result === undefined) continue;
     // Nothing to quantize: the same for every trial.
     if (result.changes === 0) return result;
     const trial = { added, ...(await meter.measure(candidate)) };
@@ -71,6 +79,7 @@ export async function quantizeWithin(model: Model, settings: AutoSettings, conte
   const missed = `no repair keeps the accuracy within ${maxDrop}; the best one loses ${trial.drop}; try quantize.aware, or exclude layers`;
   return {
     ...result,
+    skipped: [...result.skipped, ...skipped],
     warnings: trial.met ? result.warnings : [...result.warnings, missed],
     details: {
       ...result.details,
@@ -85,6 +94,12 @@ export async function quantizeWithin(model: Model, settings: AutoSettings, conte
       },
     },
   };
+}
+
+/** Ranges are learned by gradients, which not every operator has. */
+function isWithoutGradient({ method }: RepairChoice, error: unknown): error is CompressionError {
+  const codes: readonly string[] = ['TRAIN_NO_GRADIENT', 'MODEL_UNSUPPORTED', 'PASS_PRECONDITION'];
+  return method === 'learned' && error instanceof CompressionError && codes.includes(error.code);
 }
 
 function ladderOf({ graph }: Model): readonly RepairChoice[] {

@@ -76,6 +76,7 @@ export const quantizeStatic = definePass({
       model,
       {
         maxDrop: options.maxAccuracyDrop ?? context.maxAccuracyDrop ?? MAX_ACCURACY_DROP,
+        allows: ({ method }) => method !== 'learned' || !options.powerOfTwoScales,
         quantize: (candidate, added) => quantizeStatically(candidate, { options: { ...options, ...added } }, context),
       },
       context,

@@ -101,9 +101,27 @@ describe('accuracy auto', () => {
     assert.deepEqual(accuracy.chosen, accuracy.trials[drops.indexOf(best)]?.added);
     assert.equal(accuracy.met, best === 0);
     if (best > 0) {
-      assert.equal(accuracy.trials.length, 9);
+      assert.equal(accuracy.trials.length, 10);
       assert.ok(warnings.some((warning) => warning.includes('no repair keeps the accuracy')));
     }
+  });
+
+  it('leaves learned ranges out where an operator has no gradient, says so, and where scales are powers of two', async () => {
+    const { context } = await contextWithLabels();
+    const options = { accuracy: 'auto', maxAccuracyDrop: 0, weights: 'int2', iterations: 100 };
+    const learnedIn = (trials: readonly Trial[]): boolean => trials.some(({ added }) => added.method === 'learned');
+    const model = network();
+    // An operator without a rule for its gradient, which changes next to nothing.
+    const almost = { size: 1, alpha: 1e-9 };
+    model.graph.nodes[1] = makeNode('Relu', ['c1'], ['r0'], { name: 'relu1' });
+    model.graph.nodes.splice(2, 0, makeNode('LRN', ['r0'], ['r1'], { attributes: almost, name: 'lrn' }));
+    const without = await apply(quantizeStatic, model, options, context);
+    assert.ok(!learnedIn((without.details['accuracy'] as Accuracy).trials));
+    const reasons = without.skipped.filter(({ node }) => node === 'learned ranges').map(({ reason }) => reason);
+    assert.deepEqual([reasons.length, reasons[0]?.includes('LRN')], [1, true]);
+    const shifted = await apply(quantizeStatic, network(), { ...options, powerOfTwoScales: true }, context);
+    assert.ok(!learnedIn((shifted.details['accuracy'] as Accuracy).trials));
+    assert.ok(shifted.skipped.every(({ node }) => node !== 'learned ranges'));
   });
 
   it('needs evaluation data', () => {
