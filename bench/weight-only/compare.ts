@@ -1,6 +1,7 @@
 import { statSync } from 'node:fs';
 import { join } from 'node:path';
 import { defined } from '../../src/errors.ts';
+import type { Dataset } from '../../src/data/dataset.ts';
 import { openDataset } from '../../src/data/open-dataset.ts';
 import { bindFeeds } from '../../src/data/bind-feeds.ts';
 import { writeModel } from '../../src/onnx/codec/write.ts';
@@ -19,9 +20,15 @@ export async function compare(folder: string, peers: readonly string[], samples:
   const runtime = createRuntime(folder);
   const path = join(folder, 'llama.onnx');
   const inputs = (await loadModel(path)).graph.inputs;
+  const opened: Dataset[] = [];
+  const open = async (role: string): Promise<Dataset> => {
+    const dataset = await openDataset(join(folder, `${role}.npz`));
+    opened.push(dataset);
+    return dataset;
+  };
   const feedsOf = async (role: 'calibration' | 'evaluation', count?: number): Promise<FeedSource> =>
     bindFeeds(
-      await openDataset(join(folder, `${role}.npz`)),
+      await open(role),
       {
         role,
         inputs: { ids: 'ids' },
@@ -84,6 +91,7 @@ export async function compare(folder: string, peers: readonly string[], samples:
       await say(`tersor ${algorithm}${symmetric ? ' symmetric' : ''}`, { path: result }, files[0]?.bytes ?? 0);
     }
   }
+  for (const dataset of opened) await dataset.close();
 }
 
 /** Negative logarithm of the probability of one class, in nats. */
