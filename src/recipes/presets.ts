@@ -45,6 +45,12 @@ export const PRESETS = [
     steps: [{ pass: 'quantize.static', method: 'mse' }],
   },
   {
+    name: 'int8-mobile',
+    description:
+      'For MobileNets and other depthwise networks: like int8, with channels equalized between layers, ranges of least squared error, and biases that take back what the quantized layers before change.',
+    steps: [{ pass: 'quantize.static', method: 'mse', equalize: true, biasCorrection: 'full' }],
+  },
+  {
     name: 'int8-transformer',
     description:
       'Convolutions and products of matrices in 8 bits, attention included; sums, normalization and Softmax between them stay in float, and outliers of activations move into weights. For transformers, with calibration data.',

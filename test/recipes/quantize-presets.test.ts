@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { Model } from '../../src/onnx/model.ts';
 import { makeNode } from '../../src/onnx/node.ts';
+import { Tensor } from '../../src/onnx/tensor.ts';
 import { runStep } from '../../src/passes/pass-manager.ts';
 import type { PassResult, TargetCpu } from '../../src/passes/pass.ts';
 import { planJob } from '../../src/recipes/plan-job.ts';
@@ -86,6 +87,56 @@ describe('preset int8-only-hardware', () => {
     });
     assert.deepEqual(await target({ recipe, target: { cpu: 'arm64-dotprod' } }), { cpu: 'arm64-dotprod' });
     assert.deepEqual(await target({ recipe: 'int8' }), { cpu: 'portable' });
+  });
+});
+
+describe('preset int8-mobile', () => {
+  /** A block of MobileNet whose channels differ by up to 64 times between the layers; the output is that of equal ones. */
+  const depthwise = (): Model => {
+    const factor = (channel: number): number => 2 ** (channel % 7);
+    const scaled = (name: string, dims: readonly number[], seed: number, scaleOf: (index: number) => number): Tensor =>
+      Tensor.float(
+        name,
+        weight(name, dims, seed)
+          .floats()
+          .map((value, index) => value * scaleOf(index)),
+        dims,
+      );
+    return net({
+      nodes: [
+        makeNode('Conv', ['x', 'w1', 'b1'], ['c1'], { name: 'expand' }),
+        makeNode('Relu', ['c1'], ['r1'], { name: 'relu1' }),
+        makeNode('Conv', ['r1', 'w2', 'b2'], ['c2'], {
+          name: 'depthwise',
+          attributes: { group: 16, pads: [1, 1, 1, 1] },
+        }),
+        makeNode('Relu', ['c2'], ['r2'], { name: 'relu2' }),
+        makeNode('Conv', ['r2', 'w3', 'b3'], ['y'], { name: 'project' }),
+      ],
+      tensors: [
+        scaled('w1', [16, 4, 1, 1], 1, (index) => factor(Math.floor(index / 4))),
+        scaled('b1', [16], 2, factor),
+        weight('w2', [16, 1, 3, 3], 3),
+        scaled('b2', [16], 4, factor),
+        scaled('w3', [4, 16, 1, 1], 5, (index) => 1 / factor(index % 16)),
+        weight('b3', [4], 6),
+      ],
+      inputs: { x: DIMS },
+      outputs: { y: DIMS },
+    });
+  };
+  const errorOf = async (preset: string): Promise<number> => {
+    const model = depthwise();
+    const x = { x: { type: 'float' as const, dims: DIMS, data: noise(256, 100) } };
+    const before = await outputOf(model, x);
+    await runPreset(preset, model, 'portable');
+    const after = await outputOf(model, x);
+    return before.reduce((sum, value, index) => sum + (value - (after[index] ?? 0)) ** 2, 0);
+  };
+
+  it('keeps channels that int8 rounds away beside larger ones', async () => {
+    const [usual, mobile] = [await errorOf('int8'), await errorOf('int8-mobile')];
+    assert.ok(mobile < usual / 10, `squared error ${mobile}, int8 ${usual}`);
   });
 });
 
