@@ -1,0 +1,57 @@
+/**
+ * Child of the benchmark: `ours.ts NETS.json NAME PRESET COSTS.json OUT.onnx` quantizes one net with a preset and prints one line of
+ * JSON, like peers.py: a process of its own, since peaks of memory do not go down.
+ */
+import { readFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { defined } from '../../src/errors.ts';
+import { loadModel } from '../../src/onnx/codec/load.ts';
+import { writeModel } from '../../src/onnx/codec/write.ts';
+import { KernelCostTableSchema } from '../../src/passes/cost/kernel-cost-table.ts';
+import { runStep, scheduleRecipe } from '../../src/passes/pass-manager.ts';
+import { NO_CHECKPOINT, type PassContext } from '../../src/passes/pass.ts';
+import { resolveRecipe } from '../../src/recipes/resolve.ts';
+import { createRuntime } from '../../src/runtime/onnxruntime.ts';
+import { feedsOf, readNets } from './net.ts';
+import type { Made } from './tools.ts';
+
+const [list = '', name = '', preset = '', costs = '', target = ''] = process.argv.slice(2);
+const started = performance.now();
+const net = defined(
+  readNets(list).find((one) => one.name === name),
+  name,
+);
+const calibration = await feedsOf(net, 'calibration');
+const choice = await feedsOf(net, 'choice');
+const context: PassContext = {
+  runtime: createRuntime(tmpdir()),
+  threads: 1,
+  seed: 0,
+  targetCpu: 'portable',
+  cpuFlags: new Set(),
+  checkpoint: NO_CHECKPOINT,
+  data: { calibration: calibration.feeds, evaluation: choice.feeds },
+  costTable: KernelCostTableSchema.parse(JSON.parse(readFileSync(costs, 'utf8'))),
+  signal: new AbortController().signal,
+  progress: () => undefined,
+  log: () => undefined,
+};
+const model = await loadModel(net.model);
+const notes: string[] = [];
+for (const step of scheduleRecipe(resolveRecipe(preset).recipe)) {
+  const { changes, skipped, details } = await runStep(model, step, context);
+  if (step.implicit) continue;
+  const slow = skipped.filter(({ reason }) => reason.startsWith('int8 would not be faster')).length;
+  notes.push(`${changes} nodes quantized, ${slow} left in float for speed`);
+  const accuracy = details['accuracy'] as { chosen: object } | undefined;
+  if (accuracy !== undefined) notes.push(`added ${JSON.stringify(accuracy.chosen)}`);
+}
+await writeModel(model, target);
+await calibration.close();
+await choice.close();
+const made: Made = {
+  seconds: (performance.now() - started) / 1000,
+  peakBytes: process.resourceUsage().maxRSS * 1024,
+  notes,
+};
+console.log(JSON.stringify(made));
