@@ -24,7 +24,7 @@ export type Net = z.output<typeof NetSchema>;
 
 export const CALIBRATION_IMAGES = 512;
 /** By which `int8-accurate` chooses: of the training data, so that the test images have no part in it. */
-export const CHOICE_IMAGES = 2000;
+const CHOICE_IMAGES = 2000;
 
 export function readNets(path: string): readonly Net[] {
   const nets = z.array(NetSchema).parse(JSON.parse(readFileSync(path, 'utf8')));
