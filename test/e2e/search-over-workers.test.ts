@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { setTimeout as delay } from 'node:timers/promises';
 import { after, before, describe, it } from 'node:test';
-import { z } from 'zod';
 import { TersorClient, type JobRequest } from '../../src/client/client.ts';
 import type { Job } from '../../src/schemas/job.ts';
 import { Report } from '../../src/schemas/report.ts';
@@ -32,8 +31,6 @@ const SEARCH = {
   batch: 3,
   keepFront: 1,
 };
-
-const LogLine = z.looseObject({ msg: z.string(), jobId: z.string().optional(), outcome: z.string().optional() });
 
 describe(
   'a search over two worker processes',
@@ -89,24 +86,12 @@ describe(
       };
     };
 
-    /** The jobs whose attempts this worker has begun, and those it has ended with success. */
-    const workOf = async (worker: string): Promise<{ begun: string[]; succeeded: string[] }> => {
-      const lines = (await cluster.log(worker)).split('\n').filter((line) => line.startsWith('{'));
-      const entries = lines.flatMap((line) => LogLine.safeParse(JSON.parse(line)).data ?? []);
-      const idsOf = (wanted: (entry: z.infer<typeof LogLine>) => boolean): string[] =>
-        entries.filter(wanted).flatMap(({ jobId }) => jobId ?? []);
-      return {
-        begun: idsOf(({ msg }) => msg === 'attempt starts'),
-        succeeded: idsOf(({ msg, outcome }) => msg === 'attempt ended' && outcome === 'succeeded'),
-      };
-    };
-
     /** Waits until the second batch is asked for, and this worker is at work on a trial of it. */
     const inTheMiddle = async (id: string, worker: string): Promise<Job> => {
       const end = performance.now() + PATIENCE_MS;
       for (;;) {
         const second = (await trialsOf(id)).slice(SEARCH.batch).filter(({ status }) => status === 'running');
-        const { begun } = await workOf(worker);
+        const { begun } = await cluster.workOf(worker);
         const own = second.find((trial) => begun.includes(trial.id));
         if (own !== undefined) return own;
         assert.ok(performance.now() < end, 'the worker had no trial of the second batch');
@@ -127,7 +112,7 @@ describe(
       const trials = (await trialsOf(id)).map((trial) => trial.id);
       assert.equal(trials.length, SEARCH.trials);
       for (const worker of WORKERS) {
-        const { succeeded } = await workOf(worker);
+        const { succeeded } = await cluster.workOf(worker);
         assert.ok(
           trials.some((trial) => succeeded.includes(trial)),
           `${worker} ran none of the trials`,

@@ -4,11 +4,15 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import { z } from 'zod';
 import { endWithThisProcess, freePort, startRedis, startS3, type Redis, type S3Server } from './services.ts';
 
 /** Node's arguments that start the service. */
 const BUILT = ['dist/src/server.js'];
 export const FROM_SOURCES = ['--import', 'tsx', 'src/server.ts'];
+
+const LogLine = z.looseObject({ msg: z.string(), jobId: z.string().optional(), outcome: z.string().optional() });
+type LogLine = z.infer<typeof LogLine>;
 
 export interface ClusterOptions {
   readonly program?: readonly string[];
@@ -81,14 +85,14 @@ export class Cluster {
       },
     });
     this.#processes.set(name, endWithThisProcess(child));
-    for (let tries = 0; tries < 200; tries += 1) {
+    for (let tries = 0; tries < 600; tries += 1) {
       if (child.exitCode !== null)
         throw new Error(`${name} ended with exit code ${child.exitCode}; see ${this.folder}`);
       const answer = await fetch(`http://127.0.0.1:${port}/readyz`).catch(() => undefined);
       if (answer?.ok === true) return;
       await delay(100);
     }
-    throw new Error(`${name} is not ready after 20 s; see ${this.folder}`);
+    throw new Error(`${name} is not ready after 60 s; see ${this.folder}`);
   }
 
   pid(name: string): number {
@@ -100,6 +104,18 @@ export class Cluster {
   /** What the process, and those of that name before it, have logged. */
   log(name: string): Promise<string> {
     return readFile(join(this.folder, `${name}.log`), 'utf8');
+  }
+
+  /** The jobs whose attempts a worker has begun, and those it has ended with success. */
+  async workOf(name: string): Promise<{ readonly begun: readonly string[]; readonly succeeded: readonly string[] }> {
+    const lines = (await this.log(name)).split('\n').filter((line) => line.startsWith('{'));
+    const entries = lines.flatMap((line) => LogLine.safeParse(parsed(line)).data ?? []);
+    const idsOf = (wanted: (entry: LogLine) => boolean): string[] =>
+      entries.filter(wanted).flatMap(({ jobId }) => jobId ?? []);
+    return {
+      begun: idsOf(({ msg }) => msg === 'attempt starts'),
+      succeeded: idsOf(({ msg, outcome }) => msg === 'attempt ended' && outcome === 'succeeded'),
+    };
   }
 
   /** SIGKILL, as a crash of the machine under it would. */
@@ -116,5 +132,14 @@ export class Cluster {
     await this.redis.stop();
     await this.s3.stop();
     if (!keepLogs) await rm(this.folder, { recursive: true, force: true });
+  }
+}
+
+/** Undefined for a line that is still being written. */
+function parsed(line: string): unknown {
+  try {
+    return JSON.parse(line);
+  } catch {
+    return undefined;
   }
 }
