@@ -1,7 +1,7 @@
 import { readFile, rm } from 'node:fs/promises';
 import type { Logger } from 'pino';
 import { CompressionError, messageOf, type ErrorCode, isErrorCode } from '../src/errors.ts';
-import type { Attempt } from '../src/jobs/job-service.ts';
+import type { Attempt, Progress } from '../src/jobs/job-service.ts';
 import { CONCLUDING_GRACE_MS, mustConclude, timeLeftMs } from '../src/jobs/search-deadline.ts';
 import type { ObjectStore } from '../src/storage/object-store.ts';
 import type { JobError, JobSummary } from '../src/schemas/job.ts';
@@ -54,7 +54,9 @@ export class AttemptRunner {
   #ending: Ending | undefined;
   /** Aborted with #ending: what runs in this process is not waited for any longer. */
   readonly #interruption = new AbortController();
-  #progress: { step: number | null; progress: number };
+  #progress: Progress;
+  /** How far an earlier attempt of a search got: what this one tells on its way there is no news. */
+  readonly #told: number;
   #lateProgress: NodeJS.Timeout | undefined;
   #lastProgressEvent = Number.NEGATIVE_INFINITY;
   #result: Extract<ChildMessage, { type: 'result' }> | undefined;
@@ -78,6 +80,7 @@ export class AttemptRunner {
     this.#deps = deps;
     this.#log = new JobLog(deps.store, `${attempt.prefix}log.jsonl`, deps.now);
     this.#progress = { step: attempt.record.step, progress: attempt.record.progress };
+    this.#told = attempt.record.search === undefined ? 0 : attempt.record.progress;
     this.#concluding = mustConclude(attempt.record, deps.now());
   }
 
@@ -188,7 +191,7 @@ export class AttemptRunner {
     const open = log.entries.filter(({ result }) => result === undefined).length;
     this.#log.add('info', open === 0 ? 'the search needs models of its trials' : `the search asks for ${open} trials`);
     await this.#log.flush();
-    return { outcome: await this.#attempt.waitForTrials(log) };
+    return { outcome: await this.#attempt.waitForTrials(log, this.#progress) };
   }
 
   /** One place that turns an ended attempt without a result into what the record says. */
@@ -207,7 +210,9 @@ export class AttemptRunner {
       case 'conclude': {
         this.#log.add('info', 'canceled, or out of time: the search hands out what it has found');
         await this.#log.flush();
-        return { outcome: await this.#attempt.waitForTrials((await this.#attempt.trials()) ?? NO_TRIALS) };
+        return {
+          outcome: await this.#attempt.waitForTrials((await this.#attempt.trials()) ?? NO_TRIALS, this.#progress),
+        };
       }
       case 'deadline': {
         const seconds = this.#attempt.record.deadlineSeconds;
@@ -248,6 +253,7 @@ export class AttemptRunner {
       case 'ready':
         return;
       case 'progress':
+        if (message.progress < this.#told) return;
         this.#progress = { step: message.step, progress: message.progress };
         this.#progressEvent(message.message);
         return;

@@ -7,7 +7,7 @@ import type { JobCore } from './job-core.ts';
 import { attemptPrefix, manifestKey } from './job-keys.ts';
 import { contended, encodeJson } from './job-records.ts';
 import type { VersionedRecord } from './job-records.ts';
-import type { Attempt, JobEvent } from './job-service.ts';
+import type { Attempt, JobEvent, Progress } from './job-service.ts';
 import { ended, hasResult, isTerminal, released, waiting } from './record-changes.ts';
 import { mustConclude } from './search-deadline.ts';
 import { TrialJobs } from './trial-jobs.ts';
@@ -43,7 +43,7 @@ export class ClaimedAttempt implements Attempt {
     return this.#current.record;
   }
 
-  heartbeat(progress: { step: number | null; progress: number }): Promise<'continue' | 'cancel' | 'lost'> {
+  heartbeat(progress: Progress): Promise<'continue' | 'cancel' | 'lost'> {
     return this.#inTurn(async () => {
       const record = await this.#change((current) => ({
         ...current,
@@ -139,7 +139,7 @@ export class ClaimedAttempt implements Attempt {
     return log === undefined ? undefined : trials.collect(this.record.tenant, log);
   }
 
-  async waitForTrials(log: TrialLog): Promise<'waiting' | 'ready' | 'lost'> {
+  async waitForTrials(log: TrialLog, reached?: Progress): Promise<'waiting' | 'ready' | 'lost'> {
     const trials = new TrialJobs(this.#core);
     const concluding = this.record.status === 'canceling' || mustConclude(this.record, this.#core.clock.now());
     // Asked for outside of the turn: heartbeats go on meanwhile.
@@ -157,7 +157,7 @@ export class ClaimedAttempt implements Attempt {
         done: asked.entries.filter(({ result }) => result !== undefined).length,
       };
       const before = this.record.search;
-      const record = await this.#change((current) => waiting(current, search));
+      const record = await this.#change((current) => waiting({ ...current, ...reached }, search));
       this.#over = true;
       if (record === undefined) return 'lost';
       this.#core.watch.changed(record.id);

@@ -1,5 +1,6 @@
 import { messageOf } from '../errors.ts';
 import type { JobRecord } from '../schemas/job.ts';
+import type { SearchState } from '../schemas/trial.ts';
 import { ClaimedAttempt } from './attempt.ts';
 import { FIRST_STORED_EVENT } from './event-log.ts';
 import type { JobCore } from './job-core.ts';
@@ -46,24 +47,41 @@ export class StoreJobClaims implements JobClaims {
       if (taken === undefined) {
         if (!core.liveness.isSilent(record)) return undefined;
         await core.endSilentAttempt(found);
-      } else if (timeLeftMs(record, nowMs) <= 0) {
+        continue;
+      }
+      if (timeLeftMs(record, nowMs) <= 0) {
         await failOverdue(core, found);
-      } else if (await this.#waitsForTrials(record, nowMs)) {
-        return undefined;
+        continue;
+      }
+      const { isWaiting, ...counted } = await this.#trialsOf(record, nowMs);
+      if (isWaiting) {
+        if (counted.search?.done === record.search?.done) return undefined;
+        const written = await core.records.replace(found, { ...record, ...counted });
+        if (written !== undefined) core.watch.changed(jobId);
+        // Looked at again: a trial that ended meanwhile told it while the id was with this consumer.
       } else if (await new TrialJobs(core).isUnwanted(record, nowMs)) {
         await dropUnwanted(core, found);
       } else {
-        const written = await core.records.replace(found, taken);
+        const written = await core.records.replace(found, { ...taken, ...counted });
         if (written !== undefined) return this.#start(written);
       }
     }
     throw contended(jobId);
   }
 
-  /** Whoever ends the last of them puts the job into the queue again. */
-  async #waitsForTrials(record: JobRecord, nowMs: number): Promise<boolean> {
-    if (record.search === undefined || mustConclude(record, nowMs)) return false;
-    return !(await new TrialJobs(this.#core).allOver(record.tenant, record.search.waiting));
+  /**
+   * Whether a search waits for trials, and the state of those that it asked for by now. Whoever ends a trial puts its search into
+   * the queue again.
+   */
+  async #trialsOf(
+    record: JobRecord,
+    nowMs: number,
+  ): Promise<{ readonly isWaiting: boolean; readonly search?: SearchState }> {
+    const { search, tenant } = record;
+    if (search === undefined || search.waiting.length === 0 || mustConclude(record, nowMs)) return { isWaiting: false };
+    const { waiting, asked } = search;
+    const { over, done } = await new TrialJobs(this.#core).ended(tenant, waiting);
+    return { isWaiting: over < waiting.length, search: { ...search, done: asked - waiting.length + done } };
   }
 
   async #start(claim: VersionedRecord): Promise<Attempt> {

@@ -94,13 +94,21 @@ export interface JobClaims {
   claim(jobId: string, workerId: string): Promise<Attempt | undefined>;
 }
 
+/** How far a job is. */
+export interface Progress {
+  /** Of the recipe; null: none of them. */
+  readonly step: number | null;
+  /** 0..1. */
+  readonly progress: number;
+}
+
 export interface Attempt {
   readonly record: JobRecord;
   readonly number: number;
   /** Prefix in the store for what this attempt writes: `attemptPrefix()` of job-keys.ts. */
   readonly prefix: string;
   /** Sign of life, every 5 s, with progress; answers what the record wants. `lost`: another attempt owns it, stop and publish nothing. */
-  heartbeat(progress: { step: number | null; progress: number }): Promise<'continue' | 'cancel' | 'lost'>;
+  heartbeat(progress: Progress): Promise<'continue' | 'cancel' | 'lost'>;
   /** Appends to the event log (not terminal events: those follow the record); dropped when the job is lost. */
   event(type: JobEventType, data: Readonly<Record<string, unknown>>): Promise<void>;
   /** Remembers a checkpoint already written under `prefix`. */
@@ -111,8 +119,10 @@ export interface Attempt {
   /**
    * Ends the attempt until the trials of the log have ended, jobs made for those that have none. `ready`: they have ended
    * already, answer `requeue` to the queue. A job in `canceling` is `ready` at once: its next attempt concludes the search.
+   *
+   * @param reached - what the job shows meanwhile; as it was unless given
    */
-  waitForTrials(log: TrialLog): Promise<'waiting' | 'ready' | 'lost'>;
+  waitForTrials(log: TrialLog, reached?: Progress): Promise<'waiting' | 'ready' | 'lost'>;
   /** Files of the model that a trial made, each with its key in the store. @throws INPUT_NOT_FOUND */
   modelOfTrial(
     jobId: string,

@@ -103,6 +103,19 @@ export class TrialJobs {
       .map(({ name, sha256 }) => ({ name, sha256, key: prefix + name }));
   }
 
+  /** Of the trials that a search waits for: how many are over, in whatever way, and how many of them have a result. */
+  async ended(tenant: string, jobIds: readonly string[]): Promise<{ readonly over: number; readonly done: number }> {
+    const statuses = await mapConcurrently(
+      jobIds,
+      CONCURRENCY,
+      async (id) => (await this.#core.records.read(tenant, id))?.record.status ?? 'canceled',
+    );
+    return {
+      over: statuses.filter((status) => isTerminal(status)).length,
+      done: statuses.filter((status) => status === 'succeeded' || status === 'failed').length,
+    };
+  }
+
   /** Ended in whatever way, or not there any longer. */
   async isOver(tenant: string, jobId: string): Promise<boolean> {
     const found = await this.#core.records.read(tenant, jobId);

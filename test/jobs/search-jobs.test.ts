@@ -42,6 +42,35 @@ describe('a job that searches', () => {
     assert.match(JSON.stringify(events[2]), /the search goes on, with 1 trials asked for so far/);
   });
 
+  it('shows how many of its trials are over as they end, and how far it was meanwhile', async () => {
+    const searches = fresh();
+    const attempt = await searches.begin();
+    const { id } = attempt.record;
+    const reached = { step: 0, progress: 0.4 };
+    assert.equal(await attempt.waitForTrials(logOf(specOf(1), specOf(2), specOf(3), specOf(4)), reached), 'waiting');
+    const shown = async () => {
+      const { step, progress, search } = await searches.record(id);
+      return { step, progress, asked: search?.asked, done: search?.done };
+    };
+    assert.deepEqual(await shown(), { ...reached, asked: 4, done: 0 });
+    const waiting = (await searches.record(id)).search?.waiting ?? [];
+    const [first = '', second = '', third = '', fourth = ''] = waiting;
+    await searches.finish(first);
+    // Woken by the end of a trial, a worker finds the others still to come.
+    assert.equal(await jobs.claims.claim(id, 'worker'), undefined);
+    assert.deepEqual(await shown(), { ...reached, asked: 4, done: 1 });
+    await searches.fail(second);
+    await jobs.service.cancel(searches.tenant, third);
+    assert.equal(await jobs.claims.claim(id, 'worker'), undefined);
+    assert.deepEqual(await shown(), { ...reached, asked: 4, done: 2 }, 'a trial that was canceled has no result');
+    assert.deepEqual((await searches.record(id)).search?.waiting, waiting);
+    await searches.finish(fourth);
+    const next = await searches.claim(id);
+    assert.deepEqual(await shown(), { ...reached, asked: 4, done: 3 });
+    assert.equal(await next.waitForTrials((await next.trials()) ?? logOf()), 'waiting', 'the canceled one anew');
+    assert.deepEqual(await shown(), { ...reached, asked: 4, done: 3 });
+  });
+
   it('canceled while it waits, ends its trials and hands out what it found', async () => {
     const searches = fresh();
     const { id, search } = await searches.waiting([specOf(1), specOf(2), specOf(3)]);

@@ -91,7 +91,14 @@ describe('a job that searches', () => {
     const best = await service.artifact(record, 'model.onnx');
     assert.equal(record.summary?.bytes.after, best.length);
     await delay(500); // the last event follows the record
-    const types = (await service.jobs.service.events(TENANT, id, 0)).map(({ type }) => type);
+    const events = await service.jobs.service.events(TENANT, id, 0);
+    const shares = events.flatMap(({ type, data }) => (type === 'job.progress' ? [Number(data['progress'])] : []));
+    assert.deepEqual(
+      shares,
+      shares.toSorted((a, b) => a - b),
+      'attempts that go on with the search step back',
+    );
+    const types = events.map(({ type }) => type);
     assert.equal(types.filter((type) => type === 'job.running').length, 1);
     assert.equal(types.filter((type) => type === 'job.succeeded').length, 1);
     assert.ok(types.includes('job.progress'));
