@@ -17,7 +17,7 @@ import { findCandidates, makePlan, type QuantPlan } from './plan.ts';
 import { ensureBiases, prepare, type Preparation } from './prepare.ts';
 import { QdqWriter } from './qdq-writer.ts';
 import { QOperatorWriter, importMicrosoft } from './qoperator-writer.ts';
-import { learnRanges, type LearnedRangesReport } from './repair/learn-ranges.ts';
+import type { LearnedRangesReport } from './repair/learn-ranges.ts';
 import { isRepairing, repair, type RepairOutcome } from './repair/repair.ts';
 import { describeFloatNodes, describeLayers, describeValues, type FloatNode } from './static-details.ts';
 import type { StaticOptions } from './static-options.ts';
@@ -103,7 +103,10 @@ export async function planStatically(model: Model, request: StaticRequest, conte
   const schemeOf = schemesOf(request, context);
   const learned =
     options.method === 'learned' && first.plan.units.size > 0
-      ? await learnRanges(
+      ? // Loaded where it trains: the HTTP side lists passes, and never loads the engine.
+        await (
+          await import('./repair/learn-ranges.ts')
+        ).learnRanges(
           model,
           { decide: decideOn, params: observed, schemeOf },
           {
