@@ -33,10 +33,6 @@ export class TrialBoard implements TrialRunner {
     this.#places = new Map(log.entries.map((entry, index) => [keyOf(entry.spec), index]));
   }
 
-  get done(): number {
-    return this.#entries.filter(({ result }) => result !== undefined).length;
-  }
-
   run(specs: readonly TrialSpec[]): Promise<readonly (TrialResult | undefined)[]> {
     const results = specs.map((spec) => this.#entryOf(spec)?.result);
     if (this.concluding || results.every((result) => result !== undefined)) return Promise.resolve(results);

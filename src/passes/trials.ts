@@ -13,8 +13,6 @@ export interface TrialRunner {
   run(specs: readonly TrialSpec[]): Promise<readonly (TrialResult | undefined)[]>;
   /** The models that trials with a result made, each time read anew. May end the attempt as `run` does. */
   models(specs: readonly TrialSpec[]): Promise<readonly Model[]>;
-  /** Trials asked for so far that have a result, whether or not `run` has named them in this attempt. */
-  readonly done: number;
   /** The search has to come to its end with what there is: asked for by a client, or by the deadline. */
   readonly concluding: boolean;
 }

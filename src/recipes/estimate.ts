@@ -6,6 +6,7 @@ import { withImplicitSteps } from '../passes/implicit-steps.ts';
 import { needsOf } from '../passes/inner-steps.ts';
 import type { DataRole, Pass } from '../passes/pass.ts';
 import { PASSES } from '../passes/registry.ts';
+import { runsWithinStep } from '../passes/search/architecture-options.ts';
 import type { PlannedStep } from './resolve.ts';
 import { trainingCost, type TrainingCost } from './training-cost.ts';
 
@@ -98,7 +99,9 @@ export function estimateOf({ body, model, result, datasets, steps, threads }: Es
           : `${result.parameters} float32 parameters take ${share} of their bytes after ${quantizing.pass.name}; the rest of the file stays`,
       memoryBytes: `${PROCESS_BYTES} bytes for the process and ${MODEL_COPIES} times the ${model.bytes} bytes of the model${memoryOfTraining(training, dataBytes)}`,
       seconds: searches
-        ? 'not estimated: a search runs its trials as jobs of their own, on all workers'
+        ? steps.some(({ pass, options }) => pass.name === 'search.architecture' && runsWithinStep(options))
+          ? 'not estimated: the search trains one network that holds all of its candidates, within this job; its size follows from the space'
+          : 'not estimated: a search runs its trials as jobs of their own, on all workers'
         : model.macs === null
           ? 'not estimated: the shapes of the model do not tell its multiply-accumulates'
           : `${START_SECONDS} s to start, then ${samples} samples (calibration, evaluation before and after, ${LATENCY_RUNS} latency runs each) of ${model.macs}${result === model ? '' : ` (${String(result.macs)} of the network that replaces the model)`} multiply-accumulates, at an assumed ${MACS_PER_THREAD_SECOND} a second on each of ${threads} threads${timeOfTraining(training)}; the range is ${RANGE_FACTOR} times less to ${RANGE_FACTOR} times more`,

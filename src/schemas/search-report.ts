@@ -121,6 +121,9 @@ const SearchDetails = z.object({
   correlations: recordOf(
     z.object({ kendallTau: z.number().nullish().catch(undefined), spearman: z.number().nullish().catch(undefined) }),
   ),
+  proxy: given(z.object({ score: z.string(), candidates: Count, scored: Count })).describe(
+    'By what candidates were picked for training, and out of how many',
+  ),
   finalTraining: given(z.object({ status: z.string(), ...figures })),
 });
 export type SearchDetails = z.infer<typeof SearchDetails>;

@@ -1,6 +1,6 @@
 import type { SeededRandom } from '../data/seeded-random.ts';
 import { askTell, type Trial } from './ask-tell.ts';
-import { crowdingDistance, nonDominatedSort } from './pareto.ts';
+import { survivors, type Survivor } from './pareto.ts';
 import { polynomialMutation, simulatedBinaryCrossover } from './real-variation.ts';
 import type { Coordinates, SearchSpace } from './space.ts';
 import type { Strategy, StrategyOptions } from './strategy.ts';
@@ -19,11 +19,7 @@ export interface Nsga2Options extends StrategyOptions {
   readonly mutationIndex?: number;
 }
 
-interface Member {
-  readonly trial: Trial;
-  readonly rank: number;
-  readonly crowding: number;
-}
+type Member = Survivor<Trial>;
 
 /**
  * NSGA-II: parents by binary tournament (front first, then room around), reals by simulated binary crossover and polynomial
@@ -47,27 +43,12 @@ export function nsga2(space: SearchSpace, options: Nsga2Options): Strategy {
       observe(batch) {
         children.push(...batch);
         if (children.length < population) return;
-        parents = survivors([...parents.map(({ trial }) => trial), ...children], population);
+        parents = survivors([...parents.map(({ outcome }) => outcome), ...children], population);
         children = [];
         siblings = [];
       },
     };
   });
-}
-
-/** Whole fronts while they fit; of the front that does not, those with most room around. */
-function survivors(trials: readonly Trial[], population: number): Member[] {
-  const members: Member[] = [];
-  for (const [rank, front] of nonDominatedSort(trials).entries()) {
-    const own = front.flatMap((i) => trials[i] ?? []);
-    const crowding = crowdingDistance(own.map(({ objectives }) => objectives));
-    const ranked = own.map((trial, k): Member => ({ trial, rank, crowding: crowding[k] ?? 0 }));
-    const room = population - members.length;
-    if (ranked.length > room) ranked.sort((a, b) => b.crowding - a.crowding || a.trial.index - b.trial.index);
-    members.push(...ranked.slice(0, room));
-    if (members.length === population) break;
-  }
-  return members;
 }
 
 function breeder(
@@ -83,7 +64,7 @@ function breeder(
     const [a, b] = [draw(), draw()];
     if (a === undefined || b === undefined) return space.sample(rng);
     const first = a.rank < b.rank || (a.rank === b.rank && a.crowding >= b.crowding);
-    return (first ? a : b).trial.coordinates;
+    return (first ? a : b).outcome.coordinates;
   };
 
   const mutated = (from: Coordinates): Coordinates =>

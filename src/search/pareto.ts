@@ -52,6 +52,34 @@ export function nonDominatedSort(outcomes: readonly Outcome[]): number[][] {
   return fronts;
 }
 
+export interface Survivor<O> {
+  readonly outcome: O;
+  /** Of its front. */
+  readonly rank: number;
+  readonly crowding: number;
+}
+
+/**
+ * The best of the outcomes: whole fronts while they fit; of the front that does not, those with most room around.
+ * @see Deb et al. 2002, III.C
+ */
+export function survivors<O extends Outcome & { readonly index: number }>(
+  outcomes: readonly O[],
+  count: number,
+): Survivor<O>[] {
+  const members: Survivor<O>[] = [];
+  for (const [rank, front] of nonDominatedSort(outcomes).entries()) {
+    const own = front.flatMap((i) => outcomes[i] ?? []);
+    const crowding = crowdingDistance(own.map(({ objectives }) => objectives));
+    const ranked = own.map((outcome, k): Survivor<O> => ({ outcome, rank, crowding: crowding[k] ?? 0 }));
+    const room = count - members.length;
+    if (ranked.length > room) ranked.sort((a, b) => b.crowding - a.crowding || a.outcome.index - b.outcome.index);
+    members.push(...ranked.slice(0, room));
+    if (members.length === count) break;
+  }
+  return members;
+}
+
 /**
  * How much room each point of a front has: the sum over the objectives of the distance between its two neighbours, as a share
  * of the front's range; Infinity for the ends. O(objectives n log n).

@@ -76,6 +76,16 @@ describe('planning a search', () => {
     assert.match(dryRun.estimate.basis.seconds, /trials as jobs of their own/);
   });
 
+  it('estimates no time for one that trains within its step either, and does not speak of trials', async () => {
+    const space = { architecture: 'resnet', width: { search: [0.5, 1] } };
+    const { dryRun } = await plan({
+      recipe: { steps: [{ pass: 'search.architecture', strategy: 'one-shot', space }] },
+      data: EVERYTHING,
+    });
+    assert.equal(dryRun.estimate.seconds, null);
+    assert.match(dryRun.estimate.basis.seconds, /one network that holds all of its candidates, within this job/);
+  });
+
   it('refuses one that lacks data of its trials', async () => {
     const choice = { search: [{ pass: 'quantize.static' }, { pass: 'quantize.dynamic' }] };
     const calibrated = { steps: [{ ...SEARCH.steps[0], steps: [choice] }] };

@@ -80,7 +80,7 @@ function lower({ name }: FigureView): string {
 }
 
 function factsPanel(details: SearchDetails, best: SearchTrial | undefined, views: readonly FigureView[]): Markup {
-  const { strategy, seed, space, constraints, winner, finalTraining } = details;
+  const { strategy, seed, space, constraints, winner, finalTraining, proxy } = details;
   const metric = metricOf(details);
   const dimensions = space.dimensions.length;
   const places =
@@ -107,6 +107,12 @@ function factsPanel(details: SearchDetails, best: SearchTrial | undefined, views
     [
       'Limits',
       constraints.length === 0 ? 'none' : constraints.map(([name, limit]) => limitText(name, limit, metric)).join(', '),
+    ],
+    [
+      'Picked for training',
+      proxy === undefined
+        ? undefined
+        : html`by <code>${proxy.score}</code>, out of ${proxy.candidates} networks with fresh weights`,
     ],
     ['Choices of the best', best === undefined ? undefined : choices(best, details)],
     ['Best without the limits', withoutLimits(details, views)],

@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { TrainingField } from '../../schemas/training.ts';
 import type { Limits } from './goals.ts';
 import { NetworkSpace } from './networks.ts';
-import { PROXIES } from './proxy-scores.ts';
+import { BASELINE_PROXIES, PROXIES } from './proxy-scores.ts';
 import { searchOptions } from './search-options.ts';
 import { STRATEGY_NAMES } from './strategies.ts';
 
@@ -114,6 +114,19 @@ export const ArchitectureOptions = z
       .describe(
         'Zero-cost scores of the candidates with fresh weights: the report says how well each of them, and parameters and MACs, order the trained candidates',
       ),
+    proxy: z
+      .enum(['training', ...BASELINE_PROXIES, ...PROXIES])
+      .default('training')
+      .describe(
+        'What candidates are chosen by before they are measured. training: each is trained briefly. A zero-cost score, or parameters or macs: the strategy goes by that in the place of the accuracy, over `proxyCandidates` networks with fresh weights, and the `trials` best of them are trained',
+      ),
+    proxyCandidates: z
+      .number()
+      .int()
+      .min(1)
+      .max(20_000)
+      .optional()
+      .describe('With a `proxy`: networks that are scored; absent: eight for each of `trials`'),
     finalTraining: TrainingField.optional().describe(
       'Trains the winner anew, from fresh weights; absent: it stays as its trial left it',
     ),
@@ -124,11 +137,17 @@ export const ArchitectureOptions = z
     oneShot: OneShotField.optional(),
     darts: DartsField.optional(),
   })
-  .superRefine(checkSharing);
+  .superRefine(checkSharing)
+  .superRefine(checkProxy);
 export type ArchitectureOptions = z.infer<typeof ArchitectureOptions>;
 
 export function isSharing(strategy: ArchitectureOptions['strategy']): strategy is SharingStrategy {
   return SHARING_STRATEGIES.some((name) => name === strategy);
+}
+
+/** The search trains and measures within its step: it asks for no trials. */
+export function runsWithinStep(options: unknown): boolean {
+  return z.looseObject({ strategy: z.enum(SHARING_STRATEGIES) }).safeParse(options).success;
 }
 
 interface Checked {
@@ -161,6 +180,36 @@ function checkSharing(options: Checked, context: z.RefinementCtx): void {
   if (trainable !== undefined) refuse(['training', 'trainable'], 'all of the network is trained: leave it out');
   if (frozen !== undefined) refuse(['training', 'frozen'], 'all of the network is trained: leave it out');
   if (options.strategy === 'darts') checkDarts(options, refuse);
+}
+
+/** A score stands in for the accuracy, in a search whose candidates are trained. */
+function checkProxy(
+  options: {
+    readonly proxy: string;
+    readonly proxyCandidates?: number | undefined;
+    readonly trials: number;
+    readonly strategy: ArchitectureOptions['strategy'];
+    readonly objectives: readonly string[];
+  },
+  context: z.RefinementCtx,
+): void {
+  const refuse: Refuse = (path, message) => context.addIssue({ code: 'custom', path: [...path], message });
+  const { proxy, proxyCandidates, trials, strategy, objectives } = options;
+  if (proxy === 'training') {
+    if (proxyCandidates !== undefined) refuse(['proxyCandidates'], 'is for a proxy other than "training"');
+    return;
+  }
+  if (isSharing(strategy))
+    refuse(['proxy'], `"${strategy}" measures candidates without training them one by one: leave it out`);
+  if (objectives.includes('reward'))
+    refuse(
+      ['proxy'],
+      'a score cannot stand for the accuracy in "reward": take accuracy and the other figure as objectives',
+    );
+  else if (!objectives.includes('accuracy'))
+    refuse(['proxy'], 'stands in for the accuracy, which is none of the objectives: leave it out');
+  if (proxyCandidates !== undefined && proxyCandidates < trials)
+    refuse(['proxyCandidates'], `must be ${trials} (trials) or more: the best of them are trained`);
 }
 
 /** No candidate is measured there. */

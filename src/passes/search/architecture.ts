@@ -1,9 +1,11 @@
+import type { Model } from '../../onnx/model.ts';
 import type { TrialSpec } from '../../schemas/trial.ts';
 import type { ArchitectureRequest } from '../../zoo/build-architecture.ts';
 import { definePass, type PassContext } from '../pass.ts';
+import { partOf } from '../progress-part.ts';
 import { interfaceObstacle, replaceModel, takeNames } from '../replace-model.ts';
+import type { TrialRunner } from '../trials.ts';
 import { ArchitectureOptions, isSharing } from './architecture-options.ts';
-import { conclude } from './conclude.ts';
 import { correlationsOf } from './correlations.ts';
 import { operationSpace } from './darts/places.ts';
 import { interfaceOptions } from './interface-options.ts';
@@ -11,15 +13,21 @@ import { networkOrReason, requestOf } from './networks.ts';
 import { sharedSpace } from './one-shot/shared-space.ts';
 import { planNetworks } from './plan-networks.ts';
 import { examplesOf } from './ranges.ts';
-import { runSearch, type Tried } from './run-search.ts';
+import type { Picked } from './pick-by-score.ts';
+import { PROXIES } from './proxy-scores.ts';
+import type { SearchPlan, Tried } from './run-search.ts';
+import { searchAndConclude } from './search-and-conclude.ts';
 import { modelOfTrials, trialsOf } from './trials-of.ts';
+
+/** Shares of the step's time: until candidates are picked, and until they have been tried. */
+const SHARES = { picked: 0.1, tried: 0.8 } as const;
 
 /** Searches a network of the zoo that is good within limits, and trains it. */
 export const searchArchitecture = definePass({
   name: 'search.architecture',
   stage: 'search',
   description:
-    'Searches among networks of the zoo for those that are accurate and small: each candidate is trained briefly as a job of its own; the best within the limits is trained finally and becomes the model.',
+    'Searches among networks of the zoo for those that are accurate and small: each candidate is trained briefly as a job of its own, or, with the strategies one-shot and darts, within one network that holds them all; the best within the limits is trained finally and becomes the model.',
   papers: [
     {
       title: 'Real et al., Regularized Evolution for Image Classifier Architecture Search, AAAI 2019',
@@ -102,17 +110,17 @@ export const searchArchitecture = definePass({
     }
     const trials = trialsOf(context);
     const plan = planNetworks(model, { ...options, strategy }, context);
-    const run = await runSearch(plan, trials, context);
-    const random = options.compareWithRandom
-      ? await runSearch({ ...plan, strategy: 'random', seed: plan.seed + 1 }, trials, context)
-      : undefined;
-    const { found, best, artifacts, details } = await conclude({
-      plan,
-      run,
-      random,
-      keepFront: options.keepFront,
+    const picked = await pickedBy(plan, { model, options, trials }, partOf(context, 0, SHARES.picked));
+    const { run, found, best, artifacts, details } = await searchAndConclude({
+      // Those that the score picked, each once: the strategy has nothing more to choose.
+      plan: picked === undefined ? plan : { ...plan, initial: picked.points, trials: picked.points.length },
+      options,
       trials,
-      context,
+      context: partOf(
+        context,
+        picked === undefined ? 0 : SHARES.picked,
+        options.finalTraining === undefined ? 1 : SHARES.tried,
+      ),
       adapt: (candidate) => takeNames(candidate, model),
     });
     const final = finalSpec(found.best, options, context);
@@ -121,7 +129,7 @@ export const searchArchitecture = definePass({
     const [finished] = final === undefined || trained?.status !== 'succeeded' ? [] : await trials.models([final]);
     const winner = finished ?? best;
     takeNames(winner, model);
-    const correlations = await correlationsOf(run.tried, { model, options, context });
+    const correlations = await correlationsOf(run.tried, { model, options: withProxy(options), context });
     replaceModel(model, winner);
     return {
       changes: 1,
@@ -135,12 +143,34 @@ export const searchArchitecture = definePass({
         ...details,
         winner: { ...requestOf(options.space, interfaceOptions(model), found.best.point) },
         correlations,
+        ...(picked === undefined ? {} : { proxy: picked.details }),
         ...(trained === undefined ? {} : { finalTraining: trained }),
       },
     };
   },
   ensures: () => undefined,
 });
+
+async function pickedBy(
+  plan: SearchPlan,
+  {
+    model,
+    options,
+    trials,
+  }: { readonly model: Model; readonly options: ArchitectureOptions; readonly trials: TrialRunner },
+  context: PassContext,
+): Promise<Picked | undefined> {
+  const { proxy: score } = options;
+  if (score === 'training') return undefined;
+  const { pickByScore } = await import('./pick-by-score.ts');
+  return pickByScore(plan, { model, score, options, context }, trials);
+}
+
+/** How well the score orders what it picked is told with that of the others. */
+function withProxy(options: ArchitectureOptions): ArchitectureOptions {
+  const proxies = PROXIES.filter((name) => name === options.proxy || options.proxies.includes(name));
+  return { ...options, proxies };
+}
 
 /** The winner from fresh weights, trained as it shall be in the end. */
 function finalSpec({ spec }: Tried, options: ArchitectureOptions, context: PassContext): TrialSpec | undefined {

@@ -5,7 +5,6 @@ import type { Model } from '../../onnx/model.ts';
 import { SearchSpace, type Dimension, type JsonValue, type Point } from '../../search/space.ts';
 import { definePass, type PassContext } from '../pass.ts';
 import { replaceModel } from '../replace-model.ts';
-import { conclude } from './conclude.ts';
 import {
   dimensionsOf,
   examplePointsOf,
@@ -15,7 +14,8 @@ import {
   substitute,
   templateProblem,
 } from './ranges.ts';
-import { runSearch, type SearchPlan } from './run-search.ts';
+import type { SearchPlan } from './run-search.ts';
+import { searchAndConclude } from './search-and-conclude.ts';
 import { epochsAt, plannedOptions, searchOptions } from './search-options.ts';
 import { modelOfTrials, trialsOf } from './trials-of.ts';
 
@@ -106,18 +106,7 @@ export const searchCompression = definePass({
   async run(model, options, context) {
     const trials = trialsOf(context);
     const plan = await planOf(model, options, context);
-    const run = await runSearch(plan, trials, context);
-    const random = options.compareWithRandom
-      ? await runSearch({ ...plan, strategy: 'random', seed: plan.seed + 1 }, trials, context)
-      : undefined;
-    const { best, artifacts, details } = await conclude({
-      plan,
-      run,
-      random,
-      keepFront: options.keepFront,
-      trials,
-      context,
-    });
+    const { best, artifacts, details } = await searchAndConclude({ plan, options, trials, context });
     replaceModel(model, best);
     return { changes: 1, skipped: [], warnings: [], artifacts, details };
   },
@@ -192,7 +181,7 @@ async function startOf(
     const prefix = `steps.${index}.`;
     const own = space.dimensions.filter(({ name }) => name.startsWith(prefix) && name.split('.').length > 3);
     if (own.length === 0 || context.innerSteps === undefined) continue;
-    const found = await context.innerSteps.suggest(model, step, options.constraints ?? {});
+    const found = await context.innerSteps.suggest(model, step, options.constraints);
     if (found === undefined) continue;
     const layered = (value: (layer: string) => JsonValue): Point =>
       Object.fromEntries(

@@ -59,7 +59,7 @@ export async function conclude(search: {
   readonly trials: TrialRunner;
   readonly context: PassContext;
   /** Gives a candidate the interface of the model, where it has one of its own. */
-  readonly adapt?: (candidate: Model) => void;
+  readonly adapt?: ((candidate: Model) => void) | undefined;
 }): Promise<{
   readonly best: Model;
   readonly found: Found;

@@ -9,7 +9,7 @@ export async function firstBatches(
   const batches: Readonly<Record<string, NdArray>>[] = [];
   let count = 0;
   for await (const { feeds, count: own } of source.epoch(0)) {
-    batches.push(copied(feeds));
+    batches.push(copiedFeeds(feeds));
     count += own;
     if (count >= samples) break;
   }
@@ -17,11 +17,10 @@ export async function firstBatches(
 }
 
 /** The batch's own arrays may be used again for the next one. */
-function copied(feeds: Readonly<Record<string, NdArray>>): Readonly<Record<string, NdArray>> {
-  return Object.fromEntries(
-    Object.entries(feeds).map(([name, array]): [string, NdArray] => [
-      name,
-      array.type === 'string' ? array : { ...array, data: array.data.slice() },
-    ]),
-  );
+export function copiedFeeds(feeds: Readonly<Record<string, NdArray>>): Readonly<Record<string, NdArray>> {
+  return Object.fromEntries(Object.entries(feeds).map(([name, array]) => [name, copiedArray(array)]));
+}
+
+export function copiedArray(array: NdArray): NdArray {
+  return array.type === 'string' ? array : { ...array, data: array.data.slice() };
 }

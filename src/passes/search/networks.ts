@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { CompressionError } from '../../errors.ts';
+import { encodeModel } from '../../onnx/codec/encode.ts';
 import { macsOf } from '../../onnx/cost/macs.ts';
 import { typesAtBatchOne } from '../../onnx/cost/types-for-cost.ts';
 import type { Model } from '../../onnx/model.ts';
@@ -60,6 +61,18 @@ export function networkOrReason(request: ArchitectureRequest): Model | string {
     if (!(error instanceof CompressionError)) throw error;
     return error.message;
   }
+}
+
+/** All that is known of a network without running it. O(its bytes): for those that are not known to be beyond the limits. */
+export function sizesOf(network: Model, costTable: KernelCostTable) {
+  const { macs, parameters, latencyEstimateMs } = figuresAhead(network, costTable);
+  return {
+    bytes: encodeModel(network).length,
+    bops: macsOf(network, typesAtBatchOne(network)).bitOperations,
+    ...(parameters === undefined ? {} : { parameters }),
+    ...(macs === undefined ? {} : { macs }),
+    ...(latencyEstimateMs === undefined ? {} : { latencyEstimateMs }),
+  };
 }
 
 /** What is known of a network without training it. */

@@ -53,7 +53,6 @@ async function concluded(all: readonly Tried[], changes: Partial<SearchRun> & { 
       asked.push(...specs.map(({ recipe }) => Number(recipe.steps[0]?.['x'])));
       return Promise.resolve(specs.map(() => decodeModel(addModel())));
     },
-    done: all.length,
     concluding: cutShort,
   };
   const { details, artifacts } = await conclude({ plan, run: { tried: all, cutShort }, keepFront, trials, context });

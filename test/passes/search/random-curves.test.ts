@@ -54,7 +54,7 @@ async function curvesOf(
     run: runOf(objectives, search),
     random: runOf(objectives, random),
     keepFront: 0,
-    trials: { run: () => Promise.resolve([]), models: () => Promise.resolve([net]), done: 0, concluding: false },
+    trials: { run: () => Promise.resolve([]), models: () => Promise.resolve([net]), concluding: false },
     context: { data: {} } as unknown as PassContext,
   });
   return Details.parse(details).random.curves;

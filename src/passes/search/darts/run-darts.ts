@@ -1,7 +1,4 @@
 import { CompressionError } from '../../../errors.ts';
-import { encodeModel } from '../../../onnx/codec/encode.ts';
-import { macsOf } from '../../../onnx/cost/macs.ts';
-import { typesAtBatchOne } from '../../../onnx/cost/types-for-cost.ts';
 import type { Model } from '../../../onnx/model.ts';
 import {
   finetune,
@@ -24,7 +21,7 @@ import { Chapters } from '../chapters.ts';
 import { firstBatches } from '../first-batches.ts';
 import { violationOf } from '../goals.ts';
 import { interfaceOptions } from '../interface-options.ts';
-import { figuresAhead, networkOrReason } from '../networks.ts';
+import { networkOrReason, sizesOf } from '../networks.ts';
 import { chooseOperations, type Choice } from './choose-operations.ts';
 import { mixedName, mixedNetwork } from './mixed-network.ts';
 import { operationSpace, type OperationSpace } from './places.ts';
@@ -111,12 +108,7 @@ function chosenWithin(
   const choice = chooseOperations(probabilities, (operations) => {
     const network = networkOrReason(space.requestOf(space.pointOf(operations)));
     if (typeof network === 'string') return false;
-    const figures = {
-      ...figuresAhead(network, costTable),
-      bytes: encodeModel(network).length,
-      bops: macsOf(network, typesAtBatchOne(network)).bitOperations,
-    };
-    return violationOf(figures, constraints) === 0;
+    return violationOf(sizesOf(network, costTable), constraints) === 0;
   });
   if (choice !== undefined) return choice;
   throw new CompressionError(

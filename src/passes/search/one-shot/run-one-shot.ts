@@ -9,15 +9,16 @@ import type { TrainingOutcome } from '../../../training/trainer.ts';
 import { buildArchitecture } from '../../../zoo/build-architecture.ts';
 import { finetuneContext } from '../../finetune-context.ts';
 import type { PassContext, PassResult } from '../../pass.ts';
+import { partOf } from '../../progress-part.ts';
 import { replaceModel, takeNames } from '../../replace-model.ts';
 import { OneShotField, type ArchitectureOptions } from '../architecture-options.ts';
 import { Chapters } from '../chapters.ts';
-import { conclude } from '../conclude.ts';
 import { correlationsOf } from '../correlations.ts';
 import { firstBatches } from '../first-batches.ts';
 import { interfaceOptions } from '../interface-options.ts';
 import { planNetworks } from '../plan-networks.ts';
-import { runSearch, type SearchPlan } from '../run-search.ts';
+import type { SearchPlan } from '../run-search.ts';
+import { searchAndConclude } from '../search-and-conclude.ts';
 import type { StrategyName } from '../strategies.ts';
 import { partAt, sharedSpace, type SharedSpace } from './shared-space.ts';
 import { SharedTrials } from './shared-trials.ts';
@@ -54,7 +55,7 @@ export async function runOneShot(model: Model, options: Options, context: PassCo
     const chapters = await Chapters.open(context.checkpoint, keyOf(options, source, context));
     const weights = await trainShared(
       { shared, largest, training: options.training, settings },
-      within(own, 0, SHARES.trained),
+      partOf(own, 0, SHARES.trained),
       chapters,
     );
     const measuredOn =
@@ -100,14 +101,6 @@ function keyOf(options: Options, { info }: TrainingSource, { seed }: PassContext
   return JSON.stringify([options, seed, info.samples]);
 }
 
-/** The same context, its progress a part of the whole. */
-function within(context: FinetuneContext, from: number, to: number): FinetuneContext {
-  return {
-    ...context,
-    progress: (fraction, message) => context.progress(from + fraction * (to - from), message),
-  };
-}
-
 interface FoundPart {
   readonly best: Model;
   readonly request: ReturnType<SharedSpace['requestOf']>;
@@ -139,22 +132,11 @@ async function searchParts(
       return typeof part === 'string' ? { figures: {}, reason: part } : prepared;
     },
   };
-  const measuring: Pick<PassContext, 'signal' | 'progress'> = {
-    signal: context.signal,
-    progress: (fraction, message) =>
-      context.progress(SHARES.trained + fraction * (SHARES.measured - SHARES.trained), message),
-  };
-  const run = await runSearch(plan, trials, measuring);
-  const random = options.compareWithRandom
-    ? await runSearch({ ...plan, strategy: 'random', seed: plan.seed + 1 }, trials, measuring)
-    : undefined;
-  const { best, found, artifacts, details } = await conclude({
+  const { run, best, found, artifacts, details } = await searchAndConclude({
     plan,
-    run,
-    random,
-    keepFront: options.keepFront,
+    options,
     trials,
-    context,
+    context: partOf(context, SHARES.trained, SHARES.measured),
   });
   return {
     best,
@@ -186,7 +168,7 @@ async function finalTraining(
   const { outcome, warnings } = await finetune(
     start,
     training,
-    { ...within(context, SHARES.measured, 1), checkpoint: chapters.checkpointOf('final') },
+    { ...partOf(context, SHARES.measured, 1), checkpoint: chapters.checkpointOf('final') },
     teach ? { teacher: { model: copyModel(model), weight: 0.9, temperature: 4 } } : {},
   );
   return { model: withTrained(start, outcome.values), outcome, warnings };

@@ -1,16 +1,12 @@
-import { z } from 'zod';
-import { canonicalJson } from '../../../canonical-json.ts';
 import { CompressionError } from '../../../errors.ts';
-import { encodeModel } from '../../../onnx/codec/encode.ts';
-import { macsOf } from '../../../onnx/cost/macs.ts';
-import { typesAtBatchOne } from '../../../onnx/cost/types-for-cost.ts';
 import type { Model } from '../../../onnx/model.ts';
 import type { NdArray } from '../../../onnx/nd-array.ts';
-import { TrialResult, type TrialSpec } from '../../../schemas/trial.ts';
+import type { TrialResult, TrialSpec } from '../../../schemas/trial.ts';
 import { recalibrateNormalization } from '../../../training/recalibrate-normalization.ts';
 import { validate } from '../../../training/validation.ts';
 import { networkWithoutWeights } from '../../../zoo/build-architecture.ts';
-import { figuresAhead } from '../networks.ts';
+import { KeptResults } from '../kept-results.ts';
+import { sizesOf } from '../networks.ts';
 import type { FeedBatch, FeedSource, PassContext, StepCheckpoint } from '../../pass.ts';
 import type { TrialRunner } from '../../trials.ts';
 import { takeWeights } from './extract.ts';
@@ -31,44 +27,27 @@ export interface SharedMeasure {
   readonly checkpoint: StepCheckpoint;
 }
 
-const Kept = z.array(z.tuple([z.string(), TrialResult]));
-
 /** Trials that take seconds: a candidate is taken out of the shared weights and measured as it is. */
 export class SharedTrials implements TrialRunner {
   readonly #measure: SharedMeasure;
-  readonly #results: Map<string, TrialResult>;
+  readonly #results: KeptResults;
 
-  private constructor(measure: SharedMeasure, results: ReadonlyMap<string, TrialResult>) {
+  private constructor(measure: SharedMeasure, results: KeptResults) {
     this.#measure = measure;
-    this.#results = new Map(results);
+    this.#results = results;
   }
 
   /** Goes on with what an earlier attempt had measured. */
   static async open(measure: SharedMeasure): Promise<SharedTrials> {
-    const saved = await measure.checkpoint.load();
-    const kept = saved === undefined ? [] : Kept.parse(JSON.parse(new TextDecoder().decode(saved)));
-    return new SharedTrials(measure, new Map(kept));
-  }
-
-  get done(): number {
-    return this.#results.size;
+    return new SharedTrials(measure, await KeptResults.open(measure.checkpoint));
   }
 
   get concluding(): boolean {
     return this.#measure.context.trials?.concluding ?? false;
   }
 
-  async run(specs: readonly TrialSpec[]): Promise<readonly (TrialResult | undefined)[]> {
-    const results: (TrialResult | undefined)[] = [];
-    for (const spec of specs) {
-      const key = canonicalJson([spec.model, spec.evaluationSamples ?? null]);
-      const known = this.#results.get(key);
-      const result = known ?? (this.concluding ? undefined : await this.#run(spec));
-      if (result !== undefined) this.#results.set(key, result);
-      results.push(result);
-    }
-    await this.#measure.checkpoint.save(new TextEncoder().encode(JSON.stringify([...this.#results])));
-    return results;
+  run(specs: readonly TrialSpec[]): Promise<readonly (TrialResult | undefined)[]> {
+    return this.#results.of(specs, this.concluding ? undefined : (spec) => this.#run(spec));
   }
 
   async models(specs: readonly TrialSpec[]): Promise<readonly Model[]> {
@@ -87,19 +66,9 @@ export class SharedTrials implements TrialRunner {
       signal,
       batchSize,
     });
-    const { macs, parameters, latencyEstimateMs } = figuresAhead(model, costTable);
     if (!Number.isFinite(value))
       return { status: 'failed', error: { code: 'MODEL_RUN', message: 'its outputs are not finite' } };
-    return {
-      status: 'succeeded',
-      bytes: encodeModel(model).length,
-      ...(parameters === undefined ? {} : { parameters }),
-      ...(macs === undefined ? {} : { macs }),
-      bops: macsOf(model, typesAtBatchOne(model)).bitOperations,
-      ...(latencyEstimateMs === undefined ? {} : { latencyEstimateMs }),
-      metric,
-      accuracy: value,
-    };
+    return { status: 'succeeded', ...sizesOf(model, costTable), metric, accuracy: value };
   }
 
   async #model({ model: request }: TrialSpec): Promise<Model> {

@@ -1,0 +1,203 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { searchArchitecture } from '../../../src/passes/search/architecture.ts';
+import type { PassContext, PassResult, StepCheckpoint } from '../../../src/passes/pass.ts';
+import type { TrialRunner } from '../../../src/passes/trials.ts';
+import { countWeightElements } from '../../../src/onnx/print/summarize-model.ts';
+import type { Model } from '../../../src/onnx/model.ts';
+import type { TrialResult, TrialSpec } from '../../../src/schemas/trial.ts';
+import { buildArchitecture, type ArchitectureRequest } from '../../../src/zoo/build-architecture.ts';
+import { contextOf, jobModel, nothing } from './pictures.ts';
+
+/** Eight networks. */
+const space = {
+  architecture: 'staged',
+  stemChannels: { search: [4, 6] },
+  stages: [{ channels: { search: [4, 8] }, blocks: { search: [1, 2] }, stride: 2 }],
+};
+const FINAL_EPOCHS = 5;
+
+function networkOf({ model, seed }: TrialSpec): Model {
+  return buildArchitecture(model as ArchitectureRequest, seed);
+}
+
+const sizeOf = (spec: TrialSpec): number => countWeightElements(networkOf(spec));
+const isFinal = ({ recipe }: TrialSpec): boolean => JSON.stringify(recipe).includes(`"epochs":${FINAL_EPOCHS}`);
+
+const figuresFrom = (size: number) => ({ accuracy: size / 10_000, macs: size, parameters: size });
+
+/** Trials that train nothing: the larger the network, the more accurate. */
+class FakeTrials implements TrialRunner {
+  readonly concluding = false;
+  readonly ran: TrialSpec[] = [];
+  readonly fetched: TrialSpec[] = [];
+  readonly #final: TrialResult;
+
+  constructor(final: TrialResult = { status: 'succeeded', metric: 'top1', accuracy: 0.9 }) {
+    this.#final = final;
+  }
+
+  run(specs: readonly TrialSpec[]): Promise<readonly TrialResult[]> {
+    this.ran.push(...specs);
+    return Promise.resolve(
+      specs.map((spec) =>
+        isFinal(spec) ? this.#final : { status: 'succeeded', metric: 'top1', ...figuresFrom(sizeOf(spec)) },
+      ),
+    );
+  }
+
+  models(specs: readonly TrialSpec[]): Promise<readonly Model[]> {
+    this.fetched.push(...specs);
+    return Promise.resolve(specs.map(networkOf));
+  }
+}
+
+async function searched(
+  given: Record<string, unknown>,
+  trials: FakeTrials,
+  changes: Partial<PassContext> = {},
+): Promise<PassResult & { readonly model: Model }> {
+  const model = jobModel();
+  const options = searchArchitecture.options.parse({
+    space,
+    strategy: 'random',
+    objectives: ['accuracy'],
+    training: { epochs: 1, batchSize: 12 },
+    trials: 3,
+    batch: 2,
+    ...given,
+  });
+  const context = { ...contextOf(), trials, modelField: 'mdl_0123456789abcdef', ...changes };
+  return { ...(await searchArchitecture.run(model, options, context)), model };
+}
+
+/** Sizes of all networks of the space, the largest first. */
+function sizes(): number[] {
+  const all: number[] = [];
+  for (const stemChannels of [4, 6])
+    for (const channels of [4, 8])
+      for (const blocks of [1, 2]) {
+        const stages = [{ channels, blocks, stride: 2 }];
+        const request = { architecture: 'staged', inputSize: 8, inputChannels: 1, classes: 3, stemChannels, stages };
+        all.push(countWeightElements(buildArchitecture(request, 0)));
+      }
+  return all.toSorted((a, b) => b - a);
+}
+
+describe('search.architecture, candidates trained one by one', () => {
+  const finalTraining = { epochs: FINAL_EPOCHS, batchSize: 12 };
+
+  it('takes the winner as its final training leaves it', async () => {
+    const trials = new FakeTrials();
+    const { warnings, details, model } = await searched({ finalTraining }, trials);
+    assert.deepEqual(warnings, []);
+    assert.deepEqual(details['finalTraining'], { status: 'succeeded', metric: 'top1', accuracy: 0.9 });
+    assert.deepEqual(trials.fetched.map(isFinal), [false, true]);
+    assert.deepEqual(trials.ran.map(isFinal), [false, false, false, true]);
+    const largest = Math.max(...trials.ran.map(sizeOf));
+    assert.equal(countWeightElements(model), largest);
+    assert.equal(model.graph.inputs[0]?.name, 'image');
+  });
+
+  it('keeps the winner as its trial left it when its final training fails, and says so', async () => {
+    const error = { code: 'TRAIN_DIVERGED', message: 'the loss is not a number' };
+    const trials = new FakeTrials({ status: 'failed', error });
+    const { warnings, details, model } = await searched({ finalTraining }, trials);
+    assert.deepEqual(warnings, [
+      'the final training failed (the loss is not a number): the winner is as its trial left it',
+    ]);
+    assert.deepEqual(details['finalTraining'], { status: 'failed', error });
+    assert.deepEqual(trials.fetched.map(isFinal), [false], 'a trial that failed has no model');
+    assert.equal(countWeightElements(model), Math.max(...trials.ran.map(sizeOf)));
+  });
+
+  it('goes on with its progress from candidates to those at random, and to the final training', async () => {
+    const told: number[] = [];
+    const progress = (fraction: number): void => void told.push(fraction);
+    const given = { finalTraining, compareWithRandom: true, proxy: 'parameters', proxyCandidates: 6 };
+    await searched(given, new FakeTrials(), { progress });
+    assert.ok(told.length > 5);
+    assert.deepEqual(
+      told,
+      told.toSorted((a, b) => a - b),
+    );
+    assert.ok((told.at(-1) ?? 1) < 0.8, 'the final training is to come');
+  });
+});
+
+describe('search.architecture with a proxy', () => {
+  it('trains those alone that are the best by the score', async () => {
+    const trials = new FakeTrials();
+    const { details } = await searched({ proxy: 'parameters', proxyCandidates: 8 }, trials);
+    assert.deepEqual(trials.ran.map(sizeOf), sizes().slice(0, 3));
+    const { score, candidates, scored, scores } = details['proxy'] as Record<string, unknown>;
+    assert.deepEqual([score, candidates, scored], ['parameters', 8, 8]);
+    assert.equal((scores as number[]).length, 3);
+    assert.equal((details['trials'] as unknown[]).length, 3);
+    assert.equal(details['best'], 0);
+  });
+
+  it('trains the fronts between the score and another objective', async () => {
+    const trials = new FakeTrials();
+    const objectives = ['accuracy', 'macs'];
+    await searched({ proxy: 'parameters', proxyCandidates: 8, objectives, trials: 4 }, trials);
+    const tried = trials.ran.map(sizeOf);
+    assert.equal(new Set(trials.ran.map(({ model }) => JSON.stringify(model))).size, 4);
+    assert.ok(tried.includes(sizes()[0] ?? 0), 'the largest is on the front');
+  });
+
+  it('scores within the limits that are known without training, and leaves the accuracy to it', async () => {
+    const maxParameters = sizes()[2] ?? 0;
+    const trials = new FakeTrials();
+    const constraints = { maxParameters, minAccuracy: 2 };
+    const { details } = await searched({ proxy: 'parameters', proxyCandidates: 8, trials: 2, constraints }, trials);
+    assert.deepEqual(trials.ran.map(sizeOf), sizes().slice(2, 4));
+    assert.equal((details['proxy'] as { candidates: number }).candidates, 6);
+  });
+
+  it('goes by a zero-cost score, whose rank correlation it reports, and scores no network again', async () => {
+    let saved: Uint8Array | undefined;
+    const checkpoint: StepCheckpoint = {
+      ...nothing,
+      load: () => Promise.resolve(saved),
+      save: (bytes) => {
+        saved = Uint8Array.from(bytes);
+        return Promise.resolve();
+      },
+    };
+    const first = new FakeTrials();
+    const given = { proxy: 'naswot', proxyCandidates: 8 };
+    const { details } = await searched(given, first, { checkpoint });
+    const { scores } = details['proxy'] as { scores: number[] };
+    assert.ok(scores.every(Number.isFinite));
+    assert.deepEqual(
+      scores,
+      scores.toSorted((a, b) => b - a),
+    );
+    assert.deepEqual(Object.keys(details['correlations'] as object), ['parameters', 'macs', 'naswot']);
+    // An attempt that goes on: with other data the scores would be others.
+    let opened = 0;
+    const openTraining: PassContext['openTraining'] = (options) => {
+      opened += 1;
+      const open = contextOf().openTraining;
+      assert.ok(open);
+      return open(options);
+    };
+    const second = new FakeTrials();
+    await searched(given, second, { checkpoint, openTraining });
+    assert.deepEqual(second.ran, first.ran);
+    assert.equal(opened, 1, 'once, for the correlations');
+  });
+
+  it('refuses what it would say nothing about', () => {
+    const refused = (given: Record<string, unknown>): readonly PropertyKey[] | undefined =>
+      searchArchitecture.options.safeParse({ space, ...given }).error?.issues[0]?.path;
+    assert.deepEqual(refused({ proxyCandidates: 64 }), ['proxyCandidates']);
+    assert.deepEqual(refused({ proxy: 'snip', trials: 32, proxyCandidates: 8 }), ['proxyCandidates']);
+    assert.deepEqual(refused({ proxy: 'snip', objectives: ['macs'] }), ['proxy']);
+    const reward = { figure: 'macs', target: 1e6 };
+    assert.deepEqual(refused({ proxy: 'snip', objectives: ['accuracy', 'reward'], reward }), ['proxy']);
+    assert.deepEqual(refused({ proxy: 'snip', strategy: 'one-shot' }), ['proxy']);
+    assert.equal(refused({ proxy: 'snip' }), undefined);
+  });
+});
