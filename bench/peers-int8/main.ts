@@ -10,7 +10,7 @@ import { defined } from '../../src/errors.ts';
 import { measureKernelCosts } from '../../src/passes/cost/kernel-cost-table.ts';
 import { createRuntime } from '../../src/runtime/onnxruntime.ts';
 import type { Session } from '../../src/runtime/session.ts';
-import { latencies, topOne } from '../quantize/measure.ts';
+import { latencies, processorMs, topOne } from '../quantize/measure.ts';
 import { feedsOf, readNets, type Net } from './net.ts';
 import { tables, type Row } from './tables.ts';
 import { modelPath, PEERS, runOurs, runPeer, type Made, type PeerName } from './tools.ts';
@@ -50,7 +50,7 @@ export async function main(args: readonly string[]): Promise<void> {
   console.log(`\n${cpus()[0]?.model.trim() ?? ''}, ${runtime.version}, one thread, files in ${folder}\n`);
   console.log(tables(rows, heads));
 
-  /** Accuracy with one session alive at a time, latency with all of them in turns. */
+  /** Accuracy with one session alive at a time, processor time with all of them in turns. */
   async function score({ name, ...net }: Net, all: ReadonlyMap<string, Made>, from: string): Promise<Row> {
     const { feeds, close } = await feedsOf({ name, ...net }, 'test');
     const sessionOf = (path: string): Promise<Session> => runtime.createSession({ path }, { threads: 1 });
@@ -82,7 +82,7 @@ export async function main(args: readonly string[]): Promise<void> {
     }
     const paths = [net.model, ...scored.map((tool) => modelPath(from, { name, ...net }, tool))];
     const sessions = await Promise.all(paths.map(sessionOf));
-    const times = await latencies(sessions, feeds);
+    const times = await latencies(sessions, feeds, processorMs);
     for (const [index, tool] of scored.entries()) {
       const result = row.tools[tool];
       if (result !== undefined) result.speedup = (times[0] ?? NaN) / (times[index + 1] ?? NaN);
