@@ -1,13 +1,14 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { searchArchitecture } from '../../../src/passes/search/architecture.ts';
-import type { PassContext, PassResult, StepCheckpoint } from '../../../src/passes/pass.ts';
+import type { PassContext, PassResult } from '../../../src/passes/pass.ts';
 import type { TrialRunner } from '../../../src/passes/trials.ts';
 import { countWeightElements } from '../../../src/onnx/print/summarize-model.ts';
 import type { Model } from '../../../src/onnx/model.ts';
 import type { TrialResult, TrialSpec } from '../../../src/schemas/trial.ts';
 import { buildArchitecture, type ArchitectureRequest } from '../../../src/zoo/build-architecture.ts';
-import { contextOf, jobModel, nothing } from './pictures.ts';
+import { RecordingCheckpoint } from './interrupted.ts';
+import { contextOf, jobModel } from './pictures.ts';
 
 /** Eight networks. */
 const space = {
@@ -156,15 +157,7 @@ describe('search.architecture with a proxy', () => {
   });
 
   it('goes by a zero-cost score, whose rank correlation it reports, and scores no network again', async () => {
-    let saved: Uint8Array | undefined;
-    const checkpoint: StepCheckpoint = {
-      ...nothing,
-      load: () => Promise.resolve(saved),
-      save: (bytes) => {
-        saved = Uint8Array.from(bytes);
-        return Promise.resolve();
-      },
-    };
+    const checkpoint = new RecordingCheckpoint();
     const first = new FakeTrials();
     const given = { proxy: 'naswot', proxyCandidates: 8 };
     const { details } = await searched(given, first, { checkpoint });

@@ -1,22 +1,11 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { Chapters } from '../../../src/passes/search/chapters.ts';
-import type { StepCheckpoint } from '../../../src/passes/pass.ts';
-
-class Memory implements StepCheckpoint {
-  bytes: Uint8Array | undefined;
-  load(): Promise<Uint8Array | undefined> {
-    return Promise.resolve(this.bytes);
-  }
-  save(bytes: Uint8Array): Promise<void> {
-    this.bytes = bytes;
-    return Promise.resolve();
-  }
-}
+import { RecordingCheckpoint } from './interrupted.ts';
 
 describe('Chapters', () => {
   it('gives back what is over, and what the work at hand saved, to that work alone', async () => {
-    const memory = new Memory();
+    const memory = new RecordingCheckpoint();
     const chapters = await Chapters.open(memory, 'key');
     await chapters.finish('first', { a: 1 }, Uint8Array.of(1, 2, 3));
     await chapters.checkpointOf('second').save(Uint8Array.of(7, 8));
@@ -28,7 +17,7 @@ describe('Chapters', () => {
   });
 
   it('keeps the bytes of the newest chapter that has some', async () => {
-    const memory = new Memory();
+    const memory = new RecordingCheckpoint();
     const chapters = await Chapters.open(memory, 'key');
     await chapters.finish('first', 1, Uint8Array.of(1));
     await chapters.finish('second', 2, Uint8Array.of(2));
@@ -45,10 +34,10 @@ describe('Chapters', () => {
   });
 
   it('takes up nothing of another step, nor what is none of its own', async () => {
-    const memory = new Memory();
+    const memory = new RecordingCheckpoint();
     await (await Chapters.open(memory, 'key')).finish('first', 1);
     assert.equal((await Chapters.open(memory, 'other')).get('first'), undefined);
-    memory.bytes = Uint8Array.of(1, 2, 3, 4, 5, 6);
+    memory.saves.push(Uint8Array.of(1, 2, 3, 4, 5, 6));
     assert.equal((await Chapters.open(memory, 'key')).get('first'), undefined);
   });
 });

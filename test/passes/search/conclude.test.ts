@@ -4,11 +4,11 @@ import { decodeModel } from '../../../src/onnx/codec/decode.ts';
 import { conclude } from '../../../src/passes/search/conclude.ts';
 import type { SearchPlan, SearchRun, Tried } from '../../../src/passes/search/run-search.ts';
 import type { TrialRunner } from '../../../src/passes/trials.ts';
-import type { TrialSpec } from '../../../src/schemas/trial.ts';
 import { SearchSpace } from '../../../src/search/space.ts';
 import { hasCode } from '../../contract/object-store.ts';
 import { addModel } from '../../helpers/onnx-bytes.ts';
 import { context } from '../canonicalize/helpers.ts';
+import { triedOf } from './tried.ts';
 
 const plan: SearchPlan = {
   space: new SearchSpace([{ name: 'x', type: 'choice', values: [0, 1, 2, 3, 4, 5, 6, 7] }]),
@@ -21,25 +21,8 @@ const plan: SearchPlan = {
   prepare: () => ({ figures: {}, reason: 'not used' }),
 };
 
-function tried(index: number, accuracy: number, bytes: number, changes: Partial<Tried> = {}): Tried {
-  const spec: TrialSpec = {
-    model: 'mdl_0123456789abcdef',
-    recipe: { version: 1, steps: [{ pass: 'p', x: index }] },
-    measure: 'light',
-    seed: 0,
-  };
-  return {
-    index,
-    point: { x: index },
-    status: 'succeeded',
-    budget: 1,
-    spec,
-    figures: { accuracy, bytes },
-    objectives: [-accuracy, bytes],
-    violation: 0,
-    ...changes,
-  };
-}
+const tried = (index: number, accuracy: number, bytes: number, changes: Partial<Tried> = {}): Tried =>
+  triedOf(index, { accuracy, bytes }, changes);
 
 const failed = (index: number, reason: string): Tried =>
   tried(index, 0, 0, { status: 'failed', reason, figures: {}, objectives: [Number.NaN, Number.NaN], violation: 2 });

@@ -3,11 +3,12 @@ import { describe, it } from 'node:test';
 import { z } from 'zod';
 import { conclude } from '../../../src/passes/search/conclude.ts';
 import type { ObjectiveName } from '../../../src/passes/search/goals.ts';
-import type { SearchRun, Tried } from '../../../src/passes/search/run-search.ts';
+import type { SearchRun } from '../../../src/passes/search/run-search.ts';
 import type { PassContext } from '../../../src/passes/pass.ts';
 import { SearchSpace } from '../../../src/search/space.ts';
 import { tensorValue } from '../../../src/onnx/value-type.ts';
 import { makeNode, model } from '../../evaluation/helpers.ts';
+import { triedOf } from './tried.ts';
 
 const net = model({
   nodes: [makeNode('Relu', ['x'], ['y'])],
@@ -23,16 +24,16 @@ const Details = z.object({
 /** Candidates of these accuracies and MACs; beyond the limit where they have more than 8. */
 const runOf = (objectives: readonly ObjectiveName[], figures: readonly (readonly [number, number])[]): SearchRun => ({
   cutShort: false,
-  tried: figures.map(([accuracy, macs], index): Tried => ({
-    index,
-    point: { width: 1 },
-    status: 'succeeded',
-    budget: 1,
-    figures: { accuracy, macs, metric: 'top1' },
-    objectives: objectives.map((name) => (name === 'accuracy' ? -accuracy : macs)),
-    violation: macs > 8 ? 1 : 0,
-    spec: { model: 'mdl_x', recipe: { version: 1, steps: [] }, measure: 'light', seed: 0 } as never,
-  })),
+  tried: figures.map(([accuracy, macs], index) =>
+    triedOf(
+      index,
+      { accuracy, macs, metric: 'top1' },
+      {
+        objectives: objectives.map((name) => (name === 'accuracy' ? -accuracy : macs)),
+        violation: macs > 8 ? 1 : 0,
+      },
+    ),
+  ),
 });
 
 async function curvesOf(
@@ -42,7 +43,7 @@ async function curvesOf(
 ): Promise<z.infer<typeof Details>['random']['curves']> {
   const { details } = await conclude({
     plan: {
-      space: new SearchSpace([{ name: 'width', type: 'choice', values: [1, 2] }]),
+      space: new SearchSpace([{ name: 'x', type: 'choice', values: [0, 1, 2, 3] }]),
       strategy: 'evolution',
       objectives,
       constraints: { maxMacs: 8 },

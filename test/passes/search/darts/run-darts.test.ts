@@ -1,10 +1,9 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { encodeModel } from '../../../../src/onnx/codec/encode.ts';
 import { verifyModel } from '../../../../src/onnx/verify/verify-model.ts';
-import type { StepCheckpoint } from '../../../../src/passes/pass.ts';
 import { searchArchitecture } from '../../../../src/passes/search/architecture.ts';
-import { contextOf, jobModel, nothing } from '../pictures.ts';
+import { assertResumes } from '../interrupted.ts';
+import { contextOf, jobModel } from '../pictures.ts';
 
 const space = {
   architecture: 'staged',
@@ -77,27 +76,9 @@ describe('search.architecture, darts', () => {
   });
 
   it('gives the same bytes for the same seed, also when it goes on after an interruption', async () => {
-    const undisturbed = jobModel();
     const options = optionsOf({ finalTraining: { epochs: 2, batchSize: 12, learningRate: 0.05 } });
-    const saves: Uint8Array[] = [];
-    const record: StepCheckpoint = {
-      everySeconds: 0,
-      load: () => Promise.resolve(undefined),
-      save: (bytes) => {
-        saves.push(Uint8Array.from(bytes));
-        return Promise.resolve();
-      },
-    };
-    await searchArchitecture.run(undisturbed, options, contextOf(record));
-    const bytes = Buffer.from(encodeModel(undisturbed));
-    assert.ok(saves.length > 20);
     // While the weights alone are trained, while the strengths are, inside the final training.
-    for (const place of [2, Math.floor(saves.length / 2), saves.length - 2]) {
-      const model = jobModel();
-      const resumed: StepCheckpoint = { ...nothing, load: () => Promise.resolve(saves[place]) };
-      await searchArchitecture.run(model, options, contextOf(resumed));
-      assert.ok(bytes.equals(encodeModel(model)), `resumed from save ${place} of ${saves.length}`);
-    }
+    await assertResumes(options, (saves) => [2, Math.floor(saves / 2), saves - 2]);
   });
 
   it('refuses before it starts what cannot be mixed, and options that would say nothing', () => {

@@ -1,11 +1,10 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { encodeModel } from '../../../../src/onnx/codec/encode.ts';
 import { elementCount } from '../../../../src/onnx/nd-array.ts';
 import { verifyModel } from '../../../../src/onnx/verify/verify-model.ts';
 import { searchArchitecture } from '../../../../src/passes/search/architecture.ts';
-import type { StepCheckpoint } from '../../../../src/passes/pass.ts';
-import { contextOf, jobModel, nothing } from '../pictures.ts';
+import { assertResumes } from '../interrupted.ts';
+import { contextOf, jobModel } from '../pictures.ts';
 
 const space = {
   architecture: 'staged',
@@ -75,27 +74,9 @@ describe('search.architecture, one-shot', () => {
   });
 
   it('gives the same bytes for the same seed, also when it goes on after an interruption', async () => {
-    const undisturbed = jobModel();
     const options = optionsOf({ finalTraining: { epochs: 2, batchSize: 12, learningRate: 0.05 } });
-    const saves: Uint8Array[] = [];
-    const record: StepCheckpoint = {
-      everySeconds: 0,
-      load: () => Promise.resolve(undefined),
-      save: (bytes) => {
-        saves.push(Uint8Array.from(bytes));
-        return Promise.resolve();
-      },
-    };
-    await searchArchitecture.run(undisturbed, options, contextOf(record));
-    const bytes = Buffer.from(encodeModel(undisturbed));
-    assert.ok(saves.length > 20);
     // Inside the first run, inside the second, among the candidates, inside the final training.
-    for (const place of [2, Math.floor(saves.length / 2), saves.length - 8, saves.length - 2]) {
-      const model = jobModel();
-      const resumed: StepCheckpoint = { ...nothing, load: () => Promise.resolve(saves[place]) };
-      await searchArchitecture.run(model, options, contextOf(resumed));
-      assert.ok(bytes.equals(encodeModel(model)), `resumed from save ${place} of ${saves.length}`);
-    }
+    await assertResumes(options, (saves) => [2, Math.floor(saves / 2), saves - 8, saves - 2]);
   });
 
   it('refuses before it starts what cannot share weights, with the reason', () => {
