@@ -77,9 +77,9 @@ export async function learnRanges(
   const learner = await Learner.create(networks, { scaleValues, start }, context);
   try {
     const batches = (): AsyncIterable<FeedBatch> => feeds.batches(BATCH);
-    const errorBefore = await learner.error(batches());
-    await learner.learn(batches, { iterations, count: first.count });
-    const errorAfter = await learner.error(batches());
+    const errorBefore = await learner.error(batches(), first.count);
+    await learner.learn(batches, { iterations, samples: first.count });
+    const errorAfter = await learner.error(batches(), first.count);
     const isBetter = errorAfter < errorBefore;
     const learned = learner.scales();
     const moved = new Map(params);
@@ -187,12 +187,12 @@ class Learner {
     }
   }
 
-  /** Error over signal of all the batches, with the scales as they are. */
-  async error(batches: AsyncIterable<FeedBatch>): Promise<number> {
+  /** Error over signal of the batches of `samples`, with the scales as they are. */
+  async error(batches: AsyncIterable<FeedBatch>, samples: number): Promise<number> {
     let [sum, count] = [0, 0];
     for await (const batch of batches) {
-      if (!this.#fits(batch, count === 0 ? undefined : this.#count)) continue;
-      this.#count = batch.count;
+      this.#signal.throwIfAborted();
+      if (batch.count !== samples) continue;
       const results = await this.#step.run(await this.#feeds(batch, 0, 1), ['loss']);
       sum += Number(results.get('loss')?.data[0]);
       count += 1;
@@ -200,21 +200,15 @@ class Learner {
     return sum / count;
   }
 
-  #count = 0;
-
-  #fits({ count }: FeedBatch, wanted: number | undefined): boolean {
-    this.#signal.throwIfAborted();
-    return wanted === undefined || count === wanted;
-  }
-
-  /** @param count - samples of a batch; the rest of the data that fills none is left out */
+  /** @param samples - of a batch; the rest of the data that fills none is left out */
   async learn(
     batches: () => AsyncIterable<FeedBatch>,
-    { iterations, count }: { readonly iterations: number; readonly count: number },
+    { iterations, samples }: { readonly iterations: number; readonly samples: number },
   ): Promise<void> {
     for (let step = 0; step < iterations;) {
       for await (const batch of batches()) {
-        if (!this.#fits(batch, count)) continue;
+        this.#signal.throwIfAborted();
+        if (batch.count !== samples) continue;
         const feeds = await this.#feeds(batch, LEARNING_RATE * (1 - step / iterations), step + 1);
         const spare = this.#spare;
         await this.#step.run(feeds, [], { next_logs: spare.logs, next_first: spare.first, next_second: spare.second });
