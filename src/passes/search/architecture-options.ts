@@ -10,6 +10,8 @@ import { STRATEGY_NAMES } from './strategies.ts';
 const SHARING_STRATEGIES = ['one-shot', 'darts'] as const;
 type SharingStrategy = (typeof SHARING_STRATEGIES)[number];
 
+const RecalibrationSamples = z.number().int().min(2).max(1_000_000).default(1024);
+
 export const OneShotField = z
   .strictObject({
     wholeShare: z
@@ -33,13 +35,9 @@ export const OneShotField = z
       .default(0.5)
       .describe('Share of the loss by which the parts learn from the largest network as it was trained alone; 0: none'),
     temperature: z.number().positive().max(100).default(1).describe('Divides the logits of both networks'),
-    recalibrationSamples: z
-      .number()
-      .int()
-      .min(2)
-      .max(1_000_000)
-      .default(1024)
-      .describe('Training samples on which the statistics of BatchNormalization are measured anew for each candidate'),
+    recalibrationSamples: RecalibrationSamples.describe(
+      'Training samples on which the statistics of BatchNormalization are measured anew for each candidate',
+    ),
     finalWeights: z
       .enum(['shared', 'fresh'])
       .default('shared')
@@ -74,15 +72,9 @@ export const DartsField = z
       .describe(
         'How often "skip" is taken out for a step, at first; falls to 0 over the run. Keeps it from winning before the others have learned',
       ),
-    recalibrationSamples: z
-      .number()
-      .int()
-      .min(2)
-      .max(1_000_000)
-      .default(1024)
-      .describe(
-        'Training samples on which the statistics of BatchNormalization are measured anew for the network that was chosen',
-      ),
+    recalibrationSamples: RecalibrationSamples.describe(
+      'Training samples on which the statistics of BatchNormalization are measured anew for the network that was chosen',
+    ),
     finalWeights: z
       .enum(['fresh', 'mixed'])
       .default('fresh')

@@ -1,14 +1,11 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { Model } from '../../../src/onnx/model.ts';
-import type { NdArray } from '../../../src/onnx/nd-array.ts';
 import { makeNode } from '../../../src/onnx/node.ts';
-import type { FeedSource, PassContext } from '../../../src/passes/pass.ts';
 import type { Trial } from '../../../src/passes/quantize/auto.ts';
 import { quantizeStatic } from '../../../src/passes/quantize/static.ts';
-import { apply, contextOf, net, noise, outputOf, source, weight } from './helpers.ts';
-
-const DIMS = [1, 4, 6, 6];
+import { net, apply, contextOf, source, weight } from './helpers.ts';
+import { LABELLED_DIMS as DIMS, answersOf, labelledBy } from './labelled.ts';
 
 function network(): Model {
   const pads = [1, 1, 1, 1];
@@ -33,37 +30,6 @@ function network(): Model {
   });
 }
 
-const samples = Array.from({ length: 60 }, (_, i): NdArray => ({
-  type: 'float',
-  dims: DIMS,
-  data: noise(144, 900 + i),
-}));
-
-async function labelsOf(model: Model): Promise<number[]> {
-  const labels: number[] = [];
-  for (const x of samples) {
-    const scores = await outputOf(model, { x });
-    labels.push(scores.indexOf(scores.reduce((a, b) => Math.max(a, b))));
-  }
-  return labels;
-}
-
-/** The float model's own answers are the labels: its accuracy is 1, and what is lost is what quantizing costs. */
-async function contextWithLabels(): Promise<{ context: PassContext; labels: number[] }> {
-  const labels = await labelsOf(network());
-  const evaluation: FeedSource = {
-    samples: samples.length,
-    async *batches() {
-      for (const [i, x] of samples.entries()) {
-        const data = BigInt64Array.of(BigInt(labels[i] ?? 0));
-        yield await Promise.resolve({ feeds: { x }, labels: { type: 'int64' as const, dims: [1], data }, count: 1 });
-      }
-    },
-  };
-  const calibrated = contextOf(source('x', DIMS));
-  return { context: { ...calibrated, data: { ...calibrated.data, evaluation } }, labels };
-}
-
 interface Accuracy {
   readonly float: number;
   readonly met: boolean;
@@ -73,7 +39,7 @@ interface Accuracy {
 
 describe('accuracy auto', () => {
   it('stops at the first trial that loses no more than allowed, with nothing added if that does', async () => {
-    const { context } = await contextWithLabels();
+    const { context } = await labelledBy(network());
     const { details } = await apply(
       quantizeStatic,
       network(),
@@ -86,7 +52,7 @@ describe('accuracy auto', () => {
   });
 
   it('keeps the best it has seen where none is good enough, lists every trial, and warns', async () => {
-    const { context, labels } = await contextWithLabels();
+    const { context, labels } = await labelledBy(network());
     const model = network();
     const options = { accuracy: 'auto', maxAccuracyDrop: 0, weights: 'int2', iterations: 100 };
     const { details, warnings } = await apply(quantizeStatic, model, options, context);
@@ -96,7 +62,7 @@ describe('accuracy auto', () => {
     const drops = accuracy.trials.map(({ drop }) => drop);
     const best = Math.min(...drops);
     assert.ok(best < drops[0]!, drops.join(' '));
-    const found = (await labelsOf(model)).filter((label, i) => label === labels[i]).length / labels.length;
+    const found = (await answersOf(model)).filter((label, i) => label === labels[i]).length / labels.length;
     assert.ok(Math.abs(1 - found - best) < 1e-9);
     assert.deepEqual(accuracy.chosen, accuracy.trials[drops.indexOf(best)]?.added);
     assert.equal(accuracy.met, best === 0);
@@ -107,7 +73,7 @@ describe('accuracy auto', () => {
   });
 
   it('leaves learned ranges out where an operator has no gradient, says so, and where scales are powers of two', async () => {
-    const { context } = await contextWithLabels();
+    const { context } = await labelledBy(network());
     const options = { accuracy: 'auto', maxAccuracyDrop: 0, weights: 'int2', iterations: 100 };
     const learnedIn = (trials: readonly Trial[]): boolean => trials.some(({ added }) => added.method === 'learned');
     const model = network();

@@ -3,9 +3,10 @@ import { describeNode } from '../../../onnx/node.ts';
 import { countWeightElements } from '../../../onnx/print/summarize-model.ts';
 import { copyModel } from '../../../training/copy-model.ts';
 import { parametersOf } from '../../../training/parameters.ts';
-import { definePass, NO_CHECKPOINT, type DataRole, type PassContext } from '../../pass.ts';
+import { definePass, NO_CHECKPOINT, type DataRole } from '../../pass.ts';
 import { analyzeChannels } from '../groups/analyze-channels.ts';
 import { channelGroups } from '../groups/channel-groups.ts';
+import { partOf } from '../../progress-part.ts';
 import { separateVectors } from '../groups/separate-vectors.ts';
 import { keptPositions } from '../recovery/kept-positions.ts';
 import { recover, type Recovered } from '../recovery/recover.ts';
@@ -98,7 +99,7 @@ export const pruneChannels = definePass({
   async run(model, options, context) {
     const rejoinVectors = separateVectors(model.graph);
     const chosenAt = options.recover === 'none' ? 1 : trainingOf(options) === undefined ? CHOICE_SHARE : TRAINED_SHARE;
-    const pruning = await SteppedPruning.open(model, options, within(context, { from: 0, to: chosenAt }));
+    const pruning = await SteppedPruning.open(model, options, partOf(context, 0, chosenAt));
     const { analysis, groups } = pruning;
     const found = options.maxAccuracyDrop === undefined ? undefined : await planWithin(pruning, options, context);
     const plan = found?.plan ?? (await pruning.choose());
@@ -115,7 +116,7 @@ export const pruneChannels = definePass({
         // What is trained behind it counts on from what was said before.
         const recovery = options.trainAfterLast
           ? { ...context, progress: () => undefined }
-          : within(context, { from: chosenAt, to: 1 });
+          : partOf(context, chosenAt, 1);
         recovered = await recover(options.recover, model, from, { feeds: context.data.calibration, context: recovery });
       }
       await pruning.trainAfterLast();
@@ -183,9 +184,4 @@ function neededRoles(options: ChannelOptions): readonly DataRole[] {
   if (training !== undefined || readsGradients(importance)) roles.add('training');
   if (training !== undefined && 'role' in training.validation) roles.add(training.validation.role);
   return [...roles];
-}
-
-function within(context: PassContext, { from, to }: { readonly from: number; readonly to: number }): PassContext {
-  const progress = (done: number, message?: string): void => context.progress(from + (to - from) * done, message);
-  return { ...context, progress };
 }

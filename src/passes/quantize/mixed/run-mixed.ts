@@ -3,6 +3,7 @@ import { copyModel } from '../../../training/copy-model.ts';
 import { OutputComparison } from '../../output-comparison.ts';
 import { emptyCostTable } from '../../cost/kernel-cost-table.ts';
 import type { PassContext, PassResult, SuggestionLimits } from '../../pass.ts';
+import { partOf } from '../../progress-part.ts';
 import type { LayerChoice } from '../static-request.ts';
 import { quantizeStatically } from '../static-run.ts';
 import { withinAccuracy } from './accuracy-target.ts';
@@ -50,8 +51,8 @@ export async function exactChoice(
 ): Promise<Readonly<Record<string, LayerChoice>>> {
   const study = await studyLayers(model, { ...options, layers: {} }, context);
   const { maxBytes, maxBops } = limits;
-  const allowed = maxBytes !== undefined ? { maxBytes } : maxBops !== undefined ? { maxBops } : budgetOf(options);
-  const { solution } = await solved(model, study, options.budget ?? allowed);
+  const allowed = maxBytes !== undefined ? { maxBytes } : maxBops !== undefined ? { maxBops } : undefined;
+  const { solution } = await solved(model, study, options.budget ?? allowed ?? budgetOf(options));
   return Object.fromEntries(
     study.layers.map(({ label, candidates }, at) => [label, candidates[solution.options[at] ?? 0] ?? 'float']),
   );
@@ -59,11 +60,11 @@ export async function exactChoice(
 
 /** Chooses a type for each layer, by budget or by accuracy, and quantizes the model so. Changes the model. */
 export async function quantizeMixed(model: Model, options: MixedOptions, context: PassContext): Promise<PassResult> {
-  const study = await studyLayers(model, options, within(context, 0, STUDIED_SHARE));
+  const study = await studyLayers(model, options, partOf(context, 0, STUDIED_SHARE));
   const { layers, sensitivities } = study;
   if (layers.length === 0) return { changes: 0, skipped: study.skipped, warnings: [], details: { choices: [] } };
   const float = copyModel(model);
-  const rest = within(context, STUDIED_SHARE, 1);
+  const rest = partOf(context, STUDIED_SHARE, 1);
   const chosen =
     isGiven(study) && options.budget === undefined
       ? await takeGiven(model, study, rest)
@@ -176,8 +177,4 @@ async function chooseByAccuracy(
         ],
     details: { accuracy: accuracyDetails(meter, { chosen, trials, layers }) },
   };
-}
-
-function within(context: PassContext, from: number, to: number): PassContext {
-  return { ...context, progress: (done, message) => context.progress(from + (to - from) * done, message) };
 }

@@ -2,13 +2,11 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { encodeModel } from '../../../../src/onnx/codec/encode.ts';
 import type { Model } from '../../../../src/onnx/model.ts';
-import type { NdArray } from '../../../../src/onnx/nd-array.ts';
-import type { FeedSource, PassContext } from '../../../../src/passes/pass.ts';
 import { quantizeMixed } from '../../../../src/passes/quantize/mixed/mixed.ts';
 import { makeNode } from '../../../../src/onnx/node.ts';
-import { apply, contextOf, net, noise, outputOf, source, weight } from '../helpers.ts';
+import { net, apply, weight } from '../helpers.ts';
+import { LABELLED_DIMS as DIMS, answersOf, labelledBy } from '../labelled.ts';
 
-const DIMS = [1, 4, 6, 6];
 const pads = [1, 1, 1, 1];
 
 function network(): Model {
@@ -27,37 +25,6 @@ function network(): Model {
   });
 }
 
-const samples = Array.from({ length: 60 }, (_, i): NdArray => ({
-  type: 'float',
-  dims: DIMS,
-  data: noise(144, 900 + i),
-}));
-
-async function answersOf(model: Model): Promise<number[]> {
-  const answers: number[] = [];
-  for (const x of samples) {
-    const scores = await outputOf(model, { x });
-    answers.push(scores.indexOf(scores.reduce((a, b) => Math.max(a, b))));
-  }
-  return answers;
-}
-
-/** The float model's own answers are the labels: its accuracy is 1, and what is lost is what quantizing costs. */
-async function labelled(): Promise<{ context: PassContext; labels: number[] }> {
-  const labels = await answersOf(network());
-  const evaluation: FeedSource = {
-    samples: samples.length,
-    async *batches() {
-      for (const [i, x] of samples.entries()) {
-        const data = BigInt64Array.of(BigInt(labels[i] ?? 0));
-        yield await Promise.resolve({ feeds: { x }, labels: { type: 'int64' as const, dims: [1], data }, count: 1 });
-      }
-    },
-  };
-  const calibrated = contextOf(source('x', DIMS));
-  return { context: { ...calibrated, data: { ...calibrated.data, evaluation } }, labels };
-}
-
 interface Trial {
   readonly givenBack: number;
   readonly drop: number;
@@ -72,7 +39,7 @@ interface Accuracy {
 
 describe('maxAccuracyDrop', () => {
   it('gives back as few layers as keep the accuracy, and says what the result loses', async () => {
-    const { context, labels } = await labelled();
+    const { context, labels } = await labelledBy(network());
     for (const maxAccuracyDrop of [0.05, 0.2, 0.5]) {
       const model = network();
       const { details, warnings } = await apply(quantizeMixed, model, { maxAccuracyDrop }, context);
@@ -89,7 +56,7 @@ describe('maxAccuracyDrop', () => {
   });
 
   it('takes the cheapest types of all where they are good enough', async () => {
-    const { context } = await labelled();
+    const { context } = await labelledBy(network());
     // By bit operations: in bytes a layer of 288 weights is larger in int2, whose scales take a node more.
     const options = { maxAccuracyDrop: 0.99, minimize: 'bops' };
     const { details } = await apply(quantizeMixed, network(), options, context);
@@ -99,7 +66,7 @@ describe('maxAccuracyDrop', () => {
   });
 
   it('keeps the best it has seen where nothing is good enough, and warns', async () => {
-    const { context, labels } = await labelled();
+    const { context, labels } = await labelledBy(network());
     const model = network();
     const options = { maxAccuracyDrop: 0, candidates: [{ weights: 'int2' }, { weights: 'uint2' }] };
     const { details, warnings } = await apply(quantizeMixed, model, options, context);
@@ -112,7 +79,7 @@ describe('maxAccuracyDrop', () => {
   });
 
   it('gives the same bytes for the same request, and needs evaluation data and no budget', async () => {
-    const { context } = await labelled();
+    const { context } = await labelledBy(network());
     const models = [network(), network()];
     for (const model of models) await apply(quantizeMixed, model, { maxAccuracyDrop: 0.2, minimize: 'bops' }, context);
     assert.deepEqual(encodeModel(models[0]!), encodeModel(models[1]!));
