@@ -1,4 +1,5 @@
 import type { Node } from '../../onnx/node.ts';
+import { fitLaw } from './cost-law.ts';
 import type { Kernel } from './kernel-benchmarks.ts';
 
 export interface Estimate {
@@ -16,42 +17,75 @@ export interface Workload {
 export interface MeasuredWorkload extends Workload, Estimate {}
 
 /**
- * Times of kernels at any shape, from those that were measured: the time per unit of work is averaged in the logarithm
- * over the measured shapes of the kernel, weighted by the inverse square of their distance in the logarithms of the shape.
- * Below the smallest measured time a call itself costs, so half of that is the least.
+ * Times of kernels at any shape, from those that were measured: a law `work`, results and the call itself each take their
+ * share of, fitted to all measured shapes of the kernel, times what the measured shapes near by deviate from it (averaged in
+ * the logarithm, weighted by the inverse square of their distance in the logarithms of the shape). At a measured shape that
+ * is the measured time. Half of the least measured time is the least.
  */
 export class CostModel {
-  readonly #entries = new Map<string, MeasuredWorkload[]>();
+  readonly #kernels = new Map<string, KernelTimes>();
 
   constructor(table: { readonly entries: readonly MeasuredWorkload[] }) {
+    const entries = new Map<string, MeasuredWorkload[]>();
     for (const entry of table.entries) {
-      const list = this.#entries.get(entry.kernel);
-      if (list === undefined) this.#entries.set(entry.kernel, [entry]);
+      const list = entries.get(entry.kernel);
+      if (list === undefined) entries.set(entry.kernel, [entry]);
       else list.push(entry);
     }
+    for (const [kernel, list] of entries) this.#kernels.set(kernel, new KernelTimes(list));
   }
 
   /** A table without entries knows nothing. */
   get isEmpty(): boolean {
-    return this.#entries.size === 0;
+    return this.#kernels.size === 0;
   }
 
   /** Undefined when the kernel was not measured. */
-  estimate({ kernel, shape, work }: Workload): Estimate | undefined {
-    const entries = this.#entries.get(kernel);
-    if (entries === undefined) return undefined;
-    const weights = entries.map((entry) => 1 / (squaredDistance(entry.shape, shape) + 1e-6));
-    const total = weights.reduce((sum, weight) => sum + weight, 0);
-    const time = (of: (entry: MeasuredWorkload) => number): number => {
-      const times = entries.map(of);
-      if (times.every((value) => value === 0)) return 0;
-      const rate = entries.reduce((sum, entry, index) => {
-        return sum + (weights[index] ?? 0) * Math.log(Math.max(of(entry), 1) / entry.work);
-      }, 0);
-      return Math.max(work * Math.exp(rate / total), Math.min(...times) / 2);
-    };
-    return { floatNs: time((entry) => entry.floatNs), int8Ns: time((entry) => entry.int8Ns) };
+  estimate(workload: Workload): Estimate | undefined {
+    return this.#kernels.get(workload.kernel)?.estimate(workload);
   }
+}
+
+/** The measured shapes of one kernel, with the laws of both types. */
+class KernelTimes {
+  readonly #entries: readonly MeasuredWorkload[];
+  readonly #float: Times;
+  readonly #int8: Times;
+
+  constructor(entries: readonly MeasuredWorkload[]) {
+    this.#entries = entries;
+    this.#float = timesOf(entries, ({ floatNs }) => floatNs);
+    this.#int8 = timesOf(entries, ({ int8Ns }) => int8Ns);
+  }
+
+  estimate(workload: Workload): Estimate {
+    const near = this.#entries.map(({ shape }) => 1 / (squaredDistance(shape, workload.shape) + 1e-6));
+    return { floatNs: estimateBy(this.#float, near, workload), int8Ns: estimateBy(this.#int8, near, workload) };
+  }
+}
+
+interface Times {
+  readonly law: (workload: Workload) => number;
+  /** Logarithm of measured over fitted, by entry. */
+  readonly deviations: readonly number[];
+  /** 0: the kernel was not measured in this type. */
+  readonly least: number;
+}
+
+function timesOf(entries: readonly MeasuredWorkload[], of: (entry: MeasuredWorkload) => number): Times {
+  const times = entries.map(of);
+  if (times.every((time) => time === 0)) return { law: () => 0, deviations: [], least: 0 };
+  const positive = times.map((time) => Math.max(time, 1));
+  const law = fitLaw(entries, positive);
+  const deviations = entries.map((entry, index) => Math.log((positive[index] ?? 1) / law(entry)));
+  return { law, deviations, least: Math.min(...positive) };
+}
+
+function estimateBy({ law, deviations, least }: Times, near: readonly number[], workload: Workload): number {
+  if (least === 0) return 0;
+  const total = near.reduce((sum, weight) => sum + weight, 0);
+  const deviation = deviations.reduce((sum, value, index) => sum + (near[index] ?? 0) * value, 0) / total;
+  return Math.max(law(workload) * Math.exp(deviation), least / 2);
 }
 
 function squaredDistance(a: readonly number[], b: readonly number[]): number {

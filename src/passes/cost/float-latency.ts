@@ -4,7 +4,7 @@ import { typesAtBatchOne } from '../../onnx/cost/types-for-cost.ts';
 import type { Model } from '../../onnx/model.ts';
 import { elementCount } from '../../onnx/nd-array.ts';
 import type { Node } from '../../onnx/node.ts';
-import { asConvWorkload, convWorkload } from './conv-layout.ts';
+import { asConvWorkload, convWorkload, type ConvLayout } from './conv-layout.ts';
 import { CostModel, type SizesOf, type Workload } from './cost-model.ts';
 import type { KernelCostTable } from './kernel-cost-table.ts';
 
@@ -61,7 +61,30 @@ export class FloatLatency {
   of(graph: Graph): (sizesOf: SizesOf) => number {
     const uses = usesOf(graph);
     const outputs = new Set(graph.outputs.map(({ name }) => name));
-    return (sizesOf) => new GraphTime({ graph, uses, outputs, sizesOf, block: this.#block }, this.#time).total();
+    return (sizesOf) =>
+      new GraphTime({ graph, uses, outputs, sizesOf, block: this.#block, latency: this }, this.#time).total();
+  }
+
+  /**
+   * A convolution of a graph on images, in the layout that it gets; undefined where sizes are not known.
+   *
+   * @param isConstant - whether a value is known before the first run
+   */
+  convolution(node: Node, isConstant: (value: string) => boolean, sizesOf: SizesOf): ConvolutionTime | undefined {
+    const [data = '', weight = ''] = node.inputs;
+    const dims = sizesOf(weight);
+    const result = sizesOf(node.outputs[0] ?? '');
+    if (dims === undefined || result === undefined) return undefined;
+    const [outputs = 1, inputs = 1, ...window] = dims;
+    // The blocked kernels need weights they can lay out ahead, and are for images.
+    const block = isConstant(weight) && window.length === 2 ? this.#block : 1;
+    const pixels = Math.max(1, Math.round(elementCount(result) / outputs));
+    // Not the attribute: a depthwise layer has fewer groups where it is estimated with fewer channels.
+    const group = Math.max(1, Math.round((sizesOf(data)?.[1] ?? inputs) / inputs));
+    const workload = convWorkload({ outputs, inputs, group, window: elementCount(window), pixels }, block);
+    const family = workload.kernel.split(' ')[0] ?? '';
+    const others = LAYOUTS.flatMap((layout) => [`${family} ${layout}`, `window ${layout}`]);
+    return { layout: workload.layout, ns: this.#time(workload, others) };
   }
 
   readonly #time = (workload: Workload, others: readonly string[] = []): number => {
@@ -80,6 +103,13 @@ export class FloatLatency {
   };
 }
 
+const LAYOUTS: readonly ConvLayout[] = ['plain', 'blocked', 'narrow'];
+
+export interface ConvolutionTime {
+  readonly layout: ConvLayout;
+  readonly ns: number;
+}
+
 type TimeOf = (workload: Workload, others?: readonly string[]) => number;
 
 interface Sized {
@@ -88,6 +118,7 @@ interface Sized {
   readonly outputs: ReadonlySet<string>;
   readonly sizesOf: SizesOf;
   readonly block: number;
+  readonly latency: FloatLatency;
 }
 
 /** One walk through the graph. A node whose sizes are not known takes no time: it does not decide about widths. */
@@ -131,24 +162,12 @@ class GraphTime {
   }
 
   #convolution(node: Node): void {
-    const [data = '', weight = ''] = node.inputs;
-    const [output = ''] = node.outputs;
-    const dims = this.#of.sizesOf(weight);
-    const result = this.#of.sizesOf(output);
-    if (dims === undefined || result === undefined) return;
-    const [outputs = 1, inputs = 1, ...window] = dims;
-    // The blocked kernels need weights they can lay out ahead, and are for images.
-    const block = this.#of.graph.initializers.has(weight) && window.length === 2 ? this.#of.block : 1;
-    const pixels = Math.max(1, Math.round(elementCount(result) / outputs));
-    // Not the attribute: a depthwise layer has fewer groups where it is estimated with fewer channels.
-    const group = Math.max(1, Math.round((this.#of.sizesOf(data)?.[1] ?? inputs) / inputs));
-    const size = { outputs, inputs, group, window: elementCount(window), pixels };
-    const workload = convWorkload(size, block);
-    this.#want(data, workload.layout === 'blocked');
-    if (workload.layout !== 'plain') this.#blocked.add(output);
-    const family = workload.kernel.split(' ')[0] ?? '';
-    const others = ['plain', 'blocked', 'narrow'].flatMap((layout) => [`${family} ${layout}`, `window ${layout}`]);
-    this.#sum += this.#time(workload, others);
+    const { graph, sizesOf, latency } = this.#of;
+    const time = latency.convolution(node, (value) => graph.initializers.has(value), sizesOf);
+    if (time === undefined) return;
+    this.#want(node.inputs[0] ?? '', time.layout === 'blocked');
+    if (time.layout !== 'plain') this.#blocked.add(node.outputs[0] ?? '');
+    this.#sum += time.ns;
   }
 
   /** A value in the layout that its reader wants; once brought there, it is at hand. Constants are laid out ahead. */

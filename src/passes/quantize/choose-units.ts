@@ -1,6 +1,7 @@
 import type { Node } from '../../onnx/node.ts';
 import type { Skipped } from '../pass.ts';
 import { CostModel, elementwiseWorkload, weightedWorkload, type Estimate, type Workload } from '../cost/cost-model.ts';
+import { FloatLatency } from '../cost/float-latency.ts';
 import type { GraphView } from './graph-view.ts';
 import type { KernelCostTable } from '../cost/kernel-cost-table.ts';
 import { nodeLabel } from './node-filter.ts';
@@ -40,7 +41,7 @@ export function chooseUnits(
   const model = new CostModel(costTable);
   const everything = planWithout(new Set());
   if (model.isEmpty || candidates.units.size === 0) return { plan: everything, skipped: [] };
-  const costs = new PlanCosts(view, candidates, model);
+  const costs = new PlanCosts(view, candidates, model, new FloatLatency(costTable));
   const search = new Search(costs, planWithout, everything);
   search.removeSlowNodes(costs.slowNodes(everything));
   search.removeSlowRegions();
@@ -114,10 +115,12 @@ class PlanCosts {
   readonly floatNs: number;
   readonly #view: GraphView;
   readonly #model: CostModel;
+  readonly #floatLatency: FloatLatency;
   readonly #estimates = new Map<Node, Estimate>();
 
-  constructor(view: GraphView, candidates: Candidates, model: CostModel) {
+  constructor(view: GraphView, candidates: Candidates, model: CostModel, floatLatency: FloatLatency) {
     this.#view = view;
+    this.#floatLatency = floatLatency;
     this.#model = model;
     let floatNs = 0;
     for (const node of view.nodes) {
@@ -170,8 +173,12 @@ class PlanCosts {
     }
     const workload = workloadOf(unit, this.#view);
     const estimate = workload === undefined ? undefined : this.#model.estimate(workload);
-    if (estimate === undefined || !this.#isBias(unit)) return estimate;
-    return { floatNs: 0, int8Ns: estimate.int8Ns };
+    if (estimate === undefined) return undefined;
+    if (this.#isBias(unit)) return { floatNs: 0, int8Ns: estimate.int8Ns };
+    if (node.opType !== 'Conv') return estimate;
+    const isConstant = (value: string): boolean => this.#view.constantOf(value) !== undefined;
+    const float = this.#floatLatency.convolution(node, isConstant, this.#view.sizesOf);
+    return float === undefined ? estimate : { floatNs: float.ns, int8Ns: estimate.int8Ns };
   }
 
   /** A constant added to what a convolution or product makes: in float it becomes its bias and costs nothing. */

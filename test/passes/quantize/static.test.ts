@@ -352,4 +352,20 @@ describe('choices', () => {
     );
     assert.equal(only.changes, 4);
   });
+
+  it('knows that a convolution of few channels takes the time of a filled block in float, and not in int8', async () => {
+    const entries = (['add', 'matmul', 'max-pool', 'boundary', 'conv-boundary'] as const).map((kernel): KernelCost => {
+      const isBoundary = kernel.endsWith('boundary');
+      return { kernel, shape: [256], work: 256, floatNs: isBoundary ? 0 : 10, int8Ns: 10 };
+    });
+    // Of 16 output channels, where the net has 4: a quarter of the work.
+    const conv: KernelCost = { kernel: 'stem-conv', shape: [16, 36, 64], work: 36864, floatNs: 1000, int8Ns: 1600 };
+    const parts = { cpuKind: 'test', runtimeVersion: 'test', threads: 1, entries: [conv, ...entries] };
+    const changesWith = async (block: { convolutionBlock?: number }): Promise<number> => {
+      const costTable = makeCostTable({ ...parts, ...block });
+      return (await apply(quantizeStatic, residualNet(), {}, { ...context, costTable })).changes;
+    };
+    assert.equal(await changesWith({}), 0);
+    assert.ok((await changesWith({ convolutionBlock: 16 })) > 0);
+  });
 });
