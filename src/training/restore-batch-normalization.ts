@@ -24,31 +24,37 @@ export interface RestoreRun {
 
 /**
  * Puts BatchNormalization behind each Conv that has a constant bias and none behind it, as if it had never been folded:
- * the bias goes, mean and variance of each channel are measured, and scale and bias are chosen so that the node gives
- * back what it gets (scale = sqrt(variance + epsilon), bias = mean). The function of the model is unchanged, but it trains
- * as one with normalization does: the rate of learning no longer depends on what the folded weights happen to measure.
+ * the bias goes, filters that no other node reads are brought to norm 1, mean and variance of each channel are measured, and
+ * scale and bias are chosen so that the node gives back what the convolution gave. The function of the model is unchanged, but
+ * it trains as one with normalization does: behind it a filter of norm n turns by rate / n², so the rate of learning must not
+ * depend on what the folded weights happen to measure.
  *
  * @returns how many were put in; 0 leaves the model as it was
  * @throws CompressionError DATASET_EMPTY without a batch; MODEL_RUN; the signal's reason
- * @see Ioffe and Szegedy, "Batch Normalization", ICML 2015, algorithm 1 and section 3.1
+ * @see Ioffe and Szegedy, "Batch Normalization", ICML 2015, algorithm 1 and section 3.1; for the norms van Laarhoven,
+ *   "L2 Regularization versus Batch and Weight Normalization", 2017, section 2
  */
 export async function restoreBatchNormalization(model: Model, run: RestoreRun): Promise<number> {
   const convolutions = foldedConvolutions(model.graph);
   if (convolutions.length === 0) return 0;
   const statistics = await measure(model, convolutions, run);
   const names = new NameScope(model.graph);
+  const usesBefore = usesOf(model.graph);
+  const visible = new Set([...model.graph.inputs, ...model.graph.outputs].map(({ name }) => name));
   const behind = new Map<Node, Node>();
   for (const convolution of convolutions) {
     const measured = statistics.get(convolution.output);
-    if (measured !== undefined)
-      behind.set(convolution.node, insertBehind(model.graph, names, { convolution, measured }));
+    if (measured === undefined) continue;
+    const { name } = convolution.weight;
+    const isShared = usesBefore.get(name)?.length !== 1 || visible.has(name);
+    const norms = isShared ? undefined : normalizeFilters(model.graph, convolution);
+    behind.set(convolution.node, insertBehind(model.graph, names, { convolution, measured, norms }));
   }
   model.graph.nodes = model.graph.nodes.flatMap((node) => {
     const added = behind.get(node);
     return added === undefined ? [node] : [node, added];
   });
   const uses = usesOf(model.graph);
-  const visible = new Set([...model.graph.inputs, ...model.graph.outputs].map(({ name }) => name));
   for (const { bias } of convolutions) {
     if (!uses.has(bias.name) && !visible.has(bias.name)) model.graph.initializers.delete(bias.name);
   }
@@ -57,6 +63,7 @@ export async function restoreBatchNormalization(model: Model, run: RestoreRun): 
 
 interface Convolution {
   readonly node: Node;
+  readonly weight: Tensor;
   readonly bias: Tensor;
   readonly output: string;
   /** Axes of the output. */
@@ -72,7 +79,7 @@ function foldedConvolutions(graph: Graph): Convolution[] {
     const bias = graph.initializers.get(biasName);
     if (node.opType !== 'Conv' || node.domain !== '' || weight?.dataType !== 'float' || bias === undefined) return [];
     if ((uses.get(output) ?? []).some(isNormalization)) return [];
-    return [{ node, bias, output, rank: weight.dims.length }];
+    return [{ node, weight, bias, output, rank: weight.dims.length }];
   });
 }
 
@@ -196,11 +203,36 @@ function withStatistics(
   return { model: copy, outputs };
 }
 
+/** Divides each filter by its norm. @returns the norms; 1 for a filter of zeros */
+function normalizeFilters(graph: Graph, { weight }: Convolution): Float64Array {
+  const values = Float32Array.from(weight.floats());
+  const channels = weight.dims[0] ?? 1;
+  const size = values.length / channels;
+  const norms = new Float64Array(channels);
+  for (let channel = 0; channel < channels; channel += 1) {
+    const filter = values.subarray(channel * size, (channel + 1) * size);
+    const norm = Math.sqrt(filter.reduce((sum, value) => sum + value * value, 0)) || 1;
+    for (let index = 0; index < size; index += 1) filter[index] = Number(filter[index]) / norm;
+    norms[channel] = norm;
+  }
+  graph.initializers.set(weight.name, Tensor.float(weight.name, values, weight.dims));
+  return norms;
+}
+
 /** Takes the convolution's bias away. @returns the node that goes behind it and has its name for the output */
 function insertBehind(
   graph: Graph,
   names: NameScope,
-  { convolution, measured }: { readonly convolution: Convolution; readonly measured: ChannelStatistics },
+  {
+    convolution,
+    measured,
+    norms,
+  }: {
+    readonly convolution: Convolution;
+    readonly measured: ChannelStatistics;
+    /** What the filters were divided by, if at all. */
+    readonly norms: Float64Array | undefined;
+  },
 ): Node {
   const { node, bias, output } = convolution;
   const biases = bias.floats();
@@ -221,12 +253,14 @@ function insertBehind(
   node.inputs = node.inputs.slice(0, 2);
   node.outputs = [inner];
   const mean = (channel: number): number => Number(measured.mean[channel]);
+  const normOf = (channel: number): number => norms?.[channel] ?? 1;
+  const variance = (channel: number): number => measured.variance(channel) / normOf(channel) ** 2;
   const inputs = [
     inner,
-    vector('weight', (channel) => Math.sqrt(measured.variance(channel) + EPSILON)),
+    vector('weight', (channel) => normOf(channel) * Math.sqrt(variance(channel) + EPSILON)),
     vector('bias', mean),
-    vector('running_mean', (channel) => mean(channel) - Number(biases[channel])),
-    vector('running_var', (channel) => measured.variance(channel)),
+    vector('running_mean', (channel) => (mean(channel) - Number(biases[channel])) / normOf(channel)),
+    vector('running_var', variance),
   ];
   return makeNode('BatchNormalization', inputs, [output], {
     name: names.fresh(`${base}.bn`),

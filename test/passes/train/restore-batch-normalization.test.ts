@@ -3,6 +3,7 @@ import { describe, it } from 'node:test';
 import { encodeModel } from '../../../src/onnx/codec/encode.ts';
 import type { Model } from '../../../src/onnx/model.ts';
 import type { NdArray } from '../../../src/onnx/nd-array.ts';
+import { makeNode } from '../../../src/onnx/node.ts';
 import { tensorValue } from '../../../src/onnx/value-type.ts';
 import { verifyModel } from '../../../src/onnx/verify/verify-model.ts';
 import { canonicalize } from '../../../src/passes/canonicalize/canonicalize.ts';
@@ -68,7 +69,7 @@ describe('restoreBatchNormalization', () => {
     });
   }
 
-  it('has the mean and variance that the values have', async () => {
+  it('has the mean and variance that the values have behind filters of norm 1', async () => {
     const model = await fold(await exampleModel());
     const [batch] = await exampleBatches(model, 32, 1);
     assert.ok(batch !== undefined);
@@ -78,7 +79,13 @@ describe('restoreBatchNormalization', () => {
     probe.graph.outputs = [tensorValue(stem.outputs[0]!, 'float', [null, 16, 28, 28])];
     const values = await outputsOf(probe, batch.feeds);
     const bias = model.graph.initializers.get(stem.inputs[2]!)!.floats();
+    const filters = (): number[][] => {
+      const values = model.graph.initializers.get(stem.inputs[1]!)!.floats();
+      return Array.from({ length: 16 }, (_, i) => [...values.subarray(i * 9, i * 9 + 9)]);
+    };
+    const norms = filters().map((filter) => Math.hypot(...filter));
     await restore(model, batch.feeds);
+    for (const filter of filters()) assert.ok(Math.abs(Math.hypot(...filter) - 1) < 1e-6);
     const node = model.graph.nodes.find(({ opType }) => opType === 'BatchNormalization')!;
     const [scale, shift, mean, variance] = node.inputs
       .slice(1)
@@ -89,10 +96,24 @@ describe('restoreBatchNormalization', () => {
       const spread = own.reduce((sum, value) => sum + (value - expected) ** 2, 0) / own.length;
       // Sums of 25,088 floats in float32.
       assert.ok(Math.abs(shift![channel]! - expected) < 1e-4);
-      assert.ok(Math.abs(mean![channel]! - (expected - bias[channel]!)) < 1e-4);
-      assert.ok(Math.abs(variance![channel]! - spread) < 1e-4 * Math.max(1, spread));
-      assert.ok(Math.abs(scale![channel]! - Math.sqrt(spread + 1e-5)) < 1e-4);
+      const norm = norms[channel]!;
+      assert.ok(Math.abs(mean![channel]! * norm - (expected - bias[channel]!)) < 1e-4);
+      assert.ok(Math.abs(variance![channel]! * norm ** 2 - spread) < 1e-4 * Math.max(1, spread));
+      assert.ok(Math.abs(scale![channel]! - norm * Math.sqrt(spread / norm ** 2 + 1e-5)) < 1e-4);
     }
+  });
+
+  it('leaves filters as they are that another node reads, too', async () => {
+    const model = await fold(await exampleModel());
+    const [batch] = await exampleBatches(model, 32, 1);
+    const stem = model.graph.nodes.find(({ opType }) => opType === 'Conv')!;
+    const [data = '', weight = ''] = stem.inputs;
+    model.graph.nodes.push(makeNode('Conv', [data, weight], ['second']));
+    model.graph.outputs.push(tensorValue('second', 'float', [null, 16, 26, 26]));
+    const before = [...model.graph.initializers.get(weight)!.floats()];
+    await restore(model, batch!.feeds);
+    verifyModel(model);
+    assert.deepEqual([...model.graph.initializers.get(weight)!.floats()], before);
   });
 
   it('puts in nothing where normalization is there, or no bias', async () => {
