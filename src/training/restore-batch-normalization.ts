@@ -11,6 +11,8 @@ import { copyModel } from './copy-model.ts';
 /** PyTorch's default; ONNX's `momentum` is the share that stays, PyTorch's 0.1 the share that is new. */
 const MOMENTUM = 0.9;
 const EPSILON = 1e-5;
+/** Of a filter: what He's first weights have in expectation where as many channels come out as go in. */
+const FILTER_NORM = Math.SQRT2;
 /** First opset in which ReduceMean takes its axes as an input. */
 const AXES_ARE_AN_INPUT = 18;
 
@@ -24,7 +26,7 @@ export interface RestoreRun {
 
 /**
  * Puts BatchNormalization behind each Conv that has a constant bias and none behind it, as if it had never been folded:
- * the bias goes, filters that no other node reads are brought to norm 1, mean and variance of each channel are measured, and
+ * the bias goes, filters that no other node reads are brought to one norm, mean and variance of each channel are measured, and
  * scale and bias are chosen so that the node gives back what the convolution gave. The function of the model is unchanged, but
  * it trains as one with normalization does: behind it a filter of norm n turns by rate / n², so the rate of learning must not
  * depend on what the folded weights happen to measure.
@@ -203,7 +205,7 @@ function withStatistics(
   return { model: copy, outputs };
 }
 
-/** Divides each filter by its norm. @returns the norms; 1 for a filter of zeros */
+/** Brings each filter to `FILTER_NORM`. @returns what it was divided by; 1 for a filter of zeros */
 function normalizeFilters(graph: Graph, { weight }: Convolution): Float64Array {
   const values = Float32Array.from(weight.floats());
   const channels = weight.dims[0] ?? 1;
@@ -211,7 +213,7 @@ function normalizeFilters(graph: Graph, { weight }: Convolution): Float64Array {
   const norms = new Float64Array(channels);
   for (let channel = 0; channel < channels; channel += 1) {
     const filter = values.subarray(channel * size, (channel + 1) * size);
-    const norm = Math.sqrt(filter.reduce((sum, value) => sum + value * value, 0)) || 1;
+    const norm = Math.sqrt(filter.reduce((sum, value) => sum + value * value, 0)) / FILTER_NORM || 1;
     for (let index = 0; index < size; index += 1) filter[index] = Number(filter[index]) / norm;
     norms[channel] = norm;
   }

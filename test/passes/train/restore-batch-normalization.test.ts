@@ -69,7 +69,7 @@ describe('restoreBatchNormalization', () => {
     });
   }
 
-  it('has the mean and variance that the values have behind filters of norm 1', async () => {
+  it('has the mean and variance that the values have behind filters of one norm', async () => {
     const model = await fold(await exampleModel());
     const [batch] = await exampleBatches(model, 32, 1);
     assert.ok(batch !== undefined);
@@ -83,9 +83,9 @@ describe('restoreBatchNormalization', () => {
       const values = model.graph.initializers.get(stem.inputs[1]!)!.floats();
       return Array.from({ length: 16 }, (_, i) => [...values.subarray(i * 9, i * 9 + 9)]);
     };
-    const norms = filters().map((filter) => Math.hypot(...filter));
+    const norms = filters().map((filter) => Math.hypot(...filter) / Math.SQRT2);
     await restore(model, batch.feeds);
-    for (const filter of filters()) assert.ok(Math.abs(Math.hypot(...filter) - 1) < 1e-6);
+    for (const filter of filters()) assert.ok(Math.abs(Math.hypot(...filter) - Math.SQRT2) < 1e-6);
     const node = model.graph.nodes.find(({ opType }) => opType === 'BatchNormalization')!;
     const [scale, shift, mean, variance] = node.inputs
       .slice(1)
