@@ -11,7 +11,7 @@ import { measureKernelCosts } from '../../src/passes/cost/kernel-cost-table.ts';
 import { createRuntime } from '../../src/runtime/onnxruntime.ts';
 import type { Session } from '../../src/runtime/session.ts';
 import { latencies, processorMs, topOne } from '../quantize/measure.ts';
-import { feedsOf, readNets, type Net } from './net.ts';
+import { feedsOf, readNets, type Net } from '../nets.ts';
 import { tables, type Row } from './tables.ts';
 import { modelPath, PEERS, runOurs, runPeer, type Made, type PeerName } from './tools.ts';
 

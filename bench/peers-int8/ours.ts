@@ -3,16 +3,14 @@
  * JSON, like peers.py: a process of its own, since peaks of memory do not go down.
  */
 import { readFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { defined } from '../../src/errors.ts';
 import { loadModel } from '../../src/onnx/codec/load.ts';
 import { writeModel } from '../../src/onnx/codec/write.ts';
 import { KernelCostTableSchema } from '../../src/passes/cost/kernel-cost-table.ts';
 import { runStep, scheduleRecipe } from '../../src/passes/pass-manager.ts';
-import { NO_CHECKPOINT, type PassContext } from '../../src/passes/pass.ts';
 import { resolveRecipe } from '../../src/recipes/resolve.ts';
-import { createRuntime } from '../../src/runtime/onnxruntime.ts';
-import { feedsOf, readNets } from './net.ts';
+import { passContext } from '../pass-context.ts';
+import { feedsOf, readNets } from '../nets.ts';
 import type { Made } from './tools.ts';
 
 const [list = '', name = '', preset = '', costs = '', target = ''] = process.argv.slice(2);
@@ -23,19 +21,10 @@ const net = defined(
 );
 const calibration = await feedsOf(net, 'calibration');
 const choice = await feedsOf(net, 'choice');
-const context: PassContext = {
-  runtime: createRuntime(tmpdir()),
-  threads: 1,
-  seed: 0,
-  targetCpu: 'portable',
-  cpuFlags: new Set(),
-  checkpoint: NO_CHECKPOINT,
+const context = passContext({
   data: { calibration: calibration.feeds, evaluation: choice.feeds },
   costTable: KernelCostTableSchema.parse(JSON.parse(readFileSync(costs, 'utf8'))),
-  signal: new AbortController().signal,
-  progress: () => undefined,
-  log: () => undefined,
-};
+});
 const model = await loadModel(net.model);
 const notes: string[] = [];
 for (const step of scheduleRecipe(resolveRecipe(preset).recipe)) {

@@ -3,7 +3,7 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
-import { CALIBRATION_IMAGES, type Net } from './net.ts';
+import { CALIBRATION_IMAGES, type Net } from '../nets.ts';
 
 const MadeSchema = z.object({
   seconds: z.number(),

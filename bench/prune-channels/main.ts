@@ -2,21 +2,18 @@
  * `npm run bench -- prune-channels [--repeats 5]`: the time it takes to find what channels go together, and to take half of each
  * group out, for networks of the zoo; and of the whole pass by l2, to half of the MACs. Median ms, without reading or writing files.
  */
-import { tmpdir } from 'node:os';
 import { parseArgs } from 'node:util';
 import { median } from '../../src/evaluation/statistics.ts';
 import type { Model } from '../../src/onnx/model.ts';
 import { canonicalize } from '../../src/passes/canonicalize/canonicalize.ts';
-import { emptyCostTable } from '../../src/passes/cost/kernel-cost-table.ts';
-import { NO_CHECKPOINT, type PassContext } from '../../src/passes/pass.ts';
 import { pruneChannels } from '../../src/passes/prune/channels/prune-channels.ts';
 import { removeChannels } from '../../src/passes/prune/channels/remove-channels.ts';
 import { analyzeChannels } from '../../src/passes/prune/groups/analyze-channels.ts';
 import { channelGroups } from '../../src/passes/prune/groups/channel-groups.ts';
 import { separateVectors } from '../../src/passes/prune/groups/separate-vectors.ts';
-import { createRuntime } from '../../src/runtime/onnxruntime.ts';
 import { copyModel } from '../../src/training/copy-model.ts';
 import { buildArchitecture, type ArchitectureRequest } from '../../src/zoo/build-architecture.ts';
+import { passContext } from '../pass-context.ts';
 
 /** Limits in ms for grouping and removal together, where there is one. */
 const NETWORKS: readonly { readonly name: string; readonly request: ArchitectureRequest; readonly limitMs?: number }[] =
@@ -54,7 +51,7 @@ export async function main(args: readonly string[]): Promise<void> {
   for (const { name, request, limitMs } of NETWORKS) {
     const model = buildArchitecture(request, 1);
     const folded = canonicalize.options.parse({ foldBatchNormalization: false });
-    await canonicalize.run(model, folded, context());
+    await canonicalize.run(model, folded, passContext());
     const times = { grouping: [] as number[], removal: [] as number[], pass: [] as number[] };
     let [groups, channels] = [0, 0];
     for (let round = 0; round < repeats; round += 1) {
@@ -80,24 +77,8 @@ export async function main(args: readonly string[]): Promise<void> {
 
 async function wholePass(model: Model): Promise<number> {
   const started = performance.now();
-  await pruneChannels.run(model, pruneChannels.options.parse({ macsRatio: 0.5 }), context());
+  await pruneChannels.run(model, pruneChannels.options.parse({ macsRatio: 0.5 }), passContext());
   return performance.now() - started;
-}
-
-function context(): PassContext {
-  return {
-    runtime: createRuntime(tmpdir()),
-    threads: 1,
-    seed: 0,
-    targetCpu: 'portable',
-    cpuFlags: new Set(),
-    checkpoint: NO_CHECKPOINT,
-    data: {},
-    costTable: emptyCostTable(),
-    signal: new AbortController().signal,
-    progress: () => undefined,
-    log: () => undefined,
-  };
 }
 
 function timed<Result>(into: number[], work: () => Result): Result {

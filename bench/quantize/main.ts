@@ -17,13 +17,14 @@ import { encodeModel } from '../../src/onnx/codec/encode.ts';
 import { loadModel } from '../../src/onnx/codec/load.ts';
 import { calibrate } from '../../src/passes/calibrate.ts';
 import { runStep } from '../../src/passes/pass-manager.ts';
-import { NO_CHECKPOINT, type FeedSource, type PassContext, type TargetCpu } from '../../src/passes/pass.ts';
+import type { FeedSource, TargetCpu } from '../../src/passes/pass.ts';
 import { measureKernelCosts } from '../../src/passes/cost/kernel-cost-table.ts';
 import { canonicalize } from '../../src/passes/canonicalize/canonicalize.ts';
 import { PASSES } from '../../src/passes/registry.ts';
 import { createRuntime } from '../../src/runtime/onnxruntime.ts';
 import { median } from '../../src/evaluation/statistics.ts';
 import type { Session } from '../../src/runtime/session.ts';
+import { passContext } from '../pass-context.ts';
 import { latencies, topOne } from './measure.ts';
 
 const runtime = createRuntime(tmpdir());
@@ -64,19 +65,12 @@ export async function main(args: readonly string[]): Promise<void> {
     Number(values.samples),
   );
   const evaluation = await feedsOf('evaluation', defined(values.evaluation, '--evaluation'));
-  const context: PassContext = {
+  const context = passContext({
     runtime,
-    threads: 1,
-    seed: 0,
     targetCpu: values.target as TargetCpu,
-    cpuFlags: new Set(),
-    checkpoint: NO_CHECKPOINT,
     data: { calibration },
     costTable: await measureKernelCosts(runtime, { threads: 1 }),
-    signal: new AbortController().signal,
-    progress: () => undefined,
-    log: () => undefined,
-  };
+  });
   await runStep(model, { pass: canonicalize, options: canonicalize.options.parse({}) }, context);
   const pass = defined(
     PASSES.find(({ name }) => name === values.pass),
@@ -111,7 +105,7 @@ async function plainPass(feeds: FeedSource, path: string): Promise<void> {
 }
 
 async function reportCalibration(
-  context: PassContext,
+  context: ReturnType<typeof passContext>,
   feeds: FeedSource,
   path: string,
   run: () => Promise<unknown>,

@@ -7,11 +7,11 @@ import { bindFeeds } from '../../src/data/bind-feeds.ts';
 import { writeModel } from '../../src/onnx/codec/write.ts';
 import { loadModel } from '../../src/onnx/codec/load.ts';
 import type { Model } from '../../src/onnx/model.ts';
-import { emptyCostTable } from '../../src/passes/cost/kernel-cost-table.ts';
 import { runStep } from '../../src/passes/pass-manager.ts';
-import { NO_CHECKPOINT, type FeedSource, type PassContext } from '../../src/passes/pass.ts';
+import type { FeedSource } from '../../src/passes/pass.ts';
 import { quantizeWeights } from '../../src/passes/quantize/weights-only/quantize-weights.ts';
 import { createRuntime } from '../../src/runtime/onnxruntime.ts';
+import { passContext } from '../pass-context.ts';
 
 const BATCH = 16;
 
@@ -38,19 +38,7 @@ export async function compare(folder: string, peers: readonly string[], samples:
       inputs,
     );
   const evaluation = await feedsOf('evaluation', samples);
-  const context: PassContext = {
-    runtime,
-    threads: 1,
-    seed: 0,
-    targetCpu: 'portable',
-    cpuFlags: new Set(),
-    data: { calibration: await feedsOf('calibration') },
-    costTable: emptyCostTable(),
-    checkpoint: NO_CHECKPOINT,
-    signal: new AbortController().signal,
-    progress: () => undefined,
-    log: () => undefined,
-  };
+  const context = passContext({ runtime, data: { calibration: await feedsOf('calibration') } });
   const say = async (name: string, model: Model | { readonly path: string }, bytes: number): Promise<number> => {
     const nll = await lossOf(model);
     console.log(

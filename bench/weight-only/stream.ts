@@ -8,10 +8,9 @@ import { loadModel } from '../../src/onnx/codec/load.ts';
 import { TensorSpool } from '../../src/onnx/codec/tensor-spool.ts';
 import { writeModel } from '../../src/onnx/codec/write.ts';
 import { runStep } from '../../src/passes/pass-manager.ts';
-import { NO_CHECKPOINT, type PassContext } from '../../src/passes/pass.ts';
-import { emptyCostTable } from '../../src/passes/cost/kernel-cost-table.ts';
 import { quantizeWeights } from '../../src/passes/quantize/weights-only/quantize-weights.ts';
 import type { Runtime } from '../../src/runtime/session.ts';
+import { passContext } from '../pass-context.ts';
 
 export interface StreamResult {
   readonly seconds: number;
@@ -48,21 +47,8 @@ function copy(source: string, target: string): void {
 async function quantize(path: string, target: string, given: unknown): Promise<void> {
   mkdirSync(dirname(target), { recursive: true });
   const spool = new TensorSpool(join(dirname(target), 'spool.bin'));
-  const context: PassContext = {
-    // Rounding to nearest runs no model.
-    runtime: { version: 'none' } as Runtime,
-    threads: 1,
-    seed: 0,
-    targetCpu: 'portable',
-    cpuFlags: new Set(),
-    data: {},
-    costTable: emptyCostTable(),
-    checkpoint: NO_CHECKPOINT,
-    spool,
-    signal: new AbortController().signal,
-    progress: () => undefined,
-    log: () => undefined,
-  };
+  // Rounding to nearest runs no model.
+  const context = passContext({ runtime: { version: 'none' } as Runtime, spool });
   const model = await loadModel(path);
   await runStep(model, { pass: quantizeWeights, options: quantizeWeights.options.parse(given) }, context);
   await writeModel(model, target, { externalData: { location: 'model.onnx.data', thresholdBytes: 65536 } });

@@ -1,10 +1,10 @@
 import { readFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { z } from 'zod';
-import { bindFeeds, type BindRole } from '../../src/data/bind-feeds.ts';
-import { openDataset } from '../../src/data/open-dataset.ts';
-import { loadModel } from '../../src/onnx/codec/load.ts';
-import type { FeedSource } from '../../src/passes/pass.ts';
+import { bindFeeds, type BindRole } from '../src/data/bind-feeds.ts';
+import { openDataset } from '../src/data/open-dataset.ts';
+import { loadModel } from '../src/onnx/codec/load.ts';
+import type { FeedSource } from '../src/passes/pass.ts';
 
 /** An image classifier with its data: uint8 NCHW images, x = (pixel / 255 - mean) / std. Paths are relative to the list's folder. */
 const NetSchema = z.strictObject({
