@@ -15,7 +15,9 @@ export interface EvolutionOptions extends StrategyOptions {
 
 /**
  * Regularized evolution: a child is the winner of a tournament with one dimension mutated, and the oldest member dies, not the
- * worst, so that nothing survives by one lucky measurement. Feasible trials win over infeasible ones.
+ * worst, so that nothing survives by one lucky measurement. Feasible trials win over infeasible ones. The first members are random;
+ * where points are given to begin with, they are these and mutations of them: in a space with a dimension a layer a random point is far
+ * behind a good guess, and nothing would be bred from it.
  * @see Real et al., "Regularized Evolution for Image Classifier Architecture Search", AAAI 2019, algorithm 1
  */
 export function evolution(space: SearchSpace, options: EvolutionOptions): Strategy {
@@ -23,10 +25,14 @@ export function evolution(space: SearchSpace, options: EvolutionOptions): Strate
   const compare = compareByScalar(scalarize);
   return askTell(space, options, (rng) => {
     const members: Trial[] = [];
+    const known = (options.initial ?? []).map((point) => space.encode(point));
     let trials = 0;
     return {
       propose() {
-        if (trials < population) return space.sample(rng);
+        if (trials < population) {
+          if (known.length === 0) return space.sample(rng);
+          return mutateOne(space, known[Math.floor(rng.uniform() * known.length)] ?? [], rng);
+        }
         let parent: Trial | undefined;
         for (let i = 0; i < tournament; i += 1) {
           const member = members[Math.floor(rng.uniform() * members.length)];

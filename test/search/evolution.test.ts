@@ -15,6 +15,25 @@ describe('evolution', () => {
     });
   });
 
+  it('begins near the points that it is given', () => {
+    const initial = [
+      { block: 'basic', bits: 8, depth: 14, rate: 1 },
+      { block: 'bottleneck', bits: 4, depth: 8, rate: 1e-4 },
+    ];
+    const finished = run(evolution(mixedSpace(), { seed: 5, population: 12, initial }), evaluateMixed, 12, 4);
+    const points = finished.map(({ candidate }) => candidate.point);
+    assert.deepEqual(
+      points.slice(0, 2).map(({ depth }) => depth),
+      [14, 8],
+    );
+    for (const point of points.slice(2)) {
+      const changes = initial.map(
+        (start) => Object.entries(start).filter(([key, value]) => point[key] !== value).length,
+      );
+      assert.equal(Math.min(...changes), 1);
+    }
+  });
+
   it('prefers feasible parents, and by the scalar it is given', () => {
     // The second objective falls with b; points with c = true are infeasible, however good they look.
     const evaluate: Evaluate = ({ b, c }) => ({

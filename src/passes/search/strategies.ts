@@ -29,7 +29,7 @@ export function createStrategy(name: StrategyName, space: SearchSpace, plan: Str
   return STRATEGIES[name](space, plan);
 }
 
-/** A third of the trials is drawn at random at first, the rest bred from them. */
+/** A third of the trials is the first population, the rest is bred from it. */
 function populationOf({ trials, batch }: StrategyPlan): { population: number; tournament: number } {
   const population = Math.min(50, Math.max(batch, Math.ceil(trials / 3)));
   return { population, tournament: Math.max(2, Math.round(population / 4)) };
