@@ -17,7 +17,7 @@ import { encodeModel } from '../../src/onnx/codec/encode.ts';
 import { loadModel } from '../../src/onnx/codec/load.ts';
 import { calibrate } from '../../src/passes/calibrate.ts';
 import { runStep } from '../../src/passes/pass-manager.ts';
-import type { FeedSource, TargetCpu } from '../../src/passes/pass.ts';
+import type { FeedSource, PassContext, TargetCpu } from '../../src/passes/pass.ts';
 import { measureKernelCosts } from '../../src/passes/cost/kernel-cost-table.ts';
 import { canonicalize } from '../../src/passes/canonicalize/canonicalize.ts';
 import { PASSES } from '../../src/passes/registry.ts';
@@ -105,7 +105,7 @@ async function plainPass(feeds: FeedSource, path: string): Promise<void> {
 }
 
 async function reportCalibration(
-  context: ReturnType<typeof passContext>,
+  context: PassContext,
   feeds: FeedSource,
   path: string,
   run: () => Promise<unknown>,
