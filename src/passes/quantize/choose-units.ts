@@ -1,12 +1,12 @@
 import type { Node } from '../../onnx/node.ts';
 import type { Skipped } from '../pass.ts';
-import { CostModel, elementwiseWorkload, weightedWorkload, type Estimate, type Workload } from '../cost/cost-model.ts';
-import { FloatLatency } from '../cost/float-latency.ts';
+import { CostModel, elementwiseWorkload, type Estimate } from '../cost/cost-model.ts';
 import type { GraphView } from './graph-view.ts';
 import type { KernelCostTable } from '../cost/kernel-cost-table.ts';
 import { nodeLabel } from './node-filter.ts';
 import { placementOf } from './placement.ts';
 import { makePlan, type Candidates, type PlanSettings, type QuantPlan } from './plan.ts';
+import { UnitTimes } from './unit-times.ts';
 import type { ComputeUnit } from './units.ts';
 
 /** A node goes back to float when that saves this share of the model's estimated time; less is within the estimate's error. */
@@ -41,7 +41,7 @@ export function chooseUnits(
   const model = new CostModel(costTable);
   const everything = planWithout(new Set());
   if (model.isEmpty || candidates.units.size === 0) return { plan: everything, skipped: [] };
-  const costs = new PlanCosts(view, candidates, model, new FloatLatency(costTable));
+  const costs = new PlanCosts(view, candidates, model, new UnitTimes(costTable, view));
   const search = new Search(costs, planWithout, everything);
   search.removeSlowNodes(costs.slowNodes(everything));
   search.removeSlowRegions();
@@ -115,12 +115,12 @@ class PlanCosts {
   readonly floatNs: number;
   readonly #view: GraphView;
   readonly #model: CostModel;
-  readonly #floatLatency: FloatLatency;
+  readonly #unitTimes: UnitTimes;
   readonly #estimates = new Map<Node, Estimate>();
 
-  constructor(view: GraphView, candidates: Candidates, model: CostModel, floatLatency: FloatLatency) {
+  constructor(view: GraphView, candidates: Candidates, model: CostModel, unitTimes: UnitTimes) {
     this.#view = view;
-    this.#floatLatency = floatLatency;
+    this.#unitTimes = unitTimes;
     this.#model = model;
     let floatNs = 0;
     for (const node of view.nodes) {
@@ -171,14 +171,9 @@ class PlanCosts {
       const workload = elementwiseWorkload(placement.kernel, node.outputs[0] ?? '', this.#view.sizesOf);
       return workload === undefined ? undefined : this.#model.estimate(workload);
     }
-    const workload = workloadOf(unit, this.#view);
-    const estimate = workload === undefined ? undefined : this.#model.estimate(workload);
-    if (estimate === undefined) return undefined;
-    if (this.#isBias(unit)) return { floatNs: 0, int8Ns: estimate.int8Ns };
-    if (node.opType !== 'Conv') return estimate;
-    const isConstant = (value: string): boolean => this.#view.constantOf(value) !== undefined;
-    const float = this.#floatLatency.convolution(node, isConstant, this.#view.sizesOf);
-    return float === undefined ? estimate : { floatNs: float.ns, int8Ns: estimate.int8Ns };
+    const estimate = this.#unitTimes.of(unit);
+    if (estimate === undefined || !this.#isBias(unit)) return estimate;
+    return { floatNs: 0, int8Ns: estimate.int8Ns };
   }
 
   /** A constant added to what a convolution or product makes: in float it becomes its bias and costs nothing. */
@@ -187,20 +182,6 @@ class PlanCosts {
     const producer = this.#view.producerOf(unit.node.inputs[unit.activations[0] ?? 0] ?? '');
     return producer !== undefined && ['Conv', 'MatMul', 'Gemm'].includes(producer.opType);
   }
-}
-
-/** What a unit's kernel is given. */
-export function workloadOf(unit: ComputeUnit, view: GraphView): Workload | undefined {
-  const { node, placement } = unit;
-  if (placement.kind === 'pointwise') return elementwiseWorkload(placement.kernel, node.outputs[0] ?? '', view.sizesOf);
-  return weightedWorkload(node, operandDims(unit, view), { conv: 'conv', product: 'matmul' }, view.sizesOf);
-}
-
-/** The second operand's dimensions; of a batch of matrices only the last two take part in each product. */
-function operandDims({ node, weight }: ComputeUnit, view: GraphView): readonly number[] {
-  if (weight !== undefined && node.opType !== 'MatMul') return weight.tensor.dims;
-  const dims = weight?.tensor.dims ?? view.sizesOf(node.inputs[1] ?? '') ?? [1, 1];
-  return dims.slice(-2);
 }
 
 /** Compute units that are connected by values in codes. */

@@ -4,9 +4,9 @@ import type { Model } from '../../../onnx/model.ts';
 import { CostModel, elementwiseWorkload } from '../../cost/cost-model.ts';
 import type { KernelCostTable } from '../../cost/kernel-cost-table.ts';
 import { fileBytes } from '../../cost/file-bytes.ts';
-import { workloadOf } from '../choose-units.ts';
 import type { GraphView } from '../graph-view.ts';
 import type { LayerChoice } from '../static-request.ts';
+import { UnitTimes } from '../unit-times.ts';
 import type { MixedLayer } from './layers.ts';
 
 /** What a budget is counted in. */
@@ -35,7 +35,7 @@ export function layerCosts(unit: CostUnit, view: GraphView, table: KernelCostTab
         return macs * weightBits(choice) * activationBits;
       };
     case 'latencyNs':
-      return latencies(view, new CostModel(table));
+      return latencies(view, table);
   }
 }
 
@@ -60,12 +60,12 @@ const TWO_BIT_NODE_BYTES = 128;
  * 8-bit weights with 8-bit activations run on int8 kernels; everything else computes in float, behind a quantizer of its input where it
  * has one. What borders between layers cost besides is not counted.
  */
-function latencies(view: GraphView, model: CostModel): LayerCost {
+function latencies(view: GraphView, table: KernelCostTable): LayerCost {
+  const [times, model] = [new UnitTimes(table, view), new CostModel(table)];
   return ({ units }, choice) => {
     let ns = 0;
     for (const unit of units) {
-      const workload = workloadOf(unit, view);
-      const estimate = workload === undefined ? undefined : model.estimate(workload);
+      const estimate = times.of(unit);
       if (estimate === undefined) continue;
       if (choice !== 'float' && weightBits(choice) === 8 && choice.activations.endsWith('int8')) ns += estimate.int8Ns;
       else ns += estimate.floatNs + (choice === 'float' ? 0 : quantizerNs(unit.node.inputs[0] ?? '', view, model));
