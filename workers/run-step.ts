@@ -67,6 +67,7 @@ export async function oneStep(
     input: job.input,
     openModel: (id) => openReferenced(task, id, hooks.directory),
     ...(data.openTraining === undefined ? {} : { openTraining: data.openTraining }),
+    int8Ahead: step.int8Ahead,
     costTable,
     cpuFlags: data.cpuFlags,
     checkpoint: job.checkpoint,

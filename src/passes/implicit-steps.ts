@@ -12,6 +12,8 @@ export interface ScheduledStep extends StepOf {
   readonly implicit: boolean;
   /** Index of the recipe's step that this is, or that it prepares the model for. */
   readonly recipeIndex: number;
+  /** A later step has the model compute in 8-bit integers. */
+  readonly int8Ahead: boolean;
 }
 
 /**
@@ -26,17 +28,18 @@ export function withImplicitSteps(
   canonicalize: Pass | undefined,
   passes: readonly Pass[],
 ): readonly ScheduledStep[] {
+  const lastInt8 = steps.findLastIndex(({ pass, options }) => pass.makesInt8?.(options) === true);
   const lastTraining = steps.findLastIndex((step) => needsOf(step, passes).includes('training'));
   const scheduled: ScheduledStep[] = [];
   const implicit = (recipeIndex: number, foldBatchNormalization: boolean): void => {
     if (canonicalize === undefined) return;
     const options = canonicalize.options.parse({ foldBatchNormalization });
-    scheduled.push({ pass: canonicalize, options, implicit: true, recipeIndex });
+    scheduled.push({ pass: canonicalize, options, implicit: true, recipeIndex, int8Ahead: recipeIndex <= lastInt8 });
   };
   if (steps[0]?.pass !== canonicalize) implicit(0, lastTraining < 0);
   for (const [recipeIndex, { pass, options }] of steps.entries()) {
     const settled = pass === canonicalize ? settle(options, lastTraining < 0) : options;
-    scheduled.push({ pass, options: settled, implicit: false, recipeIndex });
+    scheduled.push({ pass, options: settled, implicit: false, recipeIndex, int8Ahead: recipeIndex < lastInt8 });
     if (recipeIndex === lastTraining && recipeIndex + 1 < steps.length) implicit(recipeIndex + 1, true);
   }
   return scheduled;

@@ -109,6 +109,8 @@ export interface PassContext {
   readonly innerSteps?: InnerSteps;
   /** The model as the job names it. Absent outside of jobs. */
   readonly modelField?: StoredModelField;
+  /** Whether a later step of the recipe has the model compute in 8-bit integers. Absent outside of jobs. */
+  readonly int8Ahead?: boolean;
   /** Measured once per kind of CPU; the same table gives the same choices. */
   readonly costTable: KernelCostTable;
   /** CPU flags of this machine (`avx2`, `avx512_vnni`, `asimddp` …), read once by the worker; what target `this` goes by. */
@@ -176,6 +178,8 @@ export interface Pass<Options = unknown> {
   /** Strict object schema with a default and a description for each option. */
   readonly options: z.ZodType<Options>;
   readonly example: z.input<z.ZodType<Options>>;
+  /** Whether the model computes in 8-bit integers behind the step. Absent: as it did before. */
+  makesInt8?(options: Options): boolean;
   /** Data that the pass itself uses; that of `inner` steps comes on top. */
   needs(options: Options): readonly DataRole[];
   /** Recipes that the step runs as trials, or examples that show all their values: planning checks each of them. */

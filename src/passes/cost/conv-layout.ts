@@ -1,3 +1,6 @@
+import { elementCount } from '../../onnx/nd-array.ts';
+import type { Node } from '../../onnx/node.ts';
+import type { SizesOf } from './cost-model.ts';
 import type { KernelCost } from './kernel-cost-table.ts';
 
 /** A convolution by its numbers of channels, of one group for `group` 1, and the pixels it works on. */
@@ -9,6 +12,19 @@ export interface ConvSize {
   /** Elements of the kernel window, and pixels of the output. */
   readonly window: number;
   readonly pixels: number;
+}
+
+/** A convolution of a graph, with its number of spatial axes; undefined where sizes are not known. */
+export function convSizeOf(node: Node, sizesOf: SizesOf): (ConvSize & { readonly axes: number }) | undefined {
+  const [data = '', weight = ''] = node.inputs;
+  const dims = sizesOf(weight);
+  const result = sizesOf(node.outputs[0] ?? '');
+  if (dims === undefined || result === undefined) return undefined;
+  const [outputs = 1, inputs = 1, ...window] = dims;
+  const pixels = Math.max(1, Math.round(elementCount(result) / outputs));
+  // Not the attribute: a depthwise layer has fewer groups where it is estimated with fewer channels.
+  const group = Math.max(1, Math.round((sizesOf(data)?.[1] ?? inputs) / inputs));
+  return { outputs, inputs, group, window: elementCount(window), pixels, axes: window.length };
 }
 
 /**
@@ -51,11 +67,17 @@ const POINTWISE = new Set(['pointwise-conv', 'pointwise-conv-width']);
 const DEPTHWISE = new Set(['depthwise-conv', 'depthwise-conv-width']);
 const WINDOWED = new Set(['conv', 'stem-conv', 'conv-width']);
 
-/** A measured convolution under the kernel, shape and work of its layout; undefined for what is none in float. */
-export function asConvWorkload(entry: KernelCost, block: number): ReturnType<typeof convWorkload> | undefined {
+/** A measured convolution; undefined for another kernel. */
+export function measuredConvSize(entry: KernelCost): ConvSize | undefined {
   const [outputs = 1, reduction = 1, pixels = 1] = entry.shape;
   const [isPointwise, isDepthwise] = [POINTWISE.has(entry.kernel), DEPTHWISE.has(entry.kernel)];
   if (!isPointwise && !isDepthwise && !WINDOWED.has(entry.kernel)) return undefined;
   const window = isPointwise ? 1 : WINDOW;
-  return convWorkload({ outputs, inputs: reduction / window, group: isDepthwise ? outputs : 1, window, pixels }, block);
+  return { outputs, inputs: reduction / window, group: isDepthwise ? outputs : 1, window, pixels };
+}
+
+/** A measured convolution under the kernel, shape and work of its layout; undefined for what is none in float. */
+export function asConvWorkload(entry: KernelCost, block: number): ReturnType<typeof convWorkload> | undefined {
+  const size = measuredConvSize(entry);
+  return size === undefined ? undefined : convWorkload(size, block);
 }

@@ -24,6 +24,7 @@ export interface MeasuredWorkload extends Workload, Estimate {}
  */
 export class CostModel {
   readonly #kernels = new Map<string, KernelTimes>();
+  readonly #known = new Map<string, Estimate | undefined>();
 
   constructor(table: { readonly entries: readonly MeasuredWorkload[] }) {
     const entries = new Map<string, MeasuredWorkload[]>();
@@ -43,6 +44,16 @@ export class CostModel {
   /** Undefined when the kernel was not measured. */
   estimate(workload: Workload): Estimate | undefined {
     return this.#kernels.get(workload.kernel)?.estimate(workload);
+  }
+
+  /** By the workload's kernel, or the first of `others` that was measured. Known times are kept. */
+  estimateFirst(workload: Workload, others: readonly string[]): Estimate | undefined {
+    const key = `${workload.kernel} ${workload.shape.join(' ')} ${workload.work}`;
+    if (!this.#known.has(key)) {
+      const kernel = [workload.kernel, ...others].find((name) => this.#kernels.has(name));
+      this.#known.set(key, kernel === undefined ? undefined : this.estimate({ ...workload, kernel }));
+    }
+    return this.#known.get(key);
   }
 }
 

@@ -21,7 +21,7 @@ export const KERNELS = [
   'conv-boundary',
   'dynamic-conv',
   'dynamic-matmul',
-  /** The convolutions again, in float at numbers of channels that fill no block of ONNX Runtime's fast layout. */
+  /** The convolutions again, at numbers of channels that fill no blocks of ONNX Runtime's fast kernels. */
   'conv-width',
   'pointwise-conv-width',
   'depthwise-conv-width',
@@ -99,7 +99,7 @@ function conv(channels: number, size: number, kernel: number, group = 1): Kernel
 }
 
 function convWidth(channels: number, size: number, kernel: number, group = 1): KernelBenchmark {
-  return { ...convChain(channels, size, kernel, group), kernel: `${convName(kernel, group)}-width` };
+  return { ...convChain(channels, size, kernel, group), kernel: `${convName(kernel, group)}-width`, int8: 'int8' };
 }
 
 function convName(kernel: number, group: number) {
@@ -184,6 +184,8 @@ export const KERNEL_BENCHMARKS: readonly KernelBenchmark[] = [
   ...[convWidth(6, 32, 3), convWidth(12, 32, 3), convWidth(14, 32, 3), convWidth(12, 16, 1)],
   ...[convWidth(18, 16, 3), convWidth(31, 16, 3), convWidth(50, 8, 3), convWidth(62, 8, 3), convWidth(126, 14, 3)],
   ...[convWidth(30, 16, 1), convWidth(62, 14, 1), convWidth(127, 14, 1)],
+  // Parts of a block, which int8 is slower with.
+  ...[convWidth(28, 16, 3), convWidth(40, 16, 3), convWidth(56, 8, 3), convWidth(28, 28, 1), convWidth(60, 14, 1)],
   ...[convWidth(31, 16, 3, 31), convWidth(62, 28, 3, 62)],
   ...[reorder(32, 8), reorder(32, 32), reorder(64, 56)],
 ];

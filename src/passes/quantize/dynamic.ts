@@ -5,6 +5,7 @@ import { withSubgraphs } from '../../onnx/graph.ts';
 import { definePass, type PassContext } from '../pass.ts';
 import { inferTypes } from '../../onnx/inference/infer-types.ts';
 import { CostModel, weightedWorkload } from '../cost/cost-model.ts';
+import { FloatLatency } from '../cost/float-latency.ts';
 import { DynamicQuantizer, dynamicLayers } from './dynamic-quantizer.ts';
 import { filterNodes } from './node-filter.ts';
 import { saturationRisk, targetRules } from './target.ts';
@@ -88,6 +89,7 @@ const WORTHWHILE = 0.01;
 /** Layers that run-time quantization would make slower by the kernel cost table, with the reason in words. */
 function slowLayers(model: Model, context: PassContext): Map<Node, string> {
   const costs = new CostModel(context.costTable);
+  const floatTimes = new FloatLatency(context.costTable);
   const slow = new Map<Node, string>();
   if (costs.isEmpty) return slow;
   const types = inferTypes(model);
@@ -96,7 +98,10 @@ function slowLayers(model: Model, context: PassContext): Map<Node, string> {
       types.shape(graph, value)?.map((size, axis) => (typeof size === 'number' ? size : axis === 0 ? 1 : ASSUMED_SIZE));
     const kernels = { conv: 'dynamic-conv', product: 'dynamic-matmul' } as const;
     const workload = weightedWorkload(layer.node, layer.dims, kernels, sizesOf);
-    return { node: layer.node, estimate: workload === undefined ? undefined : costs.estimate(workload) };
+    const estimate = workload === undefined ? undefined : costs.estimate(workload);
+    if (estimate === undefined || layer.node.opType !== 'Conv') return { node: layer.node, estimate };
+    const float = floatTimes.convolution(layer.node, (value) => graph.initializers.has(value), sizesOf);
+    return { node: layer.node, estimate: { ...estimate, floatNs: float?.ns ?? estimate.floatNs } };
   });
   const total = estimates.reduce((sum, { estimate }) => sum + (estimate?.floatNs ?? 0), 0);
   for (const { node, estimate } of estimates) {

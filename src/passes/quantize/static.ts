@@ -39,6 +39,7 @@ export const quantizeStatic = definePass({
   ],
   options: StaticOptions,
   example: { method: 'minmax', perChannel: true },
+  makesInt8: ({ weights, activations }) => !isPackedType(weights) && !activations.endsWith('16'),
   needs: ({ accuracy }) => (accuracy === 'auto' ? ['calibration', 'evaluation'] : ['calibration']),
   requires(model, options) {
     const activations = [...typesOf({ options }).activations];

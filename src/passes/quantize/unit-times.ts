@@ -1,5 +1,6 @@
 import { CostModel, elementwiseWorkload, weightedWorkload, type Estimate, type Workload } from '../cost/cost-model.ts';
 import { FloatLatency } from '../cost/float-latency.ts';
+import { Int8Latency } from '../cost/int8-latency.ts';
 import type { KernelCostTable } from '../cost/kernel-cost-table.ts';
 import type { GraphView } from './graph-view.ts';
 import type { ComputeUnit } from './units.ts';
@@ -9,21 +10,24 @@ export class UnitTimes {
   readonly #view: GraphView;
   readonly #model: CostModel;
   readonly #float: FloatLatency;
+  readonly #int8: Int8Latency;
 
   constructor(table: KernelCostTable, view: GraphView) {
     this.#view = view;
     this.#model = new CostModel(table);
     this.#float = new FloatLatency(table);
+    this.#int8 = new Int8Latency(table);
   }
 
-  /** Undefined where the kernel was not measured or sizes are not known. In float a convolution fills up whole blocks of channels. */
+  /** Undefined where the kernel was not measured or sizes are not known. What a convolution takes depends on how its channels fill blocks. */
   of(unit: ComputeUnit): Estimate | undefined {
     const workload = workloadOf(unit, this.#view);
     const estimate = workload === undefined ? undefined : this.#model.estimate(workload);
     if (estimate === undefined || unit.node.opType !== 'Conv') return estimate;
     const isConstant = (value: string): boolean => this.#view.constantOf(value) !== undefined;
     const float = this.#float.convolution(unit.node, isConstant, this.#view.sizesOf);
-    return float === undefined ? estimate : { floatNs: float.ns, int8Ns: estimate.int8Ns };
+    const int8 = this.#int8.convolution(unit.node, isConstant, this.#view.sizesOf);
+    return { floatNs: float?.ns ?? estimate.floatNs, int8Ns: int8?.ns ?? estimate.int8Ns };
   }
 }
 

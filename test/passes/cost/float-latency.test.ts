@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { typesAtBatchOne } from '../../../src/onnx/cost/types-for-cost.ts';
 import type { Model } from '../../../src/onnx/model.ts';
 import { makeNode } from '../../../src/onnx/node.ts';
 import { Tensor } from '../../../src/onnx/tensor.ts';
@@ -8,33 +7,12 @@ import { convLayout, convWorkload } from '../../../src/passes/cost/conv-layout.t
 import { FloatLatency } from '../../../src/passes/cost/float-latency.ts';
 import { emptyCostTable, type KernelCostTable } from '../../../src/passes/cost/kernel-cost-table.ts';
 import { net } from '../quantize/helpers.ts';
-import { blockedTable } from './helpers.ts';
+import { blockedTable, convs, IMAGE_SIZE, timeOf } from './helpers.ts';
 
-const SIZE = 8;
+const SIZE = IMAGE_SIZE;
 
-/** Convolutions 3x3 one after the other with a ReLU behind each, from `widths[0]` channels over the next ones. */
-function convs(...widths: readonly number[]): Model {
-  const layers = widths.slice(1).map((outputs, index) => ({ outputs, inputs: widths[index] ?? 1, index }));
-  return net({
-    nodes: layers.flatMap(({ index }) => [
-      makeNode('Conv', [index === 0 ? 'x' : `r${index - 1}`, `w${index}`], [`c${index}`], {
-        attributes: { pads: [1, 1, 1, 1] },
-        name: `conv${index}`,
-      }),
-      makeNode('Relu', [`c${index}`], [index === layers.length - 1 ? 'y' : `r${index}`]),
-    ]),
-    tensors: layers.map(({ outputs, inputs, index }) =>
-      Tensor.float(`w${index}`, new Float32Array(outputs * inputs * 9), [outputs, inputs, 3, 3]),
-    ),
-    inputs: { x: [1, widths[0] ?? 1, SIZE, SIZE] },
-    outputs: { y: [1, widths.at(-1) ?? 1, SIZE, SIZE] },
-  });
-}
-
-function estimate(model: Model, table: KernelCostTable = blockedTable()): number {
-  const types = typesAtBatchOne(model);
-  return new FloatLatency(table).of(model.graph)((value) => types.shape(model.graph, value) as number[] | undefined);
-}
+const estimate = (model: Model, table: KernelCostTable = blockedTable()): number =>
+  timeOf(model, new FloatLatency(table));
 
 /** A blocked convolution of whole blocks, and half of what leaving and re-entering costs, by the table. */
 const blocked = (outputs: number, inputs: number) => (outputs * inputs * 9 * 64 * 10) / 1000;

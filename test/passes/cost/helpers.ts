@@ -1,5 +1,11 @@
+import { typesAtBatchOne } from '../../../src/onnx/cost/types-for-cost.ts';
+import type { Model } from '../../../src/onnx/model.ts';
+import { makeNode } from '../../../src/onnx/node.ts';
+import { Tensor } from '../../../src/onnx/tensor.ts';
+import type { Latency } from '../../../src/passes/cost/graph-time.ts';
 import type { KernelCost } from '../../../src/passes/cost/kernel-cost-table.ts';
 import { makeCostTable, type KernelCostTable } from '../../../src/passes/cost/kernel-cost-table.ts';
+import { net } from '../quantize/helpers.ts';
 
 /**
  * A table of a CPU with blocks of 16 channels: blocked convolutions take 10 ns for 1,000 multiply-accumulates, of fewer input
@@ -38,4 +44,56 @@ export function blockedTable(): KernelCostTable {
       })),
     ],
   });
+}
+
+/**
+ * In int8 1 ns for 1,000 products in whole blocks of 16 channels, 2 in multiples of 4, 4 for other numbers.
+ * In float a product a ns; sums 1 ns an element.
+ */
+export function int8Table(): KernelCostTable {
+  const conv = (kernel: KernelCost['kernel'], channels: number, rate: number): KernelCost => {
+    const work = channels * channels * 9 * 64;
+    return { kernel, shape: [channels, channels * 9, 64], work, floatNs: work, int8Ns: (work * rate) / 1000 };
+  };
+  return makeCostTable({
+    cpuKind: 'made by hand',
+    runtimeVersion: 'none',
+    threads: 1,
+    convolutionBlock: 16,
+    entries: [
+      ...[16, 32, 64].map((channels) => conv('conv', channels, 1)),
+      ...[12, 28, 56].map((channels) => conv('conv-width', channels, 2)),
+      ...[14, 31, 62].map((channels) => conv('conv-width', channels, 4)),
+      { ...conv('conv-width', 24, 1), int8Ns: 0 },
+      ...[1000, 100_000].map((work) => ({ kernel: 'add' as const, shape: [work], work, floatNs: work, int8Ns: work })),
+    ],
+  });
+}
+
+/** Height and width of what `convs` works on. */
+export const IMAGE_SIZE = 8;
+
+/** Convolutions 3x3 one after the other with a ReLU behind each, from `widths[0]` channels over the next ones. */
+export function convs(...widths: readonly number[]): Model {
+  const layers = widths.slice(1).map((outputs, index) => ({ outputs, inputs: widths[index] ?? 1, index }));
+  return net({
+    nodes: layers.flatMap(({ index }) => [
+      makeNode('Conv', [index === 0 ? 'x' : `r${index - 1}`, `w${index}`], [`c${index}`], {
+        attributes: { pads: [1, 1, 1, 1] },
+        name: `conv${index}`,
+      }),
+      makeNode('Relu', [`c${index}`], [index === layers.length - 1 ? 'y' : `r${index}`]),
+    ]),
+    tensors: layers.map(({ outputs, inputs, index }) =>
+      Tensor.float(`w${index}`, new Float32Array(outputs * inputs * 9), [outputs, inputs, 3, 3]),
+    ),
+    inputs: { x: [1, widths[0] ?? 1, IMAGE_SIZE, IMAGE_SIZE] },
+    outputs: { y: [1, widths.at(-1) ?? 1, IMAGE_SIZE, IMAGE_SIZE] },
+  });
+}
+
+/** Estimated nanoseconds of one sample. */
+export function timeOf(model: Model, latency: Latency): number {
+  const types = typesAtBatchOne(model);
+  return latency.of(model.graph)((value) => types.shape(model.graph, value) as number[] | undefined);
 }

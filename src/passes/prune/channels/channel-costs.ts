@@ -7,7 +7,7 @@ import type { Node } from '../../../onnx/node.ts';
 import type { Shape } from '../../../onnx/value-type.ts';
 import { mostFileBytes } from '../../cost/file-bytes.ts';
 import type { SizesOf } from '../../cost/cost-model.ts';
-import type { FloatLatency } from '../../cost/float-latency.ts';
+import type { Latency } from '../../cost/graph-time.ts';
 import type { ChannelAnalysis } from '../groups/analyze-channels.ts';
 
 export interface Costs {
@@ -15,7 +15,7 @@ export interface Costs {
   readonly parameters: number;
   /** Of the file, at most: names and structure count as they are before. */
   readonly bytes: number;
-  /** Estimated time of one sample in float; 0 where the kernel cost table knows nothing. */
+  /** Estimated time of one sample; 0 where the kernel cost table knows nothing. */
   readonly latencyNs: number;
 }
 
@@ -31,7 +31,7 @@ export class ChannelCosts {
   readonly #shapeOf: (value: string) => Shape | undefined;
 
   /** @param latency - of the kernel cost table */
-  constructor(analysis: ChannelAnalysis, latency: FloatLatency) {
+  constructor(analysis: ChannelAnalysis, latency: Latency) {
     const { model } = analysis;
     const types = typesAtBatchOne(model);
     const macs = macsOf(model, types);

@@ -60,7 +60,9 @@ export const ChannelOptions = z
     maxBytes: z.int().min(1).optional().describe('Bytes of the file that are kept, at most'),
     latencyRatio: share
       .optional()
-      .describe('Share of the time of one sample that is kept, at most, as the kernel cost table estimates it'),
+      .describe(
+        'Share of the time of one sample that is kept, at most, as the kernel cost table estimates it (in float or int8: see speed)',
+      ),
     maxAccuracyDrop: share
       .optional()
       .describe(
@@ -79,10 +81,10 @@ export const ChannelOptions = z
         'The loss that allocation "sensitivity" measures: squared error of the outputs over their square, or top-1 on labelled calibration data (ties by the error)',
       ),
     speed: z
-      .enum(['check', 'ignore'])
+      .enum(['check', 'check-float', 'check-int8', 'ignore'])
       .default('check')
       .describe(
-        'check: groups get numbers of channels that pay by the kernel cost table (none is slower than a larger number), and nothing is removed where the result would be slower than the input; ignore: widths are taken as they come',
+        'check: groups get numbers of channels that pay by the kernel cost table (none is slower than a larger number), and nothing is removed where the result would be slower than the input; by times in int8 where a later step of the recipe brings the model there, else in float. check-float, check-int8: by these times. ignore: widths are taken as they come, times are in float',
       ),
     scope: z
       .enum(SCOPES)

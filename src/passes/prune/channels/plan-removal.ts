@@ -1,6 +1,5 @@
 import { CompressionError } from '../../../errors.ts';
-import { FloatLatency } from '../../cost/float-latency.ts';
-import type { KernelCostTable } from '../../cost/kernel-cost-table.ts';
+import type { Latency } from '../../cost/graph-time.ts';
 import type { ChannelAnalysis } from '../groups/analyze-channels.ts';
 import { groupName, type ChannelGroups } from '../groups/channel-groups.ts';
 import { ChannelCosts, type Costs } from './channel-costs.ts';
@@ -17,6 +16,8 @@ export interface RemovalPlan {
   readonly removedRoots: Uint8Array;
   readonly before: Costs;
   readonly expected: Costs;
+  /** In which the times of `before` and `expected` are. */
+  readonly arithmetic: Latency['arithmetic'];
   /** What the kernel cost table decided; absent where it knows nothing, or was not asked. */
   readonly speed?: SpeedVerdict;
 }
@@ -24,7 +25,7 @@ export interface RemovalPlan {
 interface StepOfPlan {
   readonly scores: readonly (Float64Array | undefined)[];
   readonly part?: number;
-  readonly costTable: KernelCostTable;
+  readonly latency: Latency;
 }
 
 export interface SpeedVerdict {
@@ -51,9 +52,8 @@ const BISECTIONS = 24;
 export function planRemoval(
   analysis: ChannelAnalysis,
   { groups, frozen }: ChannelGroups,
-  { scores, costTable, part = 1, ...options }: ChannelOptions & StepOfPlan,
+  { scores, latency, part = 1, ...options }: ChannelOptions & StepOfPlan,
 ): RemovalPlan {
-  const latency = new FloatLatency(costTable);
   const target = targetOf(options);
   const factors = options.factors === undefined ? undefined : factorsOf(groups, options.factors, target.kind);
   const scored = groups.map((group, index): ScoredGroup => {
@@ -72,7 +72,7 @@ export function planRemoval(
   };
   const whole = groups.map(({ roots }) => roots.length);
   const timeOf = (kept: readonly number[]): number => costs.latencyNs(rootsOf(kept));
-  const isChecked = options.speed === 'check' && part === 1 && !latency.knowsNothing && groups.length > 0;
+  const isChecked = options.speed !== 'ignore' && part === 1 && !latency.knowsNothing && groups.length > 0;
   const onlyFaster = target.kind === 'ratio' || target.kind === 'latencyNs';
   const left = groups.map((_, index) => chooser.left(index));
   const widths = isChecked ? payingWidths(chooser, left, timeOf, onlyFaster) : undefined;
@@ -96,7 +96,10 @@ export function planRemoval(
   }
   const ranked = chooser.keptCounts(ratio);
   const atMost = onlyFaster ? 1 - WORTHWHILE : 1;
-  const speed = widths === undefined ? undefined : verdictOf({ kept, ranked, whole }, timeOf, atMost);
+  const speed =
+    widths === undefined
+      ? undefined
+      : verdictOf({ kept, ranked, whole }, timeOf, { atMost, arithmetic: latency.arithmetic });
   // What earlier steps removed, and trained without, is not given back.
   const isFirst = left.every((count, index) => count === whole[index]);
   if (speed?.refusal !== undefined && isFirst) kept = whole;
@@ -107,6 +110,7 @@ export function planRemoval(
     removedRoots,
     before: costs.before,
     expected: costs.without(removedRoots),
+    arithmetic: latency.arithmetic,
     ...(speed === undefined ? {} : { speed }),
   };
 }
@@ -139,7 +143,7 @@ function biasBytes({ model }: ChannelAnalysis): number {
 function verdictOf(
   { kept, ranked, whole }: Readonly<Record<'kept' | 'ranked' | 'whole', readonly number[]>>,
   timeOf: (kept: readonly number[]) => number,
-  atMost: number,
+  { atMost, arithmetic }: { readonly atMost: number; readonly arithmetic: Latency['arithmetic'] },
 ): SpeedVerdict {
   const moved = kept.flatMap((to, group) => {
     const from = ranked[group] ?? to;
@@ -151,7 +155,7 @@ function verdictOf(
   const times = `${(after / 1e6).toFixed(3)} ms a sample instead of ${(before / 1e6).toFixed(3)} ms`;
   return {
     moved: [],
-    refusal: `by the kernel cost table the model without the channels is not faster: ${times}; remove more, or set speed to ignore`,
+    refusal: `by the kernel cost table the model without the channels is not faster in ${arithmetic}: ${times}; remove more, or set speed to ignore`,
   };
 }
 

@@ -68,7 +68,7 @@ export function costDetails(
   return { macs: compared(before.macs, after.macs), parameters: compared(before.parameters, after.parameters) };
 }
 
-/** Estimated time of one sample in float, and the groups whose number of channels follows it; nothing without a table. */
+/** Estimated time of one sample, and the groups whose number of channels follows it; nothing without a table. */
 export function latencyDetails(plan: RemovalPlan, costTable: string): Readonly<Record<string, unknown>> {
   const { before, expected, groups, speed } = plan;
   if (before.latencyNs === 0) return {};
@@ -76,6 +76,7 @@ export function latencyDetails(plan: RemovalPlan, costTable: string): Readonly<R
   return {
     latency: {
       costTable,
+      arithmetic: plan.arithmetic,
       beforeNs,
       afterNs,
       share,

@@ -10,6 +10,8 @@ import { finetuneContext } from '../../finetune-context.ts';
 import type { PassContext } from '../../pass.ts';
 import { lossByAccuracy, OutputComparison } from '../../output-comparison.ts';
 import { FloatLatency } from '../../cost/float-latency.ts';
+import type { Latency } from '../../cost/graph-time.ts';
+import { Int8Latency } from '../../cost/int8-latency.ts';
 import { analyzeChannels, type ChannelAnalysis } from '../groups/analyze-channels.ts';
 import { channelGroups, type ChannelGroups } from '../groups/channel-groups.ts';
 import { narrow, type Narrowed } from '../groups/narrow.ts';
@@ -42,6 +44,7 @@ export class SteppedPruning {
   readonly #whole: Model;
   readonly #options: ChannelOptions;
   readonly #context: PassContext;
+  readonly #latency: Latency;
   readonly #training: TrainingField | undefined;
   readonly #states: StepStates | undefined;
   #state: StepState;
@@ -55,6 +58,7 @@ export class SteppedPruning {
     this.#model = model;
     this.#options = options;
     this.#context = context;
+    this.#latency = latencyFor(options.speed, context);
     this.#states = states;
     this.#training = trainingOf(options);
     this.#whole = this.#training === undefined ? model : copyModel(model);
@@ -100,16 +104,16 @@ export class SteppedPruning {
    */
   async choose(): Promise<RemovalPlan> {
     const { steps } = this.#options;
-    const { costTable } = this.#context;
+    const latency = this.#latency;
     for (let step = this.#state.done; ; step += 1) {
       this.#context.signal.throwIfAborted();
       const scores = await this.#scores(step);
       // A target that limits put out of reach would show only after all the trainings.
-      if (step === 0 && steps > 1) planRemoval(this.analysis, this.groups, { ...this.#options, scores, costTable });
+      if (step === 0 && steps > 1) planRemoval(this.analysis, this.groups, { ...this.#options, scores, latency });
       const plan = planRemoval(this.analysis, this.groups, {
         ...this.#options,
         scores,
-        costTable,
+        latency,
         part: (step + 1) / steps,
       });
       const records = [...this.#state.records.slice(0, step), recordOf(plan, step)];
@@ -181,8 +185,7 @@ export class SteppedPruning {
    */
   async plans(): Promise<(ratio: number) => RemovalPlan> {
     const scores = await this.#scores(0);
-    const { costTable } = this.#context;
-    const options = { ...this.#options, maxAccuracyDrop: undefined, scores, costTable };
+    const options = { ...this.#options, maxAccuracyDrop: undefined, scores, latency: this.#latency };
     return (ratio) => planRemoval(this.analysis, this.groups, { ...options, ratio });
   }
 
@@ -203,7 +206,7 @@ export class SteppedPruning {
     const comparison = await OutputComparison.create(this.without(gone), calibration, context);
     const byMetric = this.#options.sensitivity === 'metric';
     if (byMetric) comparison.requireAccuracy('sensitivity "metric"', 'measure "output"');
-    const costs = new ChannelCosts(this.analysis, new FloatLatency(context.costTable));
+    const costs = new ChannelCosts(this.analysis, this.#latency);
     const { kind } = targetOf(this.#options);
     const before = costs.without(gone);
     const chooser = new ChannelChooser(
@@ -339,4 +342,10 @@ function recordOf({ removed, before, expected }: RemovalPlan, step: number): Ste
     macsShare: share(before.macs, expected.macs),
     parametersShare: share(before.parameters, expected.parameters),
   };
+}
+
+/** Times in the arithmetic that the recipe ends in, unless the option says which. */
+function latencyFor(speed: ChannelOptions['speed'], { costTable, int8Ahead }: PassContext): Latency {
+  const isInt8 = speed === 'check-int8' || (speed === 'check' && int8Ahead === true);
+  return isInt8 ? new Int8Latency(costTable) : new FloatLatency(costTable);
 }

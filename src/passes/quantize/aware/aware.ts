@@ -29,6 +29,8 @@ export const quantizeAware = definePass({
   ],
   options: AwareOptions,
   example: { weights: 4, activations: 4, training: { epochs: 10, batchSize: 128, learningRate: 0.01 } },
+  // Weights of more than 4 bits have a byte each.
+  makesInt8: ({ storage, weights }) => storage === 'int8' || weights > 4,
   needs: ({ training }) =>
     'role' in training.validation && training.validation.role !== 'calibration'
       ? ['training', 'calibration', training.validation.role]

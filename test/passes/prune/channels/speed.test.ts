@@ -2,20 +2,21 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { encodeModel } from '../../../../src/onnx/codec/encode.ts';
 import type { Model } from '../../../../src/onnx/model.ts';
-import { emptyCostTable, type KernelCostTable } from '../../../../src/passes/cost/kernel-cost-table.ts';
+import { emptyCostTable } from '../../../../src/passes/cost/kernel-cost-table.ts';
 import { runStep } from '../../../../src/passes/pass-manager.ts';
 import { ChannelChooser } from '../../../../src/passes/prune/channels/choose-channels.ts';
 import { payingWidths } from '../../../../src/passes/prune/channels/paying-widths.ts';
 import { pruneChannels } from '../../../../src/passes/prune/channels/prune-channels.ts';
 import type { ChannelGroup } from '../../../../src/passes/prune/groups/channel-groups.ts';
 import { buildArchitecture } from '../../../../src/zoo/build-architecture.ts';
-import { blockedTable } from '../../cost/helpers.ts';
+import { blockedTable, int8Table } from '../../cost/helpers.ts';
 import { contextOf, source } from '../../quantize/helpers.ts';
 
 interface Details {
   readonly macs: { readonly share: number };
   readonly latency?: {
     readonly costTable: string;
+    readonly arithmetic: string;
     readonly beforeNs: number;
     readonly afterNs: number;
     readonly share: number;
@@ -26,9 +27,9 @@ interface Details {
 
 const resnet8 = (): Model => buildArchitecture({ architecture: 'resnet', depth: 8, shortcut: 'pad' }, 1);
 
-async function prune(options: object, costTable: KernelCostTable = blockedTable(), model = resnet8()) {
+async function prune(options: object, costTable = blockedTable(), model = resnet8(), int8Ahead = false) {
   const step = { pass: pruneChannels, options: pruneChannels.options.parse(options) };
-  const context = contextOf(source('input', [1, 3, 32, 32]), { costTable });
+  const context = contextOf(source('input', [1, 3, 32, 32]), { costTable, int8Ahead });
   const { details, ...result } = await runStep(model, step, context);
   return { ...result, model, details: details as unknown as Details };
 }
@@ -80,6 +81,24 @@ describe('prune.channels with a kernel cost table', () => {
     const widest = latency.moved.find(({ of }) => of === 64);
     assert.ok(widest !== undefined);
     assert.deepEqual([widest.from, widest.to % 4], [45, 0]);
+  });
+
+  it('goes by the times of int8 where the recipe ends there, or where it is told to', async () => {
+    const options = { macsRatio: 0.6 };
+    const inFloat = await prune(options, int8Table());
+    const ahead = await prune(options, int8Table(), resnet8(), true);
+    assert.deepEqual(
+      [inFloat, ahead].map(({ details }) => details.latency?.arithmetic),
+      ['float', 'int8'],
+    );
+    // By that table half a block takes as long as a whole one, and numbers between them longer.
+    assert.match(keptOf(ahead.details), /^(8|16|32|48|64)( (8|16|32|48|64))*$/);
+    assert.doesNotMatch(keptOf(inFloat.details), /^(8|16|32|48|64)( (8|16|32|48|64))*$/);
+    assert.ok((ahead.details.latency?.share ?? 1) < 1);
+    const told = await prune({ ...options, speed: 'check-int8' }, int8Table());
+    assert.deepEqual(told.details.groups, ahead.details.groups);
+    const float = await prune({ ...options, speed: 'check-float' }, int8Table(), resnet8(), true);
+    assert.deepEqual(float.details.groups, inFloat.details.groups);
   });
 
   it('does not take a step that makes the model slower, and warns', async () => {

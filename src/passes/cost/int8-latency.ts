@@ -1,0 +1,79 @@
+import type { Graph } from '../../onnx/graph.ts';
+import type { Node } from '../../onnx/node.ts';
+import { convSizeOf, measuredConvSize, type ConvSize } from './conv-layout.ts';
+import { CostModel, type MeasuredWorkload, type SizesOf, type Workload } from './cost-model.ts';
+import { graphTime, type ConvolutionTime, type Latency, type OperatorTimes } from './graph-time.ts';
+import type { KernelCostTable } from './kernel-cost-table.ts';
+
+/**
+ * How well channels fill what the int8 kernels work on at a time: whole `blocks` of 16; `quarters`, multiples of 4, which
+ * are gathered and written in parts; or neither, `loose`, with parts of any length.
+ */
+const FILLS = ['blocks', 'quarters', 'loose'] as const;
+type Fill = (typeof FILLS)[number];
+const BLOCK = 16;
+const QUARTER = 4;
+
+/** Up to so many input channels the int8 kernel gathers windows that hardly fill its registers, whatever their number. */
+const STEM_CHANNELS = 4;
+
+/**
+ * Estimated time of a float model as it would be in ONNX Runtime once quantize.static has brought it to int8: every
+ * convolution, product, sum and pool by its int8 kernel, activations as part of what is ahead of them. What enters and leaves
+ * int8 at the ends of the graph is not counted: it is the same for any number of channels between.
+ */
+export class Int8Latency implements Latency, OperatorTimes {
+  readonly arithmetic = 'int8';
+  readonly fused = /^(Relu|Clip|BatchNormalization)$/;
+  /** Values in integers have one layout for all. */
+  readonly block = 1;
+  readonly #model: CostModel;
+
+  constructor(table: Pick<KernelCostTable, 'entries'>) {
+    const entries = table.entries.filter(({ int8Ns }) => int8Ns > 0);
+    this.#model = new CostModel({ entries: entries.map((entry) => asInt8Conv(entry) ?? entry) });
+  }
+
+  get knowsNothing(): boolean {
+    return this.#model.isEmpty;
+  }
+
+  of(graph: Graph): (sizesOf: SizesOf) => number {
+    return graphTime(graph, this);
+  }
+
+  convolution(node: Node, _isConstant: unknown, sizesOf: SizesOf): ConvolutionTime | undefined {
+    const size = convSizeOf(node, sizesOf);
+    if (size === undefined) return undefined;
+    const workload = int8Workload(size);
+    const family = workload.kernel.split(' ')[0] ?? '';
+    const others = FILLS.flatMap((fill) => [`${family} ${fill}`, `window ${fill}`]);
+    return { layout: 'plain', ns: this.time(workload, others) };
+  }
+
+  time(workload: Workload, others: readonly string[] = []): number {
+    return this.#model.estimateFirst(workload, others)?.int8Ns ?? 0;
+  }
+}
+
+function int8Workload({ outputs, inputs, group, window, pixels }: ConvSize): Workload {
+  const isDepthwise = group > 1 && inputs === 1;
+  const isStem = !isDepthwise && inputs <= STEM_CHANNELS;
+  const family = isDepthwise ? 'depthwise' : isStem ? 'stem' : window === 1 ? 'pointwise' : 'window';
+  const counts = isDepthwise || isStem ? [outputs] : [inputs, outputs / group];
+  const reduction = inputs * window;
+  const work = outputs * reduction * pixels;
+  return { kernel: `${family} ${fillOf(counts)}`, shape: [outputs, reduction, pixels], work };
+}
+
+/** Of the number of channels that fills the least. */
+function fillOf(counts: readonly number[]): Fill {
+  if (counts.every((count) => count % BLOCK === 0)) return 'blocks';
+  return counts.every((count) => count % QUARTER === 0) ? 'quarters' : 'loose';
+}
+
+/** A measured convolution under the kernel that its channels make it; undefined for what is none. */
+function asInt8Conv(entry: KernelCostTable['entries'][number]): MeasuredWorkload | undefined {
+  const size = measuredConvSize(entry);
+  return size === undefined ? undefined : { ...entry, ...int8Workload(size) };
+}
