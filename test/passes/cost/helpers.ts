@@ -7,6 +7,9 @@ import type { KernelCost } from '../../../src/passes/cost/kernel-cost-table.ts';
 import { makeCostTable, type KernelCostTable } from '../../../src/passes/cost/kernel-cost-table.ts';
 import { net } from '../quantize/helpers.ts';
 
+const tableOf = (entries: KernelCost[]): KernelCostTable =>
+  makeCostTable({ cpuKind: 'made by hand', runtimeVersion: 'none', threads: 1, convolutionBlock: 16, entries });
+
 /**
  * A table of a CPU with blocks of 16 channels: blocked convolutions take 10 ns for 1,000 multiply-accumulates, of fewer input
  * channels 12, others 20; leaving and re-entering the layout 1 ns an element, other operators 0.5.
@@ -22,28 +25,22 @@ export function blockedTable(): KernelCostTable {
   };
   const each = (kernel: KernelCost['kernel'], ns: number): KernelCost[] =>
     [1000, 100_000].map((work) => ({ kernel, shape: [work], work, floatNs: work * ns, int8Ns: 1 }));
-  return makeCostTable({
-    cpuKind: 'made by hand',
-    runtimeVersion: 'none',
-    threads: 1,
-    convolutionBlock: 16,
-    entries: [
-      ...[16, 32, 64].map((channels) => conv('conv', channels, 10)),
-      ...[4, 12].map((channels) => conv('conv-width', channels, 12)),
-      ...[18, 30, 62].map((channels) => conv('conv-width', channels, 20)),
-      ...[16, 64].map((channels) => conv('pointwise-conv', channels, 10)),
-      ...[30, 62].map((channels) => conv('pointwise-conv-width', channels, 20)),
-      ...each('add', 0.5),
-      ...each('reorder', 1),
-      ...[8, 64].map((size) => ({
-        kernel: 'matmul' as const,
-        shape: [size, size, size],
-        work: size ** 3,
-        floatNs: size ** 3 / 10,
-        int8Ns: 1,
-      })),
-    ],
-  });
+  return tableOf([
+    ...[16, 32, 64].map((channels) => conv('conv', channels, 10)),
+    ...[4, 12].map((channels) => conv('conv-width', channels, 12)),
+    ...[18, 30, 62].map((channels) => conv('conv-width', channels, 20)),
+    ...[16, 64].map((channels) => conv('pointwise-conv', channels, 10)),
+    ...[30, 62].map((channels) => conv('pointwise-conv-width', channels, 20)),
+    ...each('add', 0.5),
+    ...each('reorder', 1),
+    ...[8, 64].map((size) => ({
+      kernel: 'matmul' as const,
+      shape: [size, size, size],
+      work: size ** 3,
+      floatNs: size ** 3 / 10,
+      int8Ns: 1,
+    })),
+  ]);
 }
 
 /**
@@ -55,19 +52,13 @@ export function int8Table(): KernelCostTable {
     const work = channels * channels * 9 * 64;
     return { kernel, shape: [channels, channels * 9, 64], work, floatNs: work, int8Ns: (work * rate) / 1000 };
   };
-  return makeCostTable({
-    cpuKind: 'made by hand',
-    runtimeVersion: 'none',
-    threads: 1,
-    convolutionBlock: 16,
-    entries: [
-      ...[16, 32, 64].map((channels) => conv('conv', channels, 1)),
-      ...[12, 28, 56].map((channels) => conv('conv-width', channels, 2)),
-      ...[14, 31, 62].map((channels) => conv('conv-width', channels, 4)),
-      { ...conv('conv-width', 24, 1), int8Ns: 0 },
-      ...[1000, 100_000].map((work) => ({ kernel: 'add' as const, shape: [work], work, floatNs: work, int8Ns: work })),
-    ],
-  });
+  return tableOf([
+    ...[16, 32, 64].map((channels) => conv('conv', channels, 1)),
+    ...[12, 28, 56].map((channels) => conv('conv-width', channels, 2)),
+    ...[14, 31, 62].map((channels) => conv('conv-width', channels, 4)),
+    { ...conv('conv-width', 24, 1), int8Ns: 0 },
+    ...[1000, 100_000].map((work) => ({ kernel: 'add' as const, shape: [work], work, floatNs: work, int8Ns: work })),
+  ]);
 }
 
 /** Height and width of what `convs` works on. */
