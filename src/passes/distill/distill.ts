@@ -1,6 +1,7 @@
 import { elementCount } from '../../onnx/nd-array.ts';
 import { parametersOf, separateVectors } from '../../training/parameters.ts';
 import { finetuneContext } from '../finetune-context.ts';
+import { namedModel } from '../named-models.ts';
 import { definePass } from '../pass.ts';
 import { replaceModel } from '../replace-model.ts';
 import { restoreNormalization } from '../restore-normalization.ts';
@@ -27,8 +28,10 @@ export const distill = definePass({
     training: { epochs: 20, batchSize: 128, learningRate: 0.1, augment: ['crop4', 'flip'] },
   },
   needs: ({ training }) => ('role' in training.validation ? ['training', training.validation.role] : ['training']),
-  models: ({ student }) =>
-    student !== 'self' && 'model' in student ? [{ id: String(student.model), path: ['student', 'model'] }] : [],
+  models: ({ student, teacher }) => [
+    ...(student === 'self' || 'architecture' in student ? [] : namedModel(student, ['student'])),
+    ...namedModel(teacher, ['teacher']),
+  ],
   network: ({ student }) =>
     student !== 'self' && 'architecture' in student ? { request: student, path: ['student'] } : undefined,
   requires(model, { student }) {
@@ -50,7 +53,8 @@ export const distill = definePass({
       : undefined;
     const student = await studentOf(options.student, model, context);
     separateVectors(student.graph);
-    const taught = await teach({ teacher: teacherOf(options.student, model, context), student }, options, context);
+    const teacher = await teacherOf(options, model, context);
+    const taught = await teach({ teacher, student }, options, context);
     if (options.student !== 'self') replaceModel(model, student);
     const changes = applyTrained(model, taught.outcome.values) + (restored ?? 0);
     return {
@@ -71,7 +75,7 @@ function detailsOf(taught: Taught, options: DistillOptions): Record<string, unkn
   const { lesson, alone, graph } = taught;
   const parameters = graph.state.filter(({ kind, isModel }) => kind === 'parameter' && isModel);
   return {
-    teacher: options.student === 'self' ? 'input' : 'model',
+    teacher: options.teacher?.model ?? (options.student === 'self' ? 'input' : 'model'),
     layers: Object.fromEntries(
       [...lesson.pairs].map(([loss, pairs]) => [
         loss,

@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { ArchitectureField } from '../../schemas/architecture.ts';
 import { ModelId } from '../../schemas/common.ts';
 import { TrainingField } from '../../schemas/training.ts';
+import { TeacherField } from '../named-models.ts';
 import { RestoreField } from '../restore-normalization.ts';
 
 const weight = (standard: number) =>
@@ -64,6 +65,7 @@ export const DistillOptions = z
     student: Student.default('self').describe(
       'What is taught and becomes the result: a fresh network of the zoo or another model, taught by the model so far; or "self": the model so far, taught by the input model of the job',
     ),
+    teacher: TeacherField,
     baseline: z
       .boolean()
       .default(false)

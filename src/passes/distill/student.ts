@@ -1,10 +1,11 @@
-import { CompressionError, defined } from '../../errors.ts';
+import { defined } from '../../errors.ts';
 import type { Model } from '../../onnx/model.ts';
 import { copyModel } from '../../training/copy-model.ts';
 import { buildArchitecture, networkWithoutWeights } from '../../zoo/build-architecture.ts';
 import type { PassContext } from '../pass.ts';
-import { interfaceObstacle, takeNames } from '../replace-model.ts';
-import type { StudentField } from './options.ts';
+import { alike, openAlike } from '../named-models.ts';
+import { interfaceObstacle } from '../replace-model.ts';
+import type { DistillOptions, StudentField } from './options.ts';
 
 /**
  * The network that learns, with the names of the model it will replace.
@@ -13,12 +14,8 @@ import type { StudentField } from './options.ts';
  */
 export async function studentOf(field: StudentField, model: Model, context: PassContext): Promise<Model> {
   if (field === 'self') return copyModel(model);
-  const student =
-    'architecture' in field ? buildArchitecture(field, context.seed) : await openModel(field.model, context);
-  const obstacle = interfaceObstacle(student, model);
-  if (obstacle !== undefined) throw new CompressionError('PASS_PRECONDITION', `distill: ${obstacle}`);
-  takeNames(student, model);
-  return student;
+  if ('architecture' in field) return alike(buildArchitecture(field, context.seed), 'distill', model);
+  return openAlike(field.model, 'distill', model, context);
 }
 
 /** What makes a network of the zoo no student of the model, in words; nothing is drawn for it. */
@@ -27,12 +24,12 @@ export function architectureObstacle(field: StudentField, model: Model): string 
   return interfaceObstacle(networkWithoutWeights(field), model);
 }
 
-/** The model the student learns from: the model so far, or, when that is the student, the job's input. */
-export function teacherOf(field: StudentField, model: Model, context: PassContext): Model {
-  return field === 'self' ? defined(context.input, 'the input model of the job') : model;
-}
-
-async function openModel(id: string, context: PassContext): Promise<Model> {
-  if (context.openModel === undefined) throw new CompressionError('INTERNAL', `the model ${id} cannot be opened`);
-  return context.openModel(id);
+/** The model the student learns from: the one that is named, else the model so far, or, when that is the student, the job's input. */
+export async function teacherOf(
+  { student, teacher }: Pick<DistillOptions, 'student' | 'teacher'>,
+  model: Model,
+  context: PassContext,
+): Promise<Model> {
+  if (teacher !== undefined) return openAlike(teacher.model, 'distill: teacher', model, context);
+  return student === 'self' ? defined(context.input, 'the input model of the job') : model;
 }

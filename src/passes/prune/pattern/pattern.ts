@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { distillationModels } from '../../distillation-field.ts';
 import { definePass } from '../../pass.ts';
 import type { SparsityPattern } from '../scores/choose-masks.ts';
 import { contradiction, PAPERS, pruningFields, sparsityField } from '../scores/options.ts';
@@ -43,6 +44,7 @@ export const prunePattern = definePass({
   options: Options,
   example: { n: 2, m: 4 },
   needs: neededRoles,
+  models: distillationModels,
   requires: whyImpossible,
   run(model, options, context) {
     const remedy = 'use a lower sparsity, smaller blocks, or exclude these layers';

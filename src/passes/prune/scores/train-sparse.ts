@@ -3,7 +3,7 @@ import type { TrainingField } from '../../../schemas/training.ts';
 import type { TrainingRunReport } from '../../../schemas/training-report.ts';
 import { copyModel } from '../../../training/copy-model.ts';
 import { parametersOf, selectParameters, separateVectors } from '../../../training/parameters.ts';
-import type { Distillation } from '../../distillation-field.ts';
+import { taughtBy, type Distillation } from '../../distillation-field.ts';
 import { finetuneContext } from '../../finetune-context.ts';
 import type { PassContext, Skipped } from '../../pass.ts';
 import { checkNoneEmpty, type SparsityPattern } from './choose-masks.ts';
@@ -77,10 +77,8 @@ export async function pruneWhileTraining(
       : method === 'snip'
         ? ({ kind: 'saliency', decay: SALIENCY_DECAY } as const)
         : undefined;
-  const { distillation } = options;
-  const teaches = distillation !== false && training.loss === 'cross-entropy';
   const { outcome, graph, warnings } = await finetune(model, training, finetuneContext(context), {
-    ...(teaches ? { teacher: { ...distillation, model: copyModel(model) } } : {}),
+    ...(await taughtBy(options, copyModel(model), context)),
     sparse: {
       masks: { initial, gradient, score },
       schedule: (updates) =>

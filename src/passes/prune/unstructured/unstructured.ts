@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import type { Model } from '../../../onnx/model.ts';
+import { distillationModels } from '../../distillation-field.ts';
 import { definePass } from '../../pass.ts';
 import { applyMasks } from '../scores/apply-masks.ts';
 import { checkNoneEmpty, thresholdMask } from '../scores/choose-masks.ts';
@@ -56,6 +57,7 @@ export const pruneUnstructured = definePass({
   options: Options,
   example: { method: 'magnitude', sparsity: 0.5 },
   needs: neededRoles,
+  models: distillationModels,
   requires: whyImpossible,
   async run(model, options, context) {
     const found = weightTargets(model, options);

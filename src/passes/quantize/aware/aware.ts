@@ -1,5 +1,6 @@
 import { parametersOf } from '../../../training/parameters.ts';
 import { opsetOf } from '../../../onnx/model.ts';
+import { distillationModels } from '../../distillation-field.ts';
 import { definePass } from '../../pass.ts';
 import { planAware } from './aware-plan.ts';
 import { AwareOptions } from './options.ts';
@@ -35,6 +36,7 @@ export const quantizeAware = definePass({
     'role' in training.validation && training.validation.role !== 'calibration'
       ? ['training', 'calibration', training.validation.role]
       : ['training', 'calibration'],
+  models: distillationModels,
   requires(model) {
     if (parametersOf(model).length === 0) {
       return 'the model has no float weights to train; quantized weights cannot be trained';

@@ -5,6 +5,7 @@ import type { Bounds } from '../../../training/forward-rewrite.ts';
 import { separateVectors } from '../../../training/parameters.ts';
 import { runReport } from '../../../training/run-report.ts';
 import { withTrained } from '../../../training/trained-values.ts';
+import { taughtBy } from '../../distillation-field.ts';
 import { finetuneContext } from '../../finetune-context.ts';
 import type { PassContext, PassResult } from '../../pass.ts';
 import { restoreNormalization } from '../../restore-normalization.ts';
@@ -43,8 +44,7 @@ export async function runAware(model: Model, options: AwareOptions, context: Pas
     values: new Map([...sources].map(([key, { values }]) => [key, values])),
   });
   const keepSlopes = new Map(kept.map(({ normalization }) => [normalization.inputs[1] ?? '', { low: SMALLEST_SLOPE }]));
-  const { distillation, training } = options;
-  const teaches = distillation !== false && training.loss === 'cross-entropy';
+  const { training } = options;
   const result = await finetune(model, training, finetuneContext(context), {
     form: {
       rewrite: (b, graph) => {
@@ -54,7 +54,7 @@ export async function runAware(model: Model, options: AwareOptions, context: Pas
       deployed: (untrained, values) =>
         exportAware(withTrained(untrained, values), options, start, { values, isTrained }).model,
     },
-    ...(teaches ? { teacher: { ...distillation, model: teacher } } : {}),
+    ...(await taughtBy(options, teacher, context)),
   });
   const { values } = result.outcome;
   const exported = exportAware(withTrained(model, values), options, start, { values, isTrained });

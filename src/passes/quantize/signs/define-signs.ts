@@ -1,4 +1,5 @@
 import { opsetOf, type Model } from '../../../onnx/model.ts';
+import { distillationModels } from '../../distillation-field.ts';
 import type { DataRole, PassContext, PassResult } from '../../pass.ts';
 import { parametersOf } from '../../../training/parameters.ts';
 import type { SignOptions } from './options.ts';
@@ -8,6 +9,7 @@ export const signPass = {
   stage: 'quantize',
   needs: ({ training }: Pick<SignOptions, 'training'>): readonly DataRole[] =>
     'role' in training.validation ? ['training', training.validation.role] : ['training'],
+  models: distillationModels,
   requires(model: Model): string | undefined {
     if (parametersOf(model).length === 0) {
       return 'the model has no float weights to train; quantized weights cannot be trained';

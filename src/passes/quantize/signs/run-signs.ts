@@ -5,6 +5,7 @@ import { finetune } from '../../../training/finetune.ts';
 import { separateVectors } from '../../../training/parameters.ts';
 import { runReport } from '../../../training/run-report.ts';
 import { withTrained } from '../../../training/trained-values.ts';
+import { taughtBy } from '../../distillation-field.ts';
 import { finetuneContext } from '../../finetune-context.ts';
 import type { PassContext, PassResult } from '../../pass.ts';
 import { restoreNormalization } from '../../restore-normalization.ts';
@@ -17,7 +18,7 @@ import { signLayers } from './sign-layers.ts';
 
 /** Trains the model with signs in the place of its weights, and writes them as packed bits. Changes the model. */
 export async function runSigns(model: Model, options: SignOptions, context: PassContext): Promise<PassResult> {
-  const { method, training, distillation } = options;
+  const { method, training } = options;
   const teacher = copyModel(model);
   separateVectors(model.graph);
   const restored = options.restoreBatchNormalization
@@ -31,13 +32,12 @@ export async function runSigns(model: Model, options: SignOptions, context: Pass
   const restructured = restructure(model, layers, method);
   const run: SignRun = { layers, method, isTrained };
   const start = signsOf(model.graph, run, new Map());
-  const teaches = distillation !== false && training.loss === 'cross-entropy';
   const { outcome, graph, warnings } = await finetune(model, training, finetuneContext(context), {
     form: {
       rewrite: (b, trained) => insertSigns(b, trained, layers, { method, start }),
       deployed: (untrained, values) => exportSigns(withTrained(untrained, values), run, values).model,
     },
-    ...(teaches ? { teacher: { ...distillation, model: teacher } } : {}),
+    ...(await taughtBy(options, teacher, context)),
   });
   const exported = exportSigns(withTrained(model, outcome.values), run, outcome.values);
   model.graph = exported.model.graph;
