@@ -7,20 +7,24 @@ interface Measured {
 }
 
 /**
- * Work, results that are written, one call: an int8 kernel takes as long to round a result to codes as for some eighty products, so
- * with few products a result the work alone says little.
+ * Work, results that are written, values that are gathered for them, one call: an int8 kernel takes as long to round a result to
+ * codes as for some eighty products, and reads a window in the time of many, so with few products a result, or few results a
+ * window, the work alone says little.
  */
-function termsOf({ shape: [, reduction = 1], work }: Measured): readonly number[] {
-  return [work, work / reduction, 1];
+function termsOf({ shape: [outputs = 1, reduction = 1], work }: Measured): readonly number[] {
+  return [work, work / reduction, work / outputs, 1];
 }
 
+const TERMS = 4;
 /** Sets of terms, the simpler ones first: of equally good laws the first counts. */
-const TERM_SETS = [[0], [1], [2], [0, 1], [0, 2], [1, 2], [0, 1, 2]] as const;
+const TERM_SETS: readonly (readonly number[])[] = Array.from({ length: 2 ** TERMS - 1 }, (_, bits) =>
+  Array.from({ length: TERMS }, (_unused, term) => term).filter((term) => ((bits + 1) >> term) % 2 === 1),
+).sort((a, b) => a.length - b.length);
 /** A law with more terms has to be better by this share of the error that is left. */
 const BETTER = 0.99;
 
 /**
- * The law `time = a * work + b * results + c` with a, b, c >= 0 that is nearest to the measured times, by the sum of squared relative
+ * The law `time = a * work + b * results + c * gathered + d` with a, b, c, d >= 0 that is nearest to the measured times, by the sum of squared relative
  * errors. Non-negative least squares by trying all sets of terms.
  *
  * @param times - positive, one for each of `measured`
@@ -32,12 +36,12 @@ export function fitLaw(measured: readonly Measured[], times: readonly number[]):
   for (const terms of TERM_SETS) {
     const factors = leastSquares(rows.map((row) => terms.map((term) => row[term] ?? 0)));
     if (factors?.every((factor) => factor >= 0) !== true) continue;
-    const all = [0, 0, 0];
+    const all = new Array<number>(TERMS).fill(0);
     terms.forEach((term, index) => (all[term] = factors[index] ?? 0));
     const error = rows.reduce((sum, row) => sum + (dot(row, all) - 1) ** 2, 0);
     if (best === undefined || error < BETTER * best.error - 1e-12) best = { factors: all, error };
   }
-  const factors = best?.factors ?? [0, 0, 0];
+  const factors = best?.factors ?? [];
   return (at) => dot(termsOf(at), factors);
 }
 

@@ -17,8 +17,8 @@ export interface Workload {
 export interface MeasuredWorkload extends Workload, Estimate {}
 
 /**
- * Times of kernels at any shape, from those that were measured: a law `work`, results and the call itself each take their
- * share of, fitted to all measured shapes of the kernel, times what the measured shapes near by deviate from it (averaged in
+ * Times of kernels at any shape, from those that were measured: a law `work`, results, gathered values and the call itself each take
+ * their share of, fitted to all measured shapes of the kernel, times what the measured shapes near by deviate from it (averaged in
  * the logarithm, weighted by the inverse square of their distance in the logarithms of the shape). At a measured shape that
  * is the measured time. Half of the least measured time is the least.
  */

@@ -115,22 +115,25 @@ function reorder(channels: number, size: number): KernelBenchmark {
   return { kernel: 'reorder', shape, work, inputDims, link, float: 'reordered', base };
 }
 
-function stem(channels: number, size: number): KernelBenchmark[] {
+/** A 3x3 convolution that need not have as many outputs as inputs: all links read the chain's input, and are joined. */
+function fromInput(kernel: Kernel, inputs: number, outputs: number, size: number): KernelBenchmark {
   const pads = [1, 1, 1, 1];
-  return [
-    {
-      kernel: 'stem-conv',
-      shape: [channels, 27, size * size],
-      work: channels * 27 * size * size,
-      inputDims: [1, 3, size, size],
-      link: { kind: 'stem', weightDims: [channels, 3, 3, 3], attributes: { pads } },
-      float: 'float',
-      int8: 'int8',
-      // Stems are joined by Add, which float fuses into the convolution and int8 does not.
-      base: { link: { kind: 'binary', opType: 'Add' }, inputDims: [1, channels, size, size], int8: 'int8' },
-    },
-  ];
+  return {
+    kernel,
+    shape: [outputs, inputs * 9, size * size],
+    work: outputs * inputs * 9 * size * size,
+    inputDims: [1, inputs, size, size],
+    link: { kind: 'stem', weightDims: [outputs, inputs, 3, 3], attributes: { pads } },
+    float: 'float',
+    int8: 'int8',
+    // They are joined by Add, which float fuses into the convolution and int8 does not.
+    base: { link: { kind: 'binary', opType: 'Add' }, inputDims: [1, outputs, size, size], int8: 'int8' },
+  };
 }
+
+const stem = (channels: number, size: number): KernelBenchmark => fromInput('stem-conv', 3, channels, size);
+const widths = (inputs: number, outputs: number, size: number): KernelBenchmark =>
+  fromInput('conv-width', inputs, outputs, size);
 
 function matMul(rows: number, size: number): KernelBenchmark[] {
   const common = {
@@ -173,7 +176,7 @@ function elementwise(channels: number, size: number): KernelBenchmark[] {
 
 /** Sizes of small and of ImageNet networks; what lies between is interpolated. */
 export const KERNEL_BENCHMARKS: readonly KernelBenchmark[] = [
-  ...[stem(8, 16), stem(16, 32), stem(32, 56)].flat(),
+  ...[stem(8, 16), stem(16, 32), stem(32, 56)],
   ...[conv(8, 8, 3), conv(16, 8, 3), conv(32, 4, 3), conv(8, 28, 3), conv(16, 32, 3), conv(32, 16, 3)].flat(),
   ...[conv(64, 8, 3), conv(64, 28, 3), conv(128, 14, 3)].flat(),
   ...[conv(16, 8, 1), conv(16, 16, 1), conv(32, 56, 1), conv(64, 14, 1), conv(128, 28, 1), conv(256, 7, 1)].flat(),
@@ -186,6 +189,10 @@ export const KERNEL_BENCHMARKS: readonly KernelBenchmark[] = [
   ...[convWidth(30, 16, 1), convWidth(62, 14, 1), convWidth(127, 14, 1)],
   // Parts of a block, which int8 is slower with.
   ...[convWidth(28, 16, 3), convWidth(40, 16, 3), convWidth(56, 8, 3), convWidth(28, 28, 1), convWidth(60, 14, 1)],
+  // Few outputs of many inputs and the other way round: reading a window takes its time however little comes of it.
+  ...[widths(16, 2, 32), widths(2, 16, 32), widths(16, 4, 32), widths(4, 16, 32), widths(32, 6, 16), widths(6, 32, 16)],
+  ...[widths(32, 8, 16), widths(8, 32, 16), widths(32, 16, 16), widths(16, 32, 16)],
+  ...[widths(64, 24, 8), widths(24, 64, 8), widths(64, 16, 8), widths(16, 64, 8)],
   ...[convWidth(31, 16, 3, 31), convWidth(62, 28, 3, 62)],
   ...[reorder(32, 8), reorder(32, 32), reorder(64, 56)],
 ];

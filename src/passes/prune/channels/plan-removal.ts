@@ -84,15 +84,15 @@ export function planRemoval(
       part,
       addedBytes: options.recover === 'least-squares' ? biasBytes(analysis) : 0,
     });
-    const meets = (counts: readonly number[]): boolean => costs.without(rootsOf(counts))[kind] <= limit;
-    if (!meets(kept)) {
+    const costOf = (counts: readonly number[]): number => costs.without(rootsOf(counts))[kind];
+    if (costOf(kept) > limit) {
       throw unreachable({ groups, frozen }, options, {
         target,
         before: costs.before[kind],
-        reachable: costs.without(rootsOf(kept))[kind],
+        reachable: costOf(kept),
       });
     }
-    ({ kept, ratio } = keptWithin(chooser, widths, meets));
+    ({ kept, ratio } = keptWithin(chooser, widths, { costOf, limit }));
   }
   const ranked = chooser.keptCounts(ratio);
   const atMost = onlyFaster ? 1 - WORTHWHILE : 1;
@@ -159,12 +159,50 @@ function verdictOf(
   };
 }
 
-/** Bisects for the smallest ratio that meets the target, then gives channels back one group at a time where it still does. */
-function keptWithin(
-  chooser: ChannelChooser,
-  widths: readonly (readonly number[])[] | undefined,
-  meets: (kept: readonly number[]) => boolean,
-): { readonly kept: readonly number[]; readonly ratio: number } {
+/** A cost that must not be exceeded, by numbers of channels. */
+interface Limited {
+  readonly costOf: (kept: readonly number[]) => number;
+  readonly limit: number;
+}
+
+/** The numbers of channels that each group may have; undefined: any that limits and rounding allow. */
+type Widths = readonly (readonly number[])[] | undefined;
+
+interface Kept {
+  readonly kept: readonly number[];
+  readonly ratio: number;
+}
+
+/** Times that groups are held at the number of channels from which they fell too deep. */
+const MOST_HELD = 16;
+
+/**
+ * The smallest ratio that meets the target. Where numbers of channels that pay lie far apart, one group's next step can go far
+ * beyond the target: then that group is held, and the others go further, as long as that comes nearer to it.
+ */
+function keptWithin(chooser: ChannelChooser, given: Widths, limited: Limited): Kept {
+  let widths = given;
+  let { best, more } = smallestWithin(chooser, widths, limited);
+  for (let held = 0; widths !== undefined && held < MOST_HELD; held += 1) {
+    const holding = widths.map((own, index) =>
+      (more[index] ?? 0) === best.kept[index] ? own : own.filter((width) => width >= (more[index] ?? 0)),
+    );
+    if (limited.costOf(chooser.keptCounts(1, holding)) > limited.limit) break;
+    const next = smallestWithin(chooser, holding, limited);
+    if (limited.costOf(next.best.kept) <= limited.costOf(best.kept)) break;
+    ({ best, more } = next);
+    widths = holding;
+  }
+  return best;
+}
+
+/**
+ * Bisects for the smallest ratio that meets the target, then gives channels back one group at a time where it still does.
+ *
+ * @returns with `more`, the numbers of channels at a ratio just below
+ */
+function smallestWithin(chooser: ChannelChooser, widths: Widths, { costOf, limit }: Limited) {
+  const meets = (counts: readonly number[]): boolean => costOf(counts) <= limit;
   let [low, high] = [0, 1];
   for (let round = 0; round < BISECTIONS; round += 1) {
     const middle = (low + high) / 2;
@@ -178,7 +216,7 @@ function keptWithin(
     const given = kept.with(index, more[index] ?? 0);
     if (given[index] !== kept[index] && meets(given)) kept = given;
   }
-  return { kept, ratio: high };
+  return { best: { kept, ratio: high }, more };
 }
 
 function noTable(): CompressionError {

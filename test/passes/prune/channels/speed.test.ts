@@ -25,6 +25,7 @@ interface Details {
   readonly groups: readonly { readonly name: string; readonly of: number; readonly kept: number }[];
 }
 
+const resnet20 = (): Model => buildArchitecture({ architecture: 'resnet', depth: 20, shortcut: 'pad' }, 1);
 const resnet8 = (): Model => buildArchitecture({ architecture: 'resnet', depth: 8, shortcut: 'pad' }, 1);
 
 async function prune(options: object, costTable = blockedTable(), model = resnet8(), int8Ahead = false) {
@@ -99,6 +100,13 @@ describe('prune.channels with a kernel cost table', () => {
     assert.deepEqual(told.details.groups, ahead.details.groups);
     const float = await prune({ ...options, speed: 'check-float' }, int8Table(), resnet8(), true);
     assert.deepEqual(float.details.groups, inFloat.details.groups);
+  });
+
+  it('comes near to the target where the numbers of channels that pay lie far apart', async () => {
+    for (const macsRatio of [0.9, 0.8, 0.7, 0.6, 0.5]) {
+      const { macs } = (await prune({ macsRatio, roundTo: 8 }, int8Table(), resnet20(), true)).details;
+      assert.ok(macs.share <= macsRatio && macs.share > macsRatio - 0.06, `${macs.share} for ${macsRatio}`);
+    }
   });
 
   it('does not take a step that makes the model slower, and warns', async () => {
