@@ -27,7 +27,6 @@ export function askTell(
 ): Strategy {
   const rng = new SeededRandom(seed);
   const proposer = proposerOf(rng);
-  // Coordinates stand for points one to one, and cost less than their names and values.
   const seen = new Set<string>();
   const first = initial.map((point) => space.encode(point));
   let pending = new Map<number, Coordinates>();
@@ -35,7 +34,7 @@ export function askTell(
   let objectiveCount: number | undefined;
   let next = 0;
 
-  const isNew = (coordinates: Coordinates): boolean => !seen.has(coordinates.join());
+  const isNew = (coordinates: Coordinates): boolean => !seen.has(space.identity(coordinates));
 
   const choose = (): Coordinates | undefined => {
     for (let given = first.shift(); given !== undefined; given = first.shift()) if (isNew(given)) return given;
@@ -57,7 +56,7 @@ export function askTell(
       while (candidates.length < n) {
         const coordinates = choose();
         if (coordinates === undefined) break;
-        seen.add(coordinates.join());
+        seen.add(space.identity(coordinates));
         pending.set(next, coordinates);
         candidates.push({ index: next, point: space.decode(coordinates) });
         next += 1;
@@ -97,6 +96,7 @@ function nextFree(space: SearchSpace, rng: SeededRandom, isNew: (c: Coordinates)
   while (!isNew(coordinates)) {
     const carried = [...coordinates];
     for (let d = 0; d < carried.length; d += 1) {
+      if (!space.isActive(d, carried)) continue;
       const up = (carried[d] ?? 0) + 1;
       if (space.count(d) === Infinity) {
         carried[d] = rng.uniform();

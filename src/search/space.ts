@@ -33,7 +33,13 @@ export interface RealDimension {
   readonly log?: boolean;
 }
 
-export type Dimension = ChoiceDimension | IntegerDimension | RealDimension;
+/** Counts only where another dimension, a choice, has this value; elsewhere its own value says nothing. */
+export interface Condition {
+  readonly dimension: string;
+  readonly value: JsonValue;
+}
+
+export type Dimension = (ChoiceDimension | IntegerDimension | RealDimension) & { readonly when?: Condition };
 
 /** A value for each dimension, by name. */
 export type Point = Readonly<Record<string, JsonValue>>;
@@ -51,14 +57,17 @@ interface Axis {
   readonly coordinateOf: (value: JsonValue | undefined) => number | undefined;
 }
 
-/** What a search chooses among: an ordered list of named dimensions, each independent of the others. */
+/** What a search chooses among: an ordered list of named dimensions, independent of each other but for conditions on one choice. */
 export class SearchSpace {
   readonly dimensions: readonly Dimension[];
-  /** Number of points; Infinity when a dimension is real. */
+  /** Number of points that differ in what counts; Infinity when a dimension is real. */
   readonly size: number;
   readonly #axes: readonly Axis[];
 
-  /** @throws CompressionError RECIPE_INVALID when a dimension is empty, is no range, or has the name of another */
+  /** By dimension: the dimension that it depends on, and the coordinate that this has to have. */
+  readonly #conditions: readonly ({ readonly on: number; readonly at: number } | undefined)[];
+
+  /** @throws CompressionError RECIPE_INVALID when a dimension is empty, is no range, has the name of another, or a condition that cannot be */
   constructor(dimensions: readonly Dimension[]) {
     if (dimensions.length === 0) throw invalid('a search space needs at least one dimension, got none');
     const names = new Set<string>();
@@ -68,7 +77,40 @@ export class SearchSpace {
     }
     this.dimensions = dimensions;
     this.#axes = dimensions.map(axisOf);
-    this.size = this.#axes.reduce((size, { count }) => size * count, 1);
+    this.#conditions = dimensions.map(({ name, when }) => {
+      if (when === undefined) return undefined;
+      const on = dimensions.findIndex((other) => other.name === when.dimension);
+      const at = this.#axes[on]?.coordinateOf(when.value);
+      if (at === undefined || dimensions[on]?.when !== undefined)
+        throw invalid(`dimension "${name}" depends on ${canonicalJson(when)}, which the space has not`);
+      return { on, at };
+    });
+    const ons = new Set(this.#conditions.flatMap((condition) => (condition === undefined ? [] : [condition.on])));
+    if (ons.size > 1) throw invalid('dimensions may depend on one choice only');
+    this.size = this.#countPoints([...ons][0]);
+  }
+
+  /** @param on - the dimension that others depend on, if any */
+  #countPoints(on: number | undefined): number {
+    const product = (isCounted: (d: number) => boolean): number =>
+      this.#axes.reduce((size, { count }, d) => (isCounted(d) ? size * count : size), 1);
+    if (on === undefined) return product(() => true);
+    let size = 0;
+    for (let at = 0; at < this.count(on); at += 1) {
+      size += product((d) => d !== on && (this.#conditions[d]?.at ?? at) === at);
+    }
+    return size;
+  }
+
+  /** Whether dimension `d` counts at a point. */
+  isActive(d: number, coordinates: Coordinates): boolean {
+    const condition = this.#conditions[d];
+    return condition === undefined || coordinates[condition.on] === condition.at;
+  }
+
+  /** The same text for points that differ in nothing that counts. */
+  identity(coordinates: Coordinates): string {
+    return coordinates.map((coordinate, d) => (this.isActive(d, coordinates) ? coordinate : '')).join();
   }
 
   /** How many values dimension `d` has; Infinity for a real. */

@@ -37,7 +37,14 @@ export function networkDimensions(space: NetworkSpace): Dimension[] {
   if (!Array.isArray(space)) return dimensionsOf(space);
   const families = space.map((_, index) => index);
   const choice = { name: 'family', type: 'choice' as const, values: families.map((index) => nameOf(space, index)) };
-  return [choice, ...space.flatMap((template, index) => dimensionsOf(template, nameOf(space, index)))];
+  const own = (template: Template, index: number): Dimension[] => {
+    const name = nameOf(space, index);
+    return dimensionsOf(template, name).map((dimension) => ({
+      ...dimension,
+      when: { dimension: choice.name, value: name },
+    }));
+  };
+  return [choice, ...space.flatMap(own)];
 }
 
 function nameOf(space: readonly Template[], index: number): string {
