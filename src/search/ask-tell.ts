@@ -93,9 +93,11 @@ export function askTell(
 /** From a random point on, in counting order, the first that is new. The space has one: few steps, since few are taken. */
 function nextFree(space: SearchSpace, rng: SeededRandom, isNew: (c: Coordinates) => boolean): Coordinates {
   let coordinates = space.sample(rng);
+  // What others depend on turns last: else those would count at one of its values only.
+  const order = [...coordinates.keys()].sort((a, b) => Number(space.isCondition(a)) - Number(space.isCondition(b)));
   while (!isNew(coordinates)) {
     const carried = [...coordinates];
-    for (let d = 0; d < carried.length; d += 1) {
+    for (const d of order) {
       if (!space.isActive(d, carried)) continue;
       const up = (carried[d] ?? 0) + 1;
       if (space.count(d) === Infinity) {

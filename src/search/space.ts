@@ -102,6 +102,11 @@ export class SearchSpace {
     return size;
   }
 
+  /** Whether other dimensions depend on dimension `d`. */
+  isCondition(d: number): boolean {
+    return this.#conditions.some((condition) => condition?.on === d);
+  }
+
   /** Whether dimension `d` counts at a point. */
   isActive(d: number, coordinates: Coordinates): boolean {
     const condition = this.#conditions[d];

@@ -37,6 +37,23 @@ describe('dimensions that count for one choice only', () => {
     assert.equal(new Set(asked).size, 10);
   });
 
+  it('are all found where guesses hit what was asked before', () => {
+    const count = (name: string): Dimension => ({
+      name: `${name}.n`,
+      type: 'integer',
+      min: 1,
+      max: 300,
+      ...under(name),
+    });
+    const family: Dimension = { name: 'family', type: 'choice', values: ['a', 'b'] };
+    const strategy = evolution(new SearchSpace([family, count('a'), count('b')]), { seed: 1 });
+    const asked = strategy
+      .ask(1000)
+      .map(({ point }) => JSON.stringify([point['family'], point[point['family'] === 'a' ? 'a.n' : 'b.n']]));
+    assert.equal(asked.length, 600);
+    assert.equal(new Set(asked).size, 600);
+  });
+
   it('are refused where the choice is not there', () => {
     const wrong = (when: { dimension: string; value: string }) => () =>
       new SearchSpace([...DIMENSIONS, { name: 'x', type: 'choice', values: [1], when }]);
