@@ -1,6 +1,7 @@
 import { CompressionError, defined } from '../errors.ts';
 import type { Model } from '../onnx/model.ts';
 import type { NdArray } from '../onnx/nd-array.ts';
+import { classDivergences } from './class-divergence.ts';
 import type { FeedSource, PassContext } from './pass.ts';
 
 /** What the original answered is kept to compare with: for that much memory at most, then fewer samples serve. */
@@ -14,6 +15,8 @@ export interface OutputChange {
   readonly distance: number;
   /** ||y - y'||² / ||y||² over all samples; infinite where the outputs are not finite. */
   readonly error: number;
+  /** Mean over the samples of KL(p || p') of the classes' probabilities, nats; undefined where the output has no classes. */
+  readonly divergence?: number;
 }
 
 /** Less than any sample's part in the accuracy: tells apart what costs none. */
@@ -31,6 +34,8 @@ interface Reference {
   /** One array a batch. */
   readonly answers: readonly Float32Array[];
   readonly accuracy: number | undefined;
+  /** Where the output is [samples, classes]. */
+  readonly classes: number | undefined;
 }
 
 /** Keeps what a model answers, and compares changed models with it: one run over the samples each. */
@@ -58,6 +63,7 @@ export class OutputComparison {
       }
       const answers: Float32Array[] = [];
       const tally = new Tally();
+      let classes: number | undefined;
       let bytes = 0;
       for await (const batch of feeds.batches()) {
         context.signal.throwIfAborted();
@@ -66,12 +72,13 @@ export class OutputComparison {
         bytes += values.byteLength;
         if (answers.length > 0 && bytes > REFERENCE_BYTES) break;
         answers.push(values);
+        classes = classesOf(array, batch.count);
         tally.add(array, batch.labels, batch.count);
       }
       if (answers.length === 0) {
         throw new CompressionError('DATASET_EMPTY', 'the calibration data set gave no sample; name one with samples');
       }
-      return new OutputComparison(feeds, context, { output, answers, accuracy: tally.accuracy() });
+      return new OutputComparison(feeds, context, { output, answers, accuracy: tally.accuracy(), classes });
     } finally {
       await session.release();
     }
@@ -82,8 +89,13 @@ export class OutputComparison {
     return this.#reference.accuracy !== undefined;
   }
 
+  /** Whether the output compared is scores of classes. */
+  get hasClasses(): boolean {
+    return this.#reference.classes !== undefined;
+  }
+
   /**
-   * @param what - needs accuracy, by the name of its option; `remedy`: what to do besides naming data with labels
+   * @param what - needs accuracy, by the name of its option; `remedy`: what to do besides naming labels
    * @throws CompressionError PASS_PRECONDITION where accuracy is not measured: no class labels, or no class scores
    */
   requireAccuracy(what: string, remedy: string): void {
@@ -91,16 +103,16 @@ export class OutputComparison {
     throw new CompressionError(
       'PASS_PRECONDITION',
       `${what} needs calibration data with one class label a sample and a model whose first float output has class scores; ` +
-        `${remedy}, or name data with labels`,
+        `${remedy}, or name the array of labels in data.calibration.labels`,
     );
   }
 
   async compare(changed: Model): Promise<OutputChange> {
-    const { output, answers, accuracy } = this.#reference;
+    const { output, answers, accuracy, classes } = this.#reference;
     const session = await this.#context.runtime.createSession(changed, { threads: this.#context.threads });
     try {
       const tally = new Tally();
-      let distance = 0;
+      let [distance, divergence] = [0, 0];
       let [off, whole] = [0, 0];
       let samples = 0;
       let step = 0;
@@ -113,6 +125,7 @@ export class OutputComparison {
         tally.add(array, batch.labels, batch.count);
         const actual = floatsOf(array);
         distance += distances(expected, actual, batch.count);
+        if (classes !== undefined) divergence += classDivergences(expected, actual, { count: batch.count, classes });
         for (let i = 0; i < expected.length; i += 1) {
           off += ((expected[i] ?? 0) - (actual[i] ?? 0)) ** 2;
           whole += (expected[i] ?? 0) ** 2;
@@ -123,6 +136,7 @@ export class OutputComparison {
       return {
         accuracyDrop: accuracy === undefined || own === undefined ? 0 : accuracy - own,
         distance: distance / Math.max(samples, 1),
+        ...(classes === undefined ? {} : { divergence: divergence / Math.max(samples, 1) }),
         error: !Number.isFinite(off) ? Infinity : off === 0 ? 0 : off / whole,
       };
     } finally {
@@ -131,19 +145,23 @@ export class OutputComparison {
   }
 }
 
+function classesOf({ dims }: NdArray, count: number): number | undefined {
+  const [rows = 0, classes = 0] = dims;
+  return dims.length === 2 && rows >= count && classes >= 2 ? classes : undefined;
+}
+
 /** Counts right answers of class scores [samples, classes] against integer labels. */
 class Tally {
   #right = 0;
   #samples = 0;
   #isUsable = true;
 
-  add({ dims, data }: NdArray, labels: NdArray | undefined, count: number): void {
-    const [rows = 0, classes = 0] = dims;
-    if (dims.length !== 2 || rows < count || classes < 2 || labels?.data.length !== count) this.#isUsable = false;
-    if (!this.#isUsable || labels === undefined || !/^u?int/.test(labels.type)) {
-      this.#isUsable = false;
-      return;
-    }
+  add(scores: NdArray, labels: NdArray | undefined, count: number): void {
+    const classes = classesOf(scores, count);
+    const isUsable = classes !== undefined && labels?.data.length === count && /^u?int/.test(labels.type);
+    if (!isUsable) this.#isUsable = false;
+    if (!isUsable || !this.#isUsable) return;
+    const { data } = scores;
     for (let sample = 0; sample < count; sample += 1) {
       let best = 0;
       for (let label = 1; label < classes; label += 1) {

@@ -132,7 +132,7 @@ function fromInput(kernel: Kernel, inputs: number, outputs: number, size: number
 }
 
 const stem = (channels: number, size: number): KernelBenchmark => fromInput('stem-conv', 3, channels, size);
-const widths = (inputs: number, outputs: number, size: number): KernelBenchmark =>
+const unequalWidths = (inputs: number, outputs: number, size: number): KernelBenchmark =>
   fromInput('conv-width', inputs, outputs, size);
 
 function matMul(rows: number, size: number): KernelBenchmark[] {
@@ -190,9 +190,16 @@ export const KERNEL_BENCHMARKS: readonly KernelBenchmark[] = [
   // Parts of a block, which int8 is slower with.
   ...[convWidth(28, 16, 3), convWidth(40, 16, 3), convWidth(56, 8, 3), convWidth(28, 28, 1), convWidth(60, 14, 1)],
   // Few outputs of many inputs and the other way round: reading a window takes its time however little comes of it.
-  ...[widths(16, 2, 32), widths(2, 16, 32), widths(16, 4, 32), widths(4, 16, 32), widths(32, 6, 16), widths(6, 32, 16)],
-  ...[widths(32, 8, 16), widths(8, 32, 16), widths(32, 16, 16), widths(16, 32, 16)],
-  ...[widths(64, 24, 8), widths(24, 64, 8), widths(64, 16, 8), widths(16, 64, 8)],
+  ...[
+    unequalWidths(16, 2, 32),
+    unequalWidths(2, 16, 32),
+    unequalWidths(16, 4, 32),
+    unequalWidths(4, 16, 32),
+    unequalWidths(32, 6, 16),
+    unequalWidths(6, 32, 16),
+  ],
+  ...[unequalWidths(32, 8, 16), unequalWidths(8, 32, 16), unequalWidths(32, 16, 16), unequalWidths(16, 32, 16)],
+  ...[unequalWidths(64, 24, 8), unequalWidths(24, 64, 8), unequalWidths(64, 16, 8), unequalWidths(16, 64, 8)],
   ...[convWidth(31, 16, 3, 31), convWidth(62, 28, 3, 62)],
   ...[reorder(32, 8), reorder(32, 32), reorder(64, 56)],
 ];

@@ -51,10 +51,10 @@ export const MixedOptions = z
       `The limit that the choice keeps, with the least loss; one of averageBits, bytesRatio, maxBytes, bopsRatio, maxBops, latencyRatio. Default averageBits ${DEFAULT_AVERAGE_BITS}`,
     ),
     sensitivity: z
-      .enum(['sqnr', 'metric', 'hawq'])
-      .default('sqnr')
+      .enum(['kl', 'sqnr', 'metric', 'hawq'])
+      .optional()
       .describe(
-        'What a layer costs in accuracy, each candidate measured with that layer alone quantized. sqnr: noise of the outputs over their signal; metric: loss of top-1 on labelled data, ties by the noise; hawq: what the loss rises by, from the trace of its Hessian on training data, weights alone',
+        'What a layer costs in accuracy, each candidate measured with that layer alone quantized. Default kl where the first float output is [samples, classes] and some data of the job have class labels, else sqnr. kl: how far the probabilities of the classes move, without labels; sqnr: noise of the outputs over their signal; metric: loss of top-1 on labelled data, ties by the noise; hawq: what the loss rises by, from the trace of its Hessian on training data, weights alone',
       ),
     maxAccuracyDrop: z
       .number()

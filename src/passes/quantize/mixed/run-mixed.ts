@@ -79,7 +79,7 @@ export async function quantizeMixed(model: Model, options: MixedOptions, context
     ...result,
     warnings: [...result.warnings, ...chosen.warnings],
     details: {
-      sensitivity: options.sensitivity,
+      ...(study.measuredBy === undefined ? {} : { sensitivity: study.measuredBy }),
       ...chosen.details,
       choices: layerDetails(layers, { sensitivities, table, chosen: selection.options }),
       pareto: paretoDetails(paretoSet(table), { layers, chosen: selection, rest: chosen.rest, unit }),

@@ -1,3 +1,4 @@
+import { CompressionError } from '../../../errors.ts';
 import type { Model } from '../../../onnx/model.ts';
 import { copyModel } from '../../../training/copy-model.ts';
 import { lossByAccuracy, OutputComparison, type OutputChange } from '../../output-comparison.ts';
@@ -24,6 +25,15 @@ export type SensitivityTable = readonly (readonly Sensitivity[])[];
 /** Keeps sums finite where the outputs of a candidate are not. */
 const LARGEST_LOSS = 1e30;
 
+/** What of the outputs is compared. */
+export type Measure = 'kl' | 'sqnr' | 'metric';
+
+const LOSSES: Readonly<Record<Measure, (change: OutputChange) => number>> = {
+  kl: ({ divergence = 0 }) => divergence,
+  sqnr: ({ error }) => error,
+  metric: lossByAccuracy,
+};
+
 export interface SensitivityRun {
   /** In float, as it is going to be quantized. It is not changed. */
   readonly model: Model;
@@ -31,20 +41,36 @@ export interface SensitivityRun {
   readonly request: StaticRequest;
   /** What sensitivities are measured on. */
   readonly feeds: FeedSource;
-  readonly by: 'sqnr' | 'metric';
+  /** Default `kl` where the output is scores of classes and data have class labels, else `sqnr`. */
+  readonly by?: Measure | undefined;
 }
 
 /**
- * Quantizes each layer alone to each of its candidates and measures the outputs. `sqnr`: noise over signal, ||y - y'||² / ||y||²; noise of layers
- * that do not know of each other adds up, so sums of these stand for the noise of the whole model. `metric`: the accuracy that is lost, ties by the
- * noise. One run over the samples for each layer and candidate.
+ * Quantizes each layer alone to each of its candidates and measures the outputs. One run over the samples for each layer and candidate.
+ *
+ * - `kl` (Cai et al., ZeroQ, CVPR 2020, eq. 7): divergence of the classes' probabilities from those of the float model. Noise that
+ *   moves no probability costs nothing, whatever its size.
+ * - `sqnr`: noise over signal, ||y - y'||² / ||y||².
+ * - `metric`: the accuracy that is lost, ties by the noise.
+ *
+ * The first two add up over layers that do not know of each other, so sums of these stand for the whole model.
  *
  * @throws CompressionError DATASET_EMPTY, MODEL_RUN, PASS_PRECONDITION; AbortError when canceled
  */
-export async function measuredSensitivities(run: SensitivityRun, context: PassContext): Promise<SensitivityTable> {
-  const { model, layers, feeds, by } = run;
+export async function measuredSensitivities(
+  run: SensitivityRun,
+  context: PassContext,
+): Promise<{ readonly by: Measure; readonly table: SensitivityTable }> {
+  const { model, layers, feeds } = run;
   const comparison = await OutputComparison.create(model, feeds, context);
-  if (by === 'metric') comparison.requireAccuracy('sensitivity "metric"', 'measure "sqnr"');
+  const by = run.by ?? (comparison.hasClasses && (await hasClassLabels(context)) ? 'kl' : 'sqnr');
+  if (by === 'metric') comparison.requireAccuracy('sensitivity "metric"', 'measure "kl"');
+  if (by === 'kl' && !comparison.hasClasses) {
+    throw new CompressionError(
+      'PASS_PRECONDITION',
+      'sensitivity "kl" needs a model whose first float output is scores of classes, [samples, classes]; measure "sqnr"',
+    );
+  }
   const plans = await uniformPlans(run, context);
   const total = layers.reduce((sum, { candidates }) => sum + candidates.length, 0);
   const table: Sensitivity[][] = [];
@@ -61,12 +87,23 @@ export async function measuredSensitivities(run: SensitivityRun, context: PassCo
         continue;
       }
       const change = await comparison.compare(withLayerQuantized(model, layer, planned));
-      const loss = by === 'metric' ? lossByAccuracy(change) : change.error;
+      const loss = LOSSES[by](change);
       own.push({ loss: Math.min(loss, LARGEST_LOSS), change });
     }
     table.push(own);
   }
-  return table;
+  return { by, table };
+}
+
+/** Whether a role of the job's data has one class index a sample: then rows of scores are of classes, not an embedding. */
+async function hasClassLabels({ data }: Pick<PassContext, 'data'>): Promise<boolean> {
+  for (const feeds of Object.values(data)) {
+    for await (const { labels, count } of feeds.batches(1)) {
+      if (labels?.type === 'int64' && labels.data.length === count) return true;
+      break;
+    }
+  }
+  return false;
 }
 
 /** Codes and parameters of all layers for each type that one of them may have, as if all had it. */

@@ -17,12 +17,14 @@ import { layerCosts } from './costs.ts';
 import { choiceLabel, choicesOf, mixedLayers, type MixedLayer } from './layers.ts';
 import type { MixedOptions } from './options.ts';
 import { hessianSensitivities } from './hawq.ts';
-import { measuredSensitivities, type SensitivityRun, type SensitivityTable } from './sensitivities.ts';
+import { measuredSensitivities, type Measure, type SensitivityRun, type SensitivityTable } from './sensitivities.ts';
 
 /** What is known about a model's layers before their types are chosen. */
 export interface Study {
   readonly layers: readonly MixedLayer[];
   readonly sensitivities: SensitivityTable;
+  /** How they were measured; undefined where nothing was. */
+  readonly measuredBy?: Measure | 'hawq';
   readonly skipped: readonly Skipped[];
   readonly costOf: (unit: CostUnit) => LayerCost;
   /** How layers are quantized, whatever their types. */
@@ -41,13 +43,14 @@ export async function studyLayers(model: Model, options: MixedOptions, context: 
   const base = prepared(model, layers, request);
   const plain = { ...how, biasCorrection: 'none' } as const;
   const run = { model: base, layers, request: { options: plain } };
-  const sensitivities = isGiven({ layers })
-    ? layers.map(() => [{ loss: 0 }])
+  const measured = isGiven({ layers })
+    ? { table: layers.map(() => [{ loss: 0 }]) }
     : await sensitivitiesOf(run, model, options, context);
   const quiet = { ...context, progress: () => undefined };
   return {
     layers,
-    sensitivities,
+    sensitivities: measured.table,
+    ...('by' in measured ? { measuredBy: measured.by } : {}),
     skipped: decision.skipped,
     how,
     costOf: (unit) => layerCosts(unit, decision.view, context.costTable),
@@ -79,13 +82,15 @@ export function layersOf(
   return { how, request, decision, layers: mixedLayers(decision, options.candidates, options.layers, macsOf(model)) };
 }
 
-function sensitivitiesOf(
+async function sensitivitiesOf(
   run: Pick<SensitivityRun, 'model' | 'layers' | 'request'>,
   model: Model,
   { sensitivity, samples, training = TrainingField.parse({}), batches, probes }: MixedOptions,
   context: PassContext,
-): Promise<SensitivityTable> {
-  if (sensitivity === 'hawq') return hessianSensitivities(run, model, { training, batches, probes }, context);
+): Promise<{ readonly by: Measure | 'hawq'; readonly table: SensitivityTable }> {
+  if (sensitivity === 'hawq') {
+    return { by: 'hawq', table: await hessianSensitivities(run, model, { training, batches, probes }, context) };
+  }
   const feeds = firstSamples(calibrationOf(context), samples);
   return measuredSensitivities({ ...run, feeds, by: sensitivity }, context);
 }

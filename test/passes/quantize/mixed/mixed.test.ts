@@ -3,9 +3,11 @@ import { describe, it } from 'node:test';
 import { encodeModel } from '../../../../src/onnx/codec/encode.ts';
 import { macsOf } from '../../../../src/onnx/cost/macs.ts';
 import type { Model } from '../../../../src/onnx/model.ts';
+import type { NdArray } from '../../../../src/onnx/nd-array.ts';
 import { makeNode } from '../../../../src/onnx/node.ts';
 import { Tensor } from '../../../../src/onnx/tensor.ts';
 import { verifyModel } from '../../../../src/onnx/verify/verify-model.ts';
+import type { DataRole, FeedSource } from '../../../../src/passes/pass.ts';
 import { quantizeMixed } from '../../../../src/passes/quantize/mixed/mixed.ts';
 import { quantizeStatic } from '../../../../src/passes/quantize/static.ts';
 import { apply, contextOf, cosine, net, noise, outputOf, source, weight } from '../helpers.ts';
@@ -215,48 +217,86 @@ function twoOfOne(): Model {
   });
 }
 
-describe('sensitivity sqnr', () => {
-  it('is the noise of the outputs over their signal, with one layer alone quantized', async () => {
-    // y = x W, two by two; by hand: W in int8, scale max|W| of the column / 127 = 0.5 / 127 and 1 / 127; x in uint8.
-    const model = net({
+describe('sensitivity of one layer alone', () => {
+  // y = x W, two by two; by hand: W in int8, scale max|W| of the column / 127 = 0.5 / 127 and 1 / 127; x in uint8.
+  const product = (): Model =>
+    net({
       nodes: [makeNode('MatMul', ['x', 'w'], ['y'], { name: 'product' })],
       tensors: [Tensor.float('w', [0.3, -1, 0.5, 0.2], [2, 2])],
       inputs: { x: [1, 2] },
       outputs: { y: [1, 2] },
     });
-    const samples = [
-      [0.25, -0.75],
-      [1, 0.5],
-    ];
-    const calibration = {
-      samples: 2,
-      async *batches() {
-        for (const sample of samples) {
-          const x = { type: 'float' as const, dims: [1, 2], data: Float32Array.from(sample) };
-          yield await Promise.resolve({ feeds: { x }, count: 1 });
-        }
-      },
+  const samples = [
+    [0.25, -0.75],
+    [1, 0.5],
+  ];
+  const feedsOf = (labels?: NdArray): FeedSource => ({
+    samples: 2,
+    async *batches() {
+      for (const sample of samples) {
+        const x = { type: 'float' as const, dims: [1, 2], data: Float32Array.from(sample) };
+        yield await Promise.resolve({ feeds: { x }, count: 1, ...(labels === undefined ? {} : { labels }) });
+      }
+    },
+  });
+  const label: NdArray = { type: 'int64', dims: [1], data: BigInt64Array.of(1n) };
+  const scaleX = 1.75 / 255;
+  const zero = Math.round(0.75 / scaleX);
+  const rounded = (value: number, scale: number): number => Math.round(value / scale) * scale;
+  const weights = [rounded(0.3, 0.5 / 127), rounded(-1, 1 / 127), 0.5, rounded(0.2, 1 / 127)];
+  const outputs = samples.map(([a = 0, b = 0]) => {
+    const [p, q] = [a, b].map((value) => (Math.round(value / scaleX) + zero - zero) * scaleX) as [number, number];
+    return {
+      exact: [a * 0.3 + b * 0.5, -a + b * 0.2],
+      noisy: [p * weights[0]! + q * weights[2]!, p * weights[1]! + q * weights[3]!],
     };
-    const options = { candidates: [{ weights: 'int8' }, { weights: 'int4' }], budget: { averageBits: 8 } };
-    const { details } = await apply(quantizeMixed, model, options, contextOf(calibration, { targetCpu: 'x64-vnni' }));
-    const scaleX = 1.75 / 255;
-    const zero = Math.round(0.75 / scaleX);
-    const rounded = (value: number, scale: number): number => Math.round(value / scale) * scale;
-    const weights = [rounded(0.3, 0.5 / 127), rounded(-1, 1 / 127), 0.5, rounded(0.2, 1 / 127)];
-    let [noiseSum, signal] = [0, 0];
-    for (const [a = 0, b = 0] of samples) {
-      const [p, q] = [a, b].map((value) => (Math.round(value / scaleX) + zero - zero) * scaleX) as [number, number];
-      const exact = [a * 0.3 + b * 0.5, -a + b * 0.2];
-      const noisy = [p * weights[0]! + q * weights[2]!, p * weights[1]! + q * weights[3]!];
-      exact.forEach((value, i) => {
-        noiseSum += (value - noisy[i]!) ** 2;
-        signal += value ** 2;
-      });
-    }
+  });
+  const sum = (values: readonly number[]): number => values.reduce((total, value) => total + value, 0);
+  const sqnr =
+    sum(outputs.flatMap(({ exact, noisy }) => exact.map((value, i) => (value - noisy[i]!) ** 2))) /
+    sum(outputs.flatMap(({ exact }) => exact.map((value) => value ** 2)));
+  const softmax = (scores: readonly number[]): number[] =>
+    scores.map((score) => Math.exp(score) / sum(scores.map((other) => Math.exp(other))));
+  const kl =
+    sum(
+      outputs.flatMap(({ exact, noisy }) => {
+        const q = softmax(noisy);
+        return softmax(exact).map((p, i) => p * Math.log(p / q[i]!));
+      }),
+    ) / 2;
+
+  async function studied(options: object, data: Partial<Record<DataRole, FeedSource>> = {}) {
+    const given = { candidates: [{ weights: 'int8' }, { weights: 'int4' }], budget: { averageBits: 8 }, ...options };
+    const own = contextOf(feedsOf(), { targetCpu: 'x64-vnni' });
+    const { details } = await apply(quantizeMixed, product(), given, { ...own, data: { ...own.data, ...data } });
     const [layer] = details['choices'] as Choice[];
-    // Scales are float32, so a quantized value is off by some parts in 10^7, its error by a part in 10^4.
-    assert.ok(Math.abs(layer!.candidates[0]!.loss / (noiseSum / signal) - 1) < 1e-3);
-    assert.ok(layer!.candidates[1]!.loss > layer!.candidates[0]!.loss);
+    return { by: details['sensitivity'], losses: layer!.candidates.map(({ loss }) => loss) };
+  }
+
+  for (const [by, expected] of Object.entries({ sqnr, kl })) {
+    it(`${by} is what the formula says`, async () => {
+      const { losses } = await studied({ sensitivity: by });
+      // Scales are float32, so a quantized value is off by some parts in 10^7, its error by a part in 10^4.
+      assert.ok(Math.abs(losses[0]! / expected - 1) < 2e-3, `${losses[0]} ${expected}`);
+      assert.ok(losses[1]! > losses[0]!);
+    });
+  }
+
+  it('is kl by default where scores are of classes, which labels tell, else sqnr', async () => {
+    assert.deepEqual(await studied({}), await studied({ sensitivity: 'sqnr' }));
+    const evaluation = feedsOf(label);
+    assert.deepEqual(await studied({}, { evaluation }), await studied({ sensitivity: 'kl' }));
+  });
+
+  it('kl needs scores of classes', async () => {
+    const model = network();
+    const flat = model.graph.nodes.findIndex(({ opType }) => opType === 'Flatten');
+    model.graph.nodes.splice(flat);
+    model.graph.outputs.splice(0, 1, { ...model.graph.outputs[0]!, name: 'r3', type: undefined });
+    await assert.rejects(mixed({ sensitivity: 'kl' }, model), {
+      code: 'PASS_PRECONDITION',
+      message: /\[samples, classes\]/,
+    });
   });
 });
 
