@@ -36,6 +36,8 @@ export function innerStepsOf(passes: readonly Pass[], context: PassContext): Inn
     const options = pass?.options.safeParse(given);
     return pass === undefined || options?.success !== true ? undefined : { pass, options: options.data };
   };
+  // The trials that follow are counted from 0.
+  const ahead: PassContext = { ...context, progress: (_fraction, message) => context.progress(0, message) };
   return {
     layers: (model, step) => {
       const found = find(step);
@@ -43,7 +45,7 @@ export function innerStepsOf(passes: readonly Pass[], context: PassContext): Inn
     },
     suggest: async (model, step, limits) => {
       const found = find(step);
-      return found?.pass.suggest?.(model, found.options, context, limits);
+      return found?.pass.suggest?.(model, found.options, ahead, limits);
     },
   };
 }
