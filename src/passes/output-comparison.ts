@@ -22,9 +22,15 @@ export interface OutputChange {
 /** Less than any sample's part in the accuracy: tells apart what costs none. */
 const TIE = 1e-6;
 
-/** What a change costs in accuracy, nothing where it gains some; what costs the same goes by the error. */
-export function lossByAccuracy({ accuracyDrop, error }: OutputChange): number {
-  return Math.max(accuracyDrop, 0) + TIE * error;
+/**
+ * What a change costs. `kl`: how far the probabilities of the classes move. `error`: how far the outputs move. `metric`: accuracy, nothing where
+ * it gains some; what costs the same goes by the error.
+ */
+export type OutputLoss = 'kl' | 'error' | 'metric';
+
+export function lossOf(change: OutputChange, by: OutputLoss): number {
+  if (by === 'kl') return change.divergence ?? 0;
+  return by === 'error' ? change.error : Math.max(change.accuracyDrop, 0) + TIE * change.error;
 }
 
 type ComparisonContext = Pick<PassContext, 'runtime' | 'threads' | 'signal'>;
@@ -89,9 +95,22 @@ export class OutputComparison {
     return this.#reference.accuracy !== undefined;
   }
 
-  /** Whether the output compared is scores of classes. */
+  /** Whether the output compared is [samples, classes]. */
   get hasClasses(): boolean {
     return this.#reference.classes !== undefined;
+  }
+
+  /**
+   * @param what - goes by this loss, by the name of its option; `remedy`: what to do besides naming labels
+   * @throws CompressionError PASS_PRECONDITION where the loss is not measured: no class scores, or no class labels
+   */
+  require(by: OutputLoss, what: string, remedy: string): void {
+    if (by === 'metric') this.requireAccuracy(what, remedy);
+    if (by !== 'kl' || this.hasClasses) return;
+    throw new CompressionError(
+      'PASS_PRECONDITION',
+      `${what} needs a model whose first float output is scores of classes, [samples, classes]; ${remedy}`,
+    );
   }
 
   /**

@@ -75,10 +75,10 @@ export const ChannelOptions = z
         'How ratios of groups are found: by ranking the scores of all channels, or by what the model loses, measured on the calibration data with each group cut alone to a few widths',
       ),
     sensitivity: z
-      .enum(['output', 'metric'])
+      .enum(['output', 'kl', 'metric'])
       .default('output')
       .describe(
-        'The loss that allocation "sensitivity" measures: squared error of the outputs over their square, or top-1 on labelled calibration data (ties by the error)',
+        'The loss that allocation "sensitivity" measures: squared error of the outputs over their square; kl, how far the probabilities of the classes move; or top-1 on labelled calibration data (ties by the error)',
       ),
     speed: z
       .enum(['check', 'check-float', 'check-int8', 'ignore'])

@@ -8,7 +8,7 @@ import { separateVectors as separateTrainedVectors } from '../../../training/par
 import { calibrate } from '../../calibrate.ts';
 import { finetuneContext } from '../../finetune-context.ts';
 import type { PassContext } from '../../pass.ts';
-import { lossByAccuracy, OutputComparison } from '../../output-comparison.ts';
+import { lossOf, OutputComparison } from '../../output-comparison.ts';
 import { FloatLatency } from '../../cost/float-latency.ts';
 import type { Latency } from '../../cost/graph-time.ts';
 import { Int8Latency } from '../../cost/int8-latency.ts';
@@ -204,8 +204,9 @@ export class SteppedPruning {
     if (calibration === undefined) throw new CompressionError('INTERNAL', 'sensitivity without calibration data');
     const gone = this.#removedRoots();
     const comparison = await OutputComparison.create(this.without(gone), calibration, context);
-    const byMetric = this.#options.sensitivity === 'metric';
-    if (byMetric) comparison.requireAccuracy('sensitivity "metric"', 'measure "output"');
+    const { sensitivity } = this.#options;
+    const by = sensitivity === 'output' ? 'error' : sensitivity;
+    comparison.require(by, `sensitivity "${sensitivity}"`, 'measure "output"');
     const costs = new ChannelCosts(this.analysis, this.#latency);
     const { kind } = targetOf(this.#options);
     const before = costs.without(gone);
@@ -220,8 +221,7 @@ export class SteppedPruning {
     };
     const { scores: allocated, sensitivities } = await allocateBySensitivity(groups, scores, {
       lossWithout: async (roots) => {
-        const change = await comparison.compare(this.without(withRoots(roots)));
-        return byMetric ? lossByAccuracy(change) : change.error;
+        return lossOf(await comparison.compare(this.without(withRoots(roots))), by);
       },
       saved: (roots) => (kind === 'ratio' ? roots.length : before[kind] - costs.without(withRoots(roots))[kind]),
       leastKept: (index) => chooser.leastKept(index),

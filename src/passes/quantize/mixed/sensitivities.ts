@@ -1,7 +1,6 @@
-import { CompressionError } from '../../../errors.ts';
 import type { Model } from '../../../onnx/model.ts';
 import { copyModel } from '../../../training/copy-model.ts';
-import { lossByAccuracy, OutputComparison, type OutputChange } from '../../output-comparison.ts';
+import { lossOf, OutputComparison, type OutputChange, type OutputLoss } from '../../output-comparison.ts';
 import type { FeedSource, PassContext } from '../../pass.ts';
 import type { LayerChoice, StaticRequest } from '../static-request.ts';
 import { planStatically, type StaticPlan } from '../static-run.ts';
@@ -25,14 +24,8 @@ export type SensitivityTable = readonly (readonly Sensitivity[])[];
 /** Keeps sums finite where the outputs of a candidate are not. */
 const LARGEST_LOSS = 1e30;
 
-/** What of the outputs is compared. */
-export type Measure = 'kl' | 'sqnr' | 'metric';
-
-const LOSSES: Readonly<Record<Measure, (change: OutputChange) => number>> = {
-  kl: ({ divergence = 0 }) => divergence,
-  sqnr: ({ error }) => error,
-  metric: lossByAccuracy,
-};
+/** What of the outputs is compared: `sqnr` is the loss `error`. */
+export type Measure = Exclude<OutputLoss, 'error'> | 'sqnr';
 
 export interface SensitivityRun {
   /** In float, as it is going to be quantized. It is not changed. */
@@ -64,13 +57,8 @@ export async function measuredSensitivities(
   const { model, layers, feeds } = run;
   const comparison = await OutputComparison.create(model, feeds, context);
   const by = run.by ?? (comparison.hasClasses && (await hasClassLabels(context)) ? 'kl' : 'sqnr');
-  if (by === 'metric') comparison.requireAccuracy('sensitivity "metric"', 'measure "kl"');
-  if (by === 'kl' && !comparison.hasClasses) {
-    throw new CompressionError(
-      'PASS_PRECONDITION',
-      'sensitivity "kl" needs a model whose first float output is scores of classes, [samples, classes]; measure "sqnr"',
-    );
-  }
+  const compared = by === 'sqnr' ? 'error' : by;
+  comparison.require(compared, `sensitivity "${by}"`, `measure "${by === 'metric' ? 'kl' : 'sqnr'}"`);
   const plans = await uniformPlans(run, context);
   const total = layers.reduce((sum, { candidates }) => sum + candidates.length, 0);
   const table: Sensitivity[][] = [];
@@ -87,8 +75,7 @@ export async function measuredSensitivities(
         continue;
       }
       const change = await comparison.compare(withLayerQuantized(model, layer, planned));
-      const loss = LOSSES[by](change);
-      own.push({ loss: Math.min(loss, LARGEST_LOSS), change });
+      own.push({ loss: Math.min(lossOf(change, compared), LARGEST_LOSS), change });
     }
     table.push(own);
   }

@@ -186,6 +186,13 @@ describe('prune.channels by measured loss', () => {
     assert.deepEqual(again.details, bySensitivity.details);
   });
 
+  it('goes by the probabilities of the classes, and moves them less, where that is asked', async () => {
+    const byOutput = await prune({ macsRatio: 0.5, allocation: 'sensitivity' });
+    const byClasses = await prune({ macsRatio: 0.5, allocation: 'sensitivity', sensitivity: 'kl' });
+    assert.ok(byClasses.change.divergence! > 0);
+    assert.ok(byClasses.change.divergence! < byOutput.change.divergence!);
+  });
+
   it('removes as much as the accuracy allows', async () => {
     const { details, changes, change } = await prune({ maxAccuracyDrop: 0.2, recover: 'least-squares' });
     assert.ok(changes > 0 && change.accuracyDrop <= 0.2);
