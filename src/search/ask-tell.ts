@@ -45,6 +45,19 @@ export function askTell(
     return isNew(chosen) ? chosen : nextFree(space, rng, isNew);
   };
 
+  const draw = (n: number): Candidate[] => {
+    const candidates: Candidate[] = [];
+    while (candidates.length < n) {
+      const coordinates = choose();
+      if (coordinates === undefined) break;
+      seen.add(space.identity(coordinates));
+      pending.set(next, coordinates);
+      candidates.push({ index: next, point: space.decode(coordinates) });
+      next += 1;
+    }
+    return candidates;
+  };
+
   const missing = (): number[] => [...pending.keys()].filter((index) => !told.has(index));
 
   return {
@@ -52,16 +65,11 @@ export function askTell(
       if (missing().length > 0) throw new RangeError(`results of the trials ${missing().join(', ')} were not told`);
       pending = new Map();
       told = new Map();
-      const candidates: Candidate[] = [];
-      while (candidates.length < n) {
-        const coordinates = choose();
-        if (coordinates === undefined) break;
-        seen.add(space.identity(coordinates));
-        pending.set(next, coordinates);
-        candidates.push({ index: next, point: space.decode(coordinates) });
-        next += 1;
-      }
-      return candidates;
+      return draw(n);
+    },
+    more(n) {
+      if (told.size > 0) throw new RangeError(`results of the trials ${[...told.keys()].join(', ')} were told`);
+      return draw(n);
     },
     tell(results) {
       for (const { index, objectives, violation } of results) {

@@ -29,6 +29,8 @@ export interface Strategy {
    * @throws RangeError while results of earlier candidates are missing
    */
   ask(n: number): readonly Candidate[];
+  /** `n` more candidates for the batch that was asked last, for some of it that are known to be no use; nothing has been told of it yet. */
+  more(n: number): readonly Candidate[];
   /**
    * Results of candidates that were asked, in any order, all at once or one by one.
    * @throws RangeError for a candidate that was not asked or has a result, a number of objectives unlike the others', or

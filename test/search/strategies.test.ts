@@ -74,6 +74,22 @@ for (const [name, create] of Object.entries(STRATEGIES))
       assert.equal(finished.length, 40);
     });
 
+    it('gives more candidates of the same batch, until something of it is told', () => {
+      const strategy = create(smallSpace(), { seed: 1 });
+      const asked = [...strategy.ask(2), ...strategy.more(2), ...strategy.more(1)];
+      assert.deepEqual(
+        asked.map(({ index }) => index),
+        [0, 1, 2, 3, 4],
+      );
+      assert.equal(new Set(asked.map(({ point }) => JSON.stringify(point))).size, 5);
+      const good = { objectives: [1, 2], violation: 0 };
+      strategy.tell(asked.slice(0, 2).map(({ index }) => ({ index, ...good })));
+      assert.throws(() => strategy.more(1), /results of the trials 0, 1 were told/);
+      assert.throws(() => strategy.ask(1), /results of the trials 2, 3, 4 were not told/);
+      strategy.tell(asked.slice(2).map(({ index }) => ({ index, ...good })));
+      assert.equal(strategy.ask(1)[0]?.index, 5);
+    });
+
     it('refuses tells that do not belong, and asks while results are missing', () => {
       const strategy = create(smallSpace(), { seed: 1 });
       strategy.ask(2);

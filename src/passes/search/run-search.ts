@@ -1,6 +1,6 @@
 import { CompressionError } from '../../errors.ts';
 import type { Point, SearchSpace } from '../../search/space.ts';
-import type { Candidate } from '../../search/strategy.ts';
+import type { Candidate, Strategy } from '../../search/strategy.ts';
 import { successiveHalving } from '../../search/successive-halving.ts';
 import type { TrialResult, TrialSpec } from '../../schemas/trial.ts';
 import type { PassContext } from '../pass.ts';
@@ -61,6 +61,8 @@ export interface SearchRun {
 
 /** Candidates ruled out ahead cost nothing, but not forever. */
 const MAX_REJECTED_PER_TRIAL = 50;
+/** Times that those of a batch that are ruled out ahead are replaced. */
+const MAX_REFILLS = 4;
 
 /**
  * Asks, runs, tells, until the trials are used up. The same results give the same candidates, so an attempt that is run
@@ -82,8 +84,8 @@ export async function runSearch(
   let run = 0;
   while (run < plan.trials && tried.length - run < plan.trials * MAX_REJECTED_PER_TRIAL) {
     context.signal.throwIfAborted();
-    const asked = strategy.ask(Math.min(batch, plan.trials - run));
-    if (asked.length === 0) break;
+    const asked = askBatch(strategy, Math.min(batch, plan.trials - run), plan);
+    if (asked.ended.length + asked.runnable.length === 0) break;
     context.progress(run / plan.trials, `${run} of ${plan.trials} trials`);
     const { ended, isWhole } = await runBatch(asked, plan, trials);
     tried.push(...ended);
@@ -113,18 +115,43 @@ interface Batch {
   readonly isWhole: boolean;
 }
 
-async function runBatch(asked: readonly Candidate[], plan: SearchPlan, trials: TrialRunner): Promise<Batch> {
-  const ended = new Map<number, Tried>();
-  const points = new Map(asked.map(({ index, point }) => [index, point]));
-  const runnable: number[] = [];
-  for (const { index, point } of asked) {
-    const made = plan.prepare(point, 1);
-    if ('spec' in made) runnable.push(index);
-    else {
-      const { figures, reason } = made;
-      ended.set(index, { index, point, status: 'rejected', reason, budget: 0, ...judged(figures, plan) });
+interface Asked {
+  readonly runnable: readonly Candidate[];
+  /** Ruled out ahead. */
+  readonly ended: readonly Tried[];
+}
+
+/**
+ * A batch of `size` candidates to run, so that workers have as much to do as the plan says. What is ruled out ahead is replaced, a few times over: where
+ * hardly anything is allowed, or nothing of the first draw, the strategy has to be told where not to look.
+ */
+function askBatch(strategy: Strategy, size: number, plan: SearchPlan): Asked {
+  const runnable: Candidate[] = [];
+  const ended: Tried[] = [];
+  const sort = (candidates: readonly Candidate[]): void => {
+    for (const candidate of candidates) {
+      const { index, point } = candidate;
+      const made = plan.prepare(point, 1);
+      if ('spec' in made) runnable.push(candidate);
+      else {
+        const { figures, reason } = made;
+        ended.push({ index, point, status: 'rejected', reason, budget: 0, ...judged(figures, plan) });
+      }
     }
+  };
+  sort(strategy.ask(size));
+  for (let round = 0; round < MAX_REFILLS && runnable.length > 0 && runnable.length < size; round += 1) {
+    const candidates = strategy.more(size - runnable.length);
+    if (candidates.length === 0) break;
+    sort(candidates);
   }
+  return { runnable, ended };
+}
+
+async function runBatch(asked: Asked, plan: SearchPlan, trials: TrialRunner): Promise<Batch> {
+  const ended = new Map(asked.ended.map((tried) => [tried.index, tried]));
+  const points = new Map(asked.runnable.map(({ index, point }) => [index, point]));
+  const runnable = [...points.keys()];
   let isWhole = true;
   // Without early stopping: one rung at the full budget.
   const halving =

@@ -112,9 +112,9 @@ describe('runSearch', () => {
     assert.equal(result.cutShort, false);
   });
 
-  it('runs no trial for a candidate that is ruled out ahead, and counts it for none', async () => {
+  it('runs no trial for a candidate that is ruled out ahead, and takes another one into the batch', async () => {
     const plan = planOf();
-    const { result, log } = await runWithTrials(
+    const { result, log, attempts } = await runWithTrials(
       (trials) =>
         runSearch(
           {
@@ -133,6 +133,7 @@ describe('runSearch', () => {
     assert.equal(rejected[0]?.reason, 'too large');
     assert.equal(result.tried.length - rejected.length, 6);
     assert.equal(log.entries.length, 6);
+    assert.equal(attempts, 3, 'batches of four and two, and the attempt that has them all');
   });
 
   it('ends though every candidate is ruled out', async () => {
