@@ -41,7 +41,7 @@ export interface SensitivityRun {
 /**
  * Quantizes each layer alone to each of its candidates and measures the outputs. One run over the samples for each layer and candidate.
  *
- * - `kl` (Cai et al., ZeroQ, CVPR 2020, eq. 7): divergence of the classes' probabilities from those of the float model. Noise that
+ * - `kl` (Cai et al., ZeroQ, CVPR 2020, its sensitivity): divergence of the classes' probabilities from those of the float model. Noise that
  *   moves no probability costs nothing, whatever its size.
  * - `sqnr`: noise over signal, ||y - y'||² / ||y||².
  * - `metric`: the accuracy that is lost, ties by the noise.
