@@ -104,7 +104,7 @@ export class OutputComparison {
    * @param what - goes by this loss, by the name of its option; `remedy`: what to do besides naming labels
    * @throws CompressionError PASS_PRECONDITION where the loss is not measured: no class scores, or no class labels
    */
-  require(by: OutputLoss, what: string, remedy: string): void {
+  requireLoss(by: OutputLoss, what: string, remedy: string): void {
     if (by === 'metric') this.requireAccuracy(what, remedy);
     if (by !== 'kl' || this.hasClasses) return;
     throw new CompressionError(

@@ -206,7 +206,7 @@ export class SteppedPruning {
     const comparison = await OutputComparison.create(this.without(gone), calibration, context);
     const { sensitivity } = this.#options;
     const by = sensitivity === 'output' ? 'error' : sensitivity;
-    comparison.require(by, `sensitivity "${sensitivity}"`, 'measure "output"');
+    comparison.requireLoss(by, `sensitivity "${sensitivity}"`, 'measure "output"');
     const costs = new ChannelCosts(this.analysis, this.#latency);
     const { kind } = targetOf(this.#options);
     const before = costs.without(gone);
@@ -220,9 +220,7 @@ export class SteppedPruning {
       return removed;
     };
     const { scores: allocated, sensitivities } = await allocateBySensitivity(groups, scores, {
-      lossWithout: async (roots) => {
-        return lossOf(await comparison.compare(this.without(withRoots(roots))), by);
-      },
+      lossWithout: async (roots) => lossOf(await comparison.compare(this.without(withRoots(roots))), by),
       saved: (roots) => (kind === 'ratio' ? roots.length : before[kind] - costs.without(withRoots(roots))[kind]),
       leastKept: (index) => chooser.leastKept(index),
       progress: (fraction) => {

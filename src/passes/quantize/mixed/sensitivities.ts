@@ -58,7 +58,7 @@ export async function measuredSensitivities(
   const comparison = await OutputComparison.create(model, feeds, context);
   const by = run.by ?? (comparison.hasClasses && (await hasClassLabels(context)) ? 'kl' : 'sqnr');
   const compared = by === 'sqnr' ? 'error' : by;
-  comparison.require(compared, `sensitivity "${by}"`, `measure "${by === 'metric' ? 'kl' : 'sqnr'}"`);
+  comparison.requireLoss(compared, `sensitivity "${by}"`, `measure "${by === 'metric' ? 'kl' : 'sqnr'}"`);
   const plans = await uniformPlans(run, context);
   const total = layers.reduce((sum, { candidates }) => sum + candidates.length, 0);
   const table: Sensitivity[][] = [];

@@ -24,7 +24,7 @@ export interface Study {
   readonly layers: readonly MixedLayer[];
   readonly sensitivities: SensitivityTable;
   /** How they were measured; undefined where nothing was. */
-  readonly measuredBy?: Measure | 'hawq';
+  readonly measuredBy: Measure | 'hawq' | undefined;
   readonly skipped: readonly Skipped[];
   readonly costOf: (unit: CostUnit) => LayerCost;
   /** How layers are quantized, whatever their types. */
@@ -43,14 +43,12 @@ export async function studyLayers(model: Model, options: MixedOptions, context: 
   const base = prepared(model, layers, request);
   const plain = { ...how, biasCorrection: 'none' } as const;
   const run = { model: base, layers, request: { options: plain } };
-  const measured = isGiven({ layers })
-    ? { table: layers.map(() => [{ loss: 0 }]) }
-    : await sensitivitiesOf(run, model, options, context);
+  const measured = isGiven({ layers }) ? undefined : await sensitivitiesOf(run, model, options, context);
   const quiet = { ...context, progress: () => undefined };
   return {
     layers,
-    sensitivities: measured.table,
-    ...('by' in measured ? { measuredBy: measured.by } : {}),
+    sensitivities: measured?.table ?? layers.map(() => [{ loss: 0 }]),
+    measuredBy: measured?.by,
     skipped: decision.skipped,
     how,
     costOf: (unit) => layerCosts(unit, decision.view, context.costTable),
