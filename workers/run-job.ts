@@ -17,8 +17,9 @@ import type { StepReport } from '../src/schemas/report.ts';
 import { Checkpoints } from './checkpoint.ts';
 import { finish, finishTrial } from './finish-job.ts';
 import { bindJobData, type JobData } from './job-data.ts';
+import { JobProgress } from './job-progress.ts';
 import type { ChildMessage, JobTask } from './protocol.ts';
-import { BASELINE_SHARE, loadInput, oneStep, STEPS_SHARE } from './run-step.ts';
+import { loadInput, oneStep } from './run-step.ts';
 import { TrialBoard, TrialsWanted } from './trial-board.ts';
 
 export interface JobHooks {
@@ -48,16 +49,17 @@ export async function runJob(task: JobTask, hooks: JobHooks): Promise<JobResult 
   const data = await bindJobData(task, input, hooks.directory);
   try {
     const costTable = await readCostTable(join(hooks.directory, task.costTablePath));
-    const context = evaluationContext(task, hooks, data);
     const steps = scheduleRecipe(task.recipe);
+    const progress = new JobProgress(steps);
+    const context = evaluationContext(task, hooks, data, progress);
     const trials = await openTrials(task, hooks.directory);
     const checkpoints = new Checkpoints(hooks.directory, hooks.emit, task.snapshotSeconds);
-    const state = await startingState({ task, hooks, checkpoints, inputPath }, context, input);
+    const state = await startingState({ task, hooks, checkpoints, inputPath, progress }, context, input);
     for (const [index, step] of steps.entries()) {
       if (index < state.done.length) continue;
       const spool = new TensorSpool(join(hooks.directory, 'spool.bin'));
-      const job = { task, hooks, data, costTable, checkpoint: checkpoints.ofStep(), input, spool, trials };
-      const { report, artifacts } = await oneStep(job, state.model, { index, step, of: steps.length });
+      const job = { task, hooks, data, costTable, checkpoint: checkpoints.ofStep(), input, spool, trials, progress };
+      const { report, artifacts } = await oneStep(job, state.model, { index, step });
       state.done.push(report);
       for (const artifact of artifacts) state.sidecars.set(artifact.name, artifact);
       const sidecars = [...state.sidecars.values()];
@@ -113,7 +115,7 @@ async function readCostTable(path: string): Promise<KernelCostTable> {
   return KernelCostTableSchema.parse(JSON.parse(await readFile(path, 'utf8')));
 }
 
-function evaluationContext(task: JobTask, hooks: JobHooks, data: JobData): EvaluationContext {
+function evaluationContext(task: JobTask, hooks: JobHooks, data: JobData, progress: JobProgress): EvaluationContext {
   return {
     runtime: hooks.runtime,
     threads: task.threads,
@@ -126,25 +128,23 @@ function evaluationContext(task: JobTask, hooks: JobHooks, data: JobData): Evalu
     ...(data.standIn === undefined ? {} : { generated: data.standIn }),
     ...(task.data.evaluation?.metric === undefined ? {} : { metric: task.data.evaluation.metric }),
     ...(data.classNames === undefined ? {} : { classNames: data.classNames }),
-    progress: (fraction, message) => {
-      const done = BASELINE_SHARE + STEPS_SHARE + (1 - BASELINE_SHARE - STEPS_SHARE) * fraction;
-      hooks.emit({ type: 'progress', step: null, progress: Math.min(done, 1), message });
-    },
+    progress: (fraction, message) =>
+      hooks.emit({ type: 'progress', step: null, progress: progress.inResult(fraction), message }),
   };
 }
 
 /** The checkpoint of an earlier attempt, or the input model with its baseline measured. */
 async function startingState(
-  job: { task: JobTask; hooks: JobHooks; checkpoints: Checkpoints; inputPath: string },
+  job: { task: JobTask; hooks: JobHooks; checkpoints: Checkpoints; inputPath: string; progress: JobProgress },
   context: EvaluationContext,
   input: Model,
 ): Promise<State> {
-  const { task, hooks, checkpoints, inputPath } = job;
+  const { task, hooks, checkpoints, inputPath, progress } = job;
   if (task.resumePath !== undefined) {
     const { model, state } = await checkpoints.resume(task.resumePath);
     const message = `resuming after ${state.steps.length} steps`;
     hooks.emit({ type: 'log', level: 'info', message });
-    hooks.emit({ type: 'progress', step: null, progress: BASELINE_SHARE, message });
+    hooks.emit({ type: 'progress', step: null, progress: progress.afterInput, message });
     const sidecars = new Map((state.sidecars ?? []).map((sidecar) => [sidecar.name, sidecar]));
     const baseline = state.baseline === null ? undefined : baselineFromJson(state.baseline);
     return { model, done: [...state.steps], baseline, sidecars };

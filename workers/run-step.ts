@@ -13,14 +13,11 @@ import type { TrialRunner } from '../src/passes/trials.ts';
 import type { StepReport } from '../src/schemas/report.ts';
 import { diagnoseStep, modelToCompare } from './diagnose-step.ts';
 import type { JobData } from './job-data.ts';
+import type { JobProgress } from './job-progress.ts';
 import type { JobTask } from './protocol.ts';
 import type { JobHooks } from './run-job.ts';
 import { StepError } from './step-error.ts';
 import { TrialsWanted } from './trial-board.ts';
-
-/** Shares of the progress bar. */
-export const BASELINE_SHARE = 0.2;
-export const STEPS_SHARE = 0.5;
 
 export async function loadInput(path: string): Promise<Model> {
   const model = await loadModel(path);
@@ -44,15 +41,16 @@ export async function oneStep(
     input: Model;
     spool: TensorSpool;
     trials: TrialRunner;
+    progress: JobProgress;
   },
   model: Model,
-  place: { index: number; step: ScheduledStep; of: number },
+  place: { index: number; step: ScheduledStep },
 ): Promise<{ report: StepReport; artifacts: readonly PassArtifact[] }> {
   const { task, hooks, data, costTable } = job;
   const { index, step } = place;
   const started = performance.now();
   const progress = (fraction: number, message?: string): void => {
-    const done = BASELINE_SHARE + (STEPS_SHARE * (index + Math.min(Math.max(fraction, 0), 1))) / place.of;
+    const done = job.progress.inStep(index, fraction);
     const text = message === undefined ? {} : { message: message.slice(0, 500) };
     hooks.emit({ type: 'progress', step: step.recipeIndex, progress: done, ...text });
   };
