@@ -17,12 +17,10 @@ export class JobProgress {
     this.#total = INPUT_WORK + sum(this.#works) + RESULT_WORK;
   }
 
-  /** The input model is measured. */
-  get afterInput(): number {
-    return INPUT_WORK / this.#total;
-  }
-
-  /** @param fraction - of the step; what lies outside of 0..1 is taken as the bound */
+  /**
+   * @param index - of a step; the number of all steps is the end of the last
+   * @param fraction - of the step; what lies outside of 0..1 is taken as the bound
+   */
   inStep(index: number, fraction: number): number {
     const before = INPUT_WORK + sum(this.#works.slice(0, index));
     return (before + (this.#works[index] ?? 0) * bounded(fraction)) / this.#total;

@@ -144,7 +144,7 @@ async function startingState(
     const { model, state } = await checkpoints.resume(task.resumePath);
     const message = `resuming after ${state.steps.length} steps`;
     hooks.emit({ type: 'log', level: 'info', message });
-    hooks.emit({ type: 'progress', step: null, progress: progress.afterInput, message });
+    hooks.emit({ type: 'progress', step: null, progress: progress.inStep(state.steps.length, 0), message });
     const sidecars = new Map((state.sidecars ?? []).map((sidecar) => [sidecar.name, sidecar]));
     const baseline = state.baseline === null ? undefined : baselineFromJson(state.baseline);
     return { model, done: [...state.steps], baseline, sidecars };
