@@ -15,7 +15,8 @@ import { inside, removeCheckpoint, uploadArtifacts, uploadCheckpoint, type Check
 import type { ChildMessage, JobTask } from './protocol.ts';
 
 export const HEARTBEAT_MS = 5000;
-const PROGRESS_EVENT_MS = 500;
+/** Between two progress events: a fifth of the attempt's time so far, within these limits. Each is a write to the store. */
+const PROGRESS_EVENT_MS = { least: 500, most: 5000, share: 0.2 };
 const NO_TRIALS: TrialLog = { version: 1, entries: [] };
 /** Processor seconds beyond the deadline after which the kernel ends the child even if nobody else does. */
 const PROCESSOR_MARGIN_SECONDS = 30;
@@ -58,6 +59,7 @@ export class AttemptRunner {
   /** How far an earlier attempt of a search got: what this one tells on its way there is no news. */
   readonly #told: number;
   #lateProgress: NodeJS.Timeout | undefined;
+  readonly #startedAt: number;
   #lastProgressEvent = Number.NEGATIVE_INFINITY;
   #result: Extract<ChildMessage, { type: 'result' }> | undefined;
   #error: Extract<ChildMessage, { type: 'error' }> | undefined;
@@ -81,7 +83,8 @@ export class AttemptRunner {
     this.#log = new JobLog(deps.store, `${attempt.prefix}log.jsonl`, deps.now);
     this.#progress = { step: attempt.record.step, progress: attempt.record.progress };
     this.#told = attempt.record.search === undefined ? 0 : attempt.record.progress;
-    this.#concluding = mustConclude(attempt.record, deps.now());
+    this.#startedAt = deps.now();
+    this.#concluding = mustConclude(attempt.record, this.#startedAt);
   }
 
   get jobId(): string {
@@ -267,6 +270,7 @@ export class AttemptRunner {
         );
         const { type: _type, ...data } = message;
         this.#enqueue(() => this.#attempt.event('job.step', data));
+        void this.#beat(); // the record names the step that is next
         return;
       }
       case 'checkpoint':
@@ -302,7 +306,9 @@ export class AttemptRunner {
   #progressEvent(message: string | undefined): void {
     clearTimeout(this.#lateProgress);
     const now = this.#deps.now();
-    const early = this.#lastProgressEvent + PROGRESS_EVENT_MS - now;
+    const { least, most, share } = PROGRESS_EVENT_MS;
+    const pause = Math.min(most, Math.max(least, share * (now - this.#startedAt)));
+    const early = this.#lastProgressEvent + pause - now;
     if (early > 0) {
       this.#lateProgress = setTimeout(() => this.#progressEvent(message), early);
       return;

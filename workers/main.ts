@@ -112,7 +112,10 @@ export async function startWorker(deps: WorkerDependencies): Promise<Worker> {
   };
   const isClosing = (): boolean => closing;
 
-  const unsubscribe = await deps.queue.subscribe((jobId) => running.get(jobId)?.poke());
+  // Events are of the attempt's own telling: only a changed record may ask something of it.
+  const unsubscribe = await deps.queue.subscribe((jobId, change) => {
+    if (change === 'record') running.get(jobId)?.poke();
+  });
   const consumer: Consumer = await deps.queue.consume(({ jobId, signal }) => handle(jobId, signal), {
     concurrency: deps.concurrency,
   });

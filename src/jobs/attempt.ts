@@ -50,7 +50,7 @@ export class ClaimedAttempt implements Attempt {
         ...progress,
         heartbeatAt: this.#core.timestamp(),
       }));
-      // No notification: workers answer one with a heartbeat. Progress is told by events.
+      // No notification: workers answer a changed record with a heartbeat. Progress is told by events.
       if (record === undefined) return 'lost';
       return record.status === 'canceling' ? 'cancel' : 'continue';
     });
@@ -160,7 +160,7 @@ export class ClaimedAttempt implements Attempt {
       const record = await this.#change((current) => waiting({ ...current, ...reached }, search));
       this.#over = true;
       if (record === undefined) return 'lost';
-      this.#core.watch.changed(record.id);
+      this.#core.watch.changed(record.id, 'record');
       if (before !== undefined && before.key !== key) await this.#forget(before.key);
       return record;
     });
@@ -205,7 +205,7 @@ export class ClaimedAttempt implements Attempt {
     this.#over = true;
     if (final === undefined) return undefined;
     if (isTerminal(final.status)) await this.#core.trySettle(final, this.#nextEventId);
-    else this.#core.watch.changed(final.id);
+    else this.#core.watch.changed(final.id, 'record');
     return final.status;
   }
 

@@ -4,7 +4,7 @@ import { CompressionError, messageOf } from '../errors.ts';
 import { BullMqConsumer } from './bullmq-consumer.ts';
 import { SILENT_LOG } from './job-log.ts';
 import type { JobLog } from './job-log.ts';
-import type { Consumer, JobHandler, JobQueue, QueueCounts } from './job-queue.ts';
+import type { ChangeListener, Consumer, JobChange, JobHandler, JobQueue, QueueCounts } from './job-queue.ts';
 import { connectRedis, ConnectionErrors, Readiness, withinLimit } from './redis-connection.ts';
 
 const QUEUE_NAME = 'jobs';
@@ -26,7 +26,7 @@ export class BullMqQueue implements JobQueue {
   readonly #readiness: Readiness;
   readonly #queue: Queue;
   readonly #consumers = new Set<BullMqConsumer>();
-  readonly #listeners = new Set<(jobId: string) => void>();
+  readonly #listeners = new Set<ChangeListener>();
   #subscriber: Redis | undefined;
   readonly #closed = new AbortController();
 
@@ -131,16 +131,16 @@ export class BullMqQueue implements JobQueue {
     });
   }
 
-  async notify(jobId: string): Promise<void> {
-    await this.#ask('tell of a change', () => this.#client.publish(this.#key('changes'), jobId));
+  async notify(jobId: string, change: JobChange): Promise<void> {
+    await this.#ask('tell of a change', () => this.#client.publish(this.#key('changes'), `${change} ${jobId}`));
   }
 
-  async subscribe(listener: (jobId: string) => void): Promise<() => Promise<void>> {
+  async subscribe(listener: ChangeListener): Promise<() => Promise<void>> {
     await this.#ask('subscribe to changes', async () => {
       this.#subscriber ??= this.#openSubscriber();
       await this.#subscriber.subscribe(this.#key('changes')); // repeated after each reconnect by the client
     });
-    const own = (jobId: string) => listener(jobId); // the same function may subscribe twice
+    const own: ChangeListener = (jobId, change) => listener(jobId, change); // the same function may subscribe twice
     this.#listeners.add(own);
     return () => {
       this.#listeners.delete(own);
@@ -185,10 +185,12 @@ export class BullMqQueue implements JobQueue {
 
   #openSubscriber(): Redis {
     const subscriber = this.#connect('subscriber');
-    subscriber.on('message', (_channel, jobId) => {
+    subscriber.on('message', (_channel, message) => {
+      const [change, jobId] = message.split(' ');
+      if (jobId === undefined || (change !== 'record' && change !== 'event')) return;
       for (const listener of [...this.#listeners]) {
         try {
-          listener(jobId);
+          listener(jobId, change);
         } catch (error) {
           this.#log.warn({ event: 'queue.listener-failed', jobId, error: messageOf(error) }, 'queue listener failed');
         }

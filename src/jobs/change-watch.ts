@@ -1,5 +1,5 @@
 import { messageOf } from '../errors.ts';
-import type { JobQueue } from './job-queue.ts';
+import type { JobChange, JobQueue } from './job-queue.ts';
 import type { JobLog } from './job-log.ts';
 
 const SUBSCRIBE_RETRY_MS = 2_000;
@@ -17,9 +17,9 @@ export class ChangeWatch {
   }
 
   /** Tells every process. Never fails and never holds up the caller: pollers back it up. */
-  changed(jobId: string): void {
+  changed(jobId: string, change: JobChange): void {
     this.#wake(jobId);
-    this.#queue.notify(jobId).catch((error: unknown) => {
+    this.#queue.notify(jobId, change).catch((error: unknown) => {
       this.#log.warn({ event: 'job.notify-failed', jobId, error: messageOf(error) }, 'could not tell of a change');
     });
   }

@@ -57,7 +57,7 @@ export class StoreJobClaims implements JobClaims {
       if (isWaiting) {
         if (counted.search?.done === record.search?.done) return undefined;
         const written = await core.records.replace(found, { ...record, ...counted });
-        if (written !== undefined) core.watch.changed(jobId);
+        if (written !== undefined) core.watch.changed(jobId, 'record');
         // Looked at again: a trial that ended meanwhile told it while the id was with this consumer.
       } else if (await new TrialJobs(core).isUnwanted(record, nowMs)) {
         await dropUnwanted(core, found);

@@ -1,7 +1,7 @@
 import { messageOf, CompressionError } from '../errors.ts';
 import { SILENT_LOG } from './job-log.ts';
 import type { JobLog } from './job-log.ts';
-import type { Consumer, JobHandler, JobQueue, QueueCounts } from './job-queue.ts';
+import type { ChangeListener, Consumer, JobChange, JobHandler, JobQueue, QueueCounts } from './job-queue.ts';
 
 interface Entry {
   readonly jobId: string;
@@ -25,7 +25,7 @@ const REQUEUE_REST_MS = 200;
 export class InProcessQueue implements JobQueue {
   readonly #entries = new Map<string, Entry>();
   readonly #consumers = new Set<LocalConsumer>();
-  readonly #listeners = new Set<(jobId: string) => void>();
+  readonly #listeners = new Set<ChangeListener>();
   readonly #log: JobLog;
   #sequence = 0;
   #closed = false;
@@ -85,12 +85,12 @@ export class InProcessQueue implements JobQueue {
     });
   }
 
-  notify(jobId: string): Promise<void> {
+  notify(jobId: string, change: JobChange): Promise<void> {
     return this.#answer(() => {
       for (const listener of [...this.#listeners]) {
         // A listener of somebody else must not make the writer's call fail.
         try {
-          listener(jobId);
+          listener(jobId, change);
         } catch (error) {
           this.#log.warn({ event: 'queue.listener-failed', jobId, error: messageOf(error) }, 'queue listener failed');
         }
@@ -98,9 +98,9 @@ export class InProcessQueue implements JobQueue {
     });
   }
 
-  subscribe(listener: (jobId: string) => void): Promise<() => Promise<void>> {
+  subscribe(listener: ChangeListener): Promise<() => Promise<void>> {
     return this.#answer(() => {
-      const own = (jobId: string) => listener(jobId); // the same function may subscribe twice
+      const own: ChangeListener = (jobId, change) => listener(jobId, change); // the same function may subscribe twice
       this.#listeners.add(own);
       return () => {
         this.#listeners.delete(own);

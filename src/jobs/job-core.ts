@@ -116,7 +116,7 @@ export class JobCore {
 
   /** Passes on an event that is not terminal. */
   emit(record: JobRecord, event: JobEvent): void {
-    this.watch.changed(record.id);
+    this.watch.changed(record.id, 'event');
     this.#onEvent(record, event).catch((error: unknown) => {
       this.log.warn(
         { event: 'job.sink-failed', jobId: record.id, eventId: event.id, error: messageOf(error) },
@@ -130,9 +130,9 @@ export class JobCore {
    * reconciler can finish what a crash cut short.
    */
   async settle(record: JobRecord, nextEventId?: number): Promise<void> {
-    this.watch.changed(record.id);
+    this.watch.changed(record.id, 'record');
     const event = await this.events.appendTerminal(record, this.timestamp(), nextEventId);
-    this.watch.changed(record.id);
+    this.watch.changed(record.id, 'event');
     await this.#onEvent(record, event);
     await this.store.delete(markerKey(record));
     this.#tenants.delete(record.id);
@@ -198,7 +198,7 @@ export class JobCore {
       'an attempt fell silent and was ended',
     );
     if (isTerminal(written.record.status)) await this.trySettle(written.record);
-    else this.watch.changed(record.id);
+    else this.watch.changed(record.id, 'record');
     return written.record;
   }
 }

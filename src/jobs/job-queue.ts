@@ -17,13 +17,17 @@ export interface JobQueue {
   counts(): Promise<QueueCounts>;
   /** 0-based place among the waiting, where the queue can tell. */
   position(jobId: string): Promise<number | undefined>;
-  /** Tells every process that this job's record changed (cancel asked, event written). Best effort; pollers back it up. */
-  notify(jobId: string): Promise<void>;
-  subscribe(listener: (jobId: string) => void): Promise<() => Promise<void>>;
+  /** Tells every process of a change of this job. Best effort; pollers back it up. */
+  notify(jobId: string, change: JobChange): Promise<void>;
+  subscribe(listener: ChangeListener): Promise<() => Promise<void>>;
   /** Answers within 2 s or throws QUEUE_UNAVAILABLE. */
   ping(): Promise<void>;
   close(): Promise<void>;
 }
+
+/** `record`: the record says something else now (cancel asked, claimed, over); `event`: its log has one more. */
+export type JobChange = 'record' | 'event';
+export type ChangeListener = (jobId: string, change: JobChange) => void;
 
 export type JobHandler = (delivery: {
   readonly jobId: string;

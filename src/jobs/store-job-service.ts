@@ -77,7 +77,7 @@ export class StoreJobService implements JobService {
         core.log.info({ event: 'job.remove-failed', jobId, error: messageOf(error) }, 'a canceled job is still queued');
       });
     } else {
-      core.watch.changed(jobId);
+      core.watch.changed(jobId, 'record');
       if (isConcluding(record)) await this.#hurry(record);
     }
     return record;

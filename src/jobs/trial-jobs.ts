@@ -149,7 +149,7 @@ export class TrialJobs {
       );
       if (result?.changed !== true) return;
       if (isTerminal(result.record.status)) await this.#core.trySettle(result.record);
-      else this.#core.watch.changed(id);
+      else this.#core.watch.changed(id, 'record');
     });
   }
 

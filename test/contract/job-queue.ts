@@ -231,19 +231,19 @@ export function describeJobQueue(
       const [first, second] = await fixture.fresh(2);
       opened.push(first, second);
       const heard: string[] = [];
-      const unsubscribe = await first.subscribe((id) => heard.push(`first ${id}`));
+      const unsubscribe = await first.subscribe((id, change) => heard.push(`first ${change} ${id}`));
       await second.subscribe(() => {
         throw new Error('a listener that fails is nobody else’s problem');
       });
-      await second.subscribe((id) => heard.push(`second ${id}`));
-      await second.notify('job_a');
+      await second.subscribe((id, change) => heard.push(`second ${change} ${id}`));
+      await second.notify('job_a', 'record');
       await until(() => Promise.resolve(heard.length === 2));
-      assert.deepEqual([...heard].sort(), ['first job_a', 'second job_a']);
+      assert.deepEqual([...heard].sort(), ['first record job_a', 'second record job_a']);
       await unsubscribe();
-      await first.notify('job_b');
+      await first.notify('job_b', 'event');
       await until(() => Promise.resolve(heard.length === 3));
       await delay(20);
-      assert.deepEqual(heard.slice(2), ['second job_b']);
+      assert.deepEqual(heard.slice(2), ['second event job_b']);
     });
 
     it('answers QUEUE_UNAVAILABLE when it is closed', async () => {

@@ -82,7 +82,8 @@ export async function startS3(): Promise<S3Server> {
   await mkdir(join(folder, bucket)); // a folder of the root is a bucket
   const port = await freePort();
   const start = async () => {
-    const child = launch('versitygw', ['--port', `127.0.0.1:${port}`, 'posix', folder], {
+    // Connections are kept, as those of S3 itself are.
+    const child = launch('versitygw', ['--keep-alive', '--quiet', '--port', `127.0.0.1:${port}`, 'posix', folder], {
       ROOT_ACCESS_KEY: credentials.accessKeyId,
       ROOT_SECRET_KEY: credentials.secretAccessKey,
     });
