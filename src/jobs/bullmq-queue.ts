@@ -118,6 +118,15 @@ export class BullMqQueue implements JobQueue {
     });
   }
 
+  async holds(jobIds: readonly string[]): Promise<ReadonlySet<string>> {
+    return this.#ask('look up jobs in the queue', async () => {
+      const lookUps = this.#client.pipeline();
+      for (const jobId of jobIds) lookUps.zscore(this.#key('prioritized'), jobId);
+      const found = (await lookUps.exec()) ?? [];
+      return new Set(jobIds.filter((_, index) => typeof found[index]?.[1] === 'string'));
+    });
+  }
+
   async position(jobId: string): Promise<number | undefined> {
     return this.#ask('look up a place in the queue', async () => {
       const [redelivered, length, rank] = await Promise.all([

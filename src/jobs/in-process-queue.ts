@@ -78,6 +78,10 @@ export class InProcessQueue implements JobQueue {
     });
   }
 
+  holds(jobIds: readonly string[]): Promise<ReadonlySet<string>> {
+    return this.#answer(() => new Set(jobIds.filter((jobId) => this.#entries.get(jobId)?.state === 'waiting')));
+  }
+
   position(jobId: string): Promise<number | undefined> {
     return this.#answer(() => {
       const place = this.#waiting().findIndex((entry) => entry.jobId === jobId);

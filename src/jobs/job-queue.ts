@@ -15,6 +15,8 @@ export interface JobQueue {
   /** Drops a waiting entry, if it is there. */
   remove(jobId: string): Promise<void>;
   counts(): Promise<QueueCounts>;
+  /** Those of the ids that surely wait in the queue; others may, too. */
+  holds(jobIds: readonly string[]): Promise<ReadonlySet<string>>;
   /** 0-based place among the waiting, where the queue can tell. */
   position(jobId: string): Promise<number | undefined>;
   /** Tells every process of a change of this job. Best effort; pollers back it up. */

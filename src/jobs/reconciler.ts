@@ -38,6 +38,8 @@ const UNCLAIMED: JobError = {
   retryable: true,
 };
 const ORPHAN_MARKER_MS = 60_000;
+/** A job that waits in the queue has its record read this often only: thousands may wait, and each read is a request to the store. */
+const WAITING_READ_MS = 60_000;
 const DEFAULT_INTERVAL_MS = 5_000;
 const PAGE = 1000;
 const CONCURRENCY = 16;
@@ -58,6 +60,8 @@ export class Reconciler {
   readonly #core: JobCore;
   readonly #intervalMs: number;
   readonly #orphans = new Map<string, number>();
+  /** Plain jobs that were queued when their record was read, and when that was. */
+  readonly #waiting = new Map<string, number>();
   #takeAll: boolean;
   /** The queue did not answer in this round: it is left alone, the other healing goes on. */
   #queueAway = false;
@@ -94,13 +98,18 @@ export class Reconciler {
         limit: PAGE,
         ...(after === undefined ? {} : { after }),
       });
-      await mapConcurrently(page, CONCURRENCY, async ({ key }) => {
+      const markers = page.flatMap(({ key }) => {
         const marker = parseMarker(key);
-        if (marker === undefined || this.#stopped) return;
+        return marker === undefined ? [] : [{ ...marker, key }];
+      });
+      const waiting = await this.#stillWaiting(markers);
+      await mapConcurrently(markers, CONCURRENCY, async (marker) => {
+        if (this.#stopped) return;
         seen.add(marker.jobId);
         report.pending += 1;
+        if (waiting.has(marker.jobId)) return;
         try {
-          const visit = await this.#visit({ ...marker, key }, takeAll);
+          const visit = await this.#visit(marker, takeAll);
           if (visit !== 'nothing') report[visit] += 1;
         } catch (error) {
           // One bad record must not keep the others from being healed.
@@ -115,7 +124,8 @@ export class Reconciler {
     }
     this.#takeAll = false;
     this.#core.liveness.retain(seen);
-    for (const jobId of this.#orphans.keys()) if (!seen.has(jobId)) this.#orphans.delete(jobId);
+    for (const known of [this.#orphans, this.#waiting])
+      for (const jobId of known.keys()) if (!seen.has(jobId)) known.delete(jobId);
     return report;
   }
 
@@ -130,12 +140,30 @@ export class Reconciler {
     this.#timer.unref();
   }
 
+  /** Those whose record was read a short while ago as queued and that the queue still has: there is nothing to heal. */
+  async #stillWaiting(markers: readonly Marker[]): Promise<ReadonlySet<string>> {
+    const now = this.#core.clock.monotonic();
+    const recent = markers.flatMap(({ jobId }) =>
+      now - (this.#waiting.get(jobId) ?? Number.NEGATIVE_INFINITY) < WAITING_READ_MS ? [jobId] : [],
+    );
+    if (recent.length === 0) return new Set();
+    try {
+      return await this.#core.queue.holds(recent);
+    } catch {
+      return new Set(); // a queue that is away has lost them all, for what we know
+    }
+  }
+
   async #visit(marker: Marker, takeAll: boolean): Promise<Visit> {
     const core = this.#core;
     const found = await core.records.read(marker.tenant, marker.jobId);
     if (found === undefined) return this.#sweepOrphan(marker);
     this.#orphans.delete(marker.jobId);
     const { record } = found;
+    // A search may have to be brought to its end while it waits, so it is always looked at.
+    if (record.status === 'queued' && record.search === undefined)
+      this.#waiting.set(record.id, this.#core.clock.monotonic());
+    else this.#waiting.delete(record.id);
     if (isTerminal(record.status)) {
       await core.settle(record);
       return 'settled';

@@ -227,6 +227,23 @@ export function describeJobQueue(
       assert.deepEqual(seen.ids, ['job_stays']);
     });
 
+    it('knows which of some jobs wait, not those a consumer has', async () => {
+      const queue = await open();
+      let release: () => void = () => undefined;
+      const held = new Promise<void>((resolve) => (release = resolve));
+      await queue.enqueue('job_taken', { priority: 5 });
+      const seen = recorder(() => held.then(() => 'done'));
+      await queue.consume(seen.handler, { concurrency: 1 });
+      await seen.count(1);
+      for (const id of ['job_a', 'job_b']) await queue.enqueue(id, { priority: 0 });
+      assert.deepEqual(await queue.holds(['job_b', 'job_taken', 'job_never', 'job_a']), new Set(['job_b', 'job_a']));
+      assert.deepEqual(await queue.holds([]), new Set());
+      await queue.remove('job_a');
+      assert.deepEqual(await queue.holds(['job_a']), new Set());
+      release();
+      await until(async () => (await queue.holds(['job_b'])).size === 0);
+    });
+
     it('tells every client of a change', async () => {
       const [first, second] = await fixture.fresh(2);
       opened.push(first, second);

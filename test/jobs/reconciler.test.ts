@@ -41,6 +41,34 @@ describe('Reconciler', () => {
     assert.deepEqual(await jobs.createReconciler().reconcile(), { pending: 0, enqueued: 0, silent: 0, settled: 0 });
   });
 
+  it('does not read the record of a job that waits in the queue each time, but once a minute and when the queue has lost it', async () => {
+    const jobId = await submit();
+    const queue = new InProcessQueue();
+    let reads = 0;
+    const store = new Proxy(jobs.store, {
+      get(target, name) {
+        const value: unknown = Reflect.get(target, name, target);
+        if (typeof value !== 'function') return value;
+        return (...args: unknown[]): unknown => {
+          if (name === 'get' && args[0] === `tenants/acme/jobs/${jobId}.json`) reads += 1;
+          return Reflect.apply(value, target, args);
+        };
+      },
+    });
+    const reconciler = jobs.make({ queue, store }).createReconciler();
+    for (let round = 0; round < 5; round++) assert.equal((await reconciler.reconcile()).pending, 1);
+    assert.equal(reads, 1);
+    await queue.remove(jobId);
+    assert.equal((await reconciler.reconcile()).enqueued, 1);
+    assert.equal(await queue.position(jobId), 0);
+    assert.equal(reads, 2);
+    jobs.clock.pass(60_000);
+    await reconciler.reconcile();
+    assert.equal(reads, 3);
+    await queue.close();
+    await jobs.service.cancel('acme', jobId);
+  });
+
   it('queues the job of a silent worker again; two reconcilers take it away once', async () => {
     const jobId = await submit();
     const attempt = await jobs.claims.claim(jobId, 'worker');
