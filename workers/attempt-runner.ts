@@ -204,7 +204,7 @@ export class AttemptRunner {
         return { outcome: 'lost' };
       case 'shutdown':
         await this.#log.flush();
-        await this.#attempt.release({ crashed: false, message: 'the worker shuts down' });
+        await this.#attempt.release({ crashed: false, message: 'the worker shuts down', reached: this.#progress });
         return { outcome: 'released' };
       case 'cancel':
         this.#log.add('info', 'canceled');
@@ -238,7 +238,7 @@ export class AttemptRunner {
       await this.#log.flush();
       // What lies outside the job (store, disk) may pass; a defect or a crash will come again, so the breaker counts it.
       const crashed = code === 'CHILD_CRASH' || code === 'INTERNAL';
-      await this.#attempt.release({ crashed, message: messageOf(error) });
+      await this.#attempt.release({ crashed, message: messageOf(error), reached: this.#progress });
       return { outcome: 'released', code };
     }
     return this.#fail(code, messageOf(error));
@@ -257,7 +257,7 @@ export class AttemptRunner {
         return;
       case 'progress':
         if (message.progress < this.#told) return;
-        this.#progress = { step: message.step, progress: message.progress };
+        this.#reached({ step: message.step, progress: message.progress });
         this.#progressEvent(message.message);
         return;
       case 'log':
@@ -269,8 +269,7 @@ export class AttemptRunner {
           `step ${message.index} ${message.pass}: ${message.changes} changes, ${message.skipped} skipped`,
         );
         const { type: _type, ...data } = message;
-        this.#enqueue(() => this.#attempt.event('job.step', data));
-        void this.#beat(); // the record names the step that is next
+        this.#tell('job.step', data);
         return;
       }
       case 'checkpoint':
@@ -286,6 +285,18 @@ export class AttemptRunner {
         this.#error = message;
         return;
     }
+  }
+
+  /** The record says at once which step is under way: errors and crashes go by it. How far that is, it says with each heartbeat. */
+  #reached(progress: Progress): void {
+    const entered = progress.step !== this.#progress.step;
+    this.#progress = progress;
+    if (entered) void this.#beat();
+  }
+
+  #tell(type: 'job.step' | 'job.progress', data: Readonly<Record<string, unknown>>): void {
+    const reached = this.#progress;
+    this.#enqueue(() => this.#attempt.event(type, data, reached));
   }
 
   async #keep(message: Checkpoint): Promise<void> {
@@ -315,7 +326,7 @@ export class AttemptRunner {
     }
     this.#lastProgressEvent = now;
     const data = { ...this.#progress, ...(message === undefined ? {} : { message }) };
-    this.#enqueue(() => this.#attempt.event('job.progress', data));
+    this.#tell('job.progress', data);
   }
 
   #enqueue(work: () => Promise<void>): void {

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { messageOf } from '../src/errors.ts';
-import type { JobClaims } from '../src/jobs/job-service.ts';
+import type { Attempt, JobClaims } from '../src/jobs/job-service.ts';
 import type { Consumer, JobQueue } from '../src/jobs/job-queue.ts';
 import type { ObjectStore } from '../src/storage/object-store.ts';
 import { AttemptRunner, type AttemptOutcome } from './attempt-runner.ts';
@@ -45,6 +45,19 @@ const SNAPSHOT_SECONDS = 120;
 /** Largest file a child may write: a model of 2 GiB and its external data. */
 const CHILD_FILE_BYTES = 32 * 2 ** 30;
 
+/** A job on its way to a runner, and whether its record has changed since. */
+interface Start {
+  readonly jobId: string;
+  changed: boolean;
+}
+
+interface Begun {
+  readonly attempt: Attempt;
+  readonly runner: AttemptRunner;
+  readonly jobLogger: Logger;
+  readonly started: number;
+}
+
 /** Starts the worker parent: claims jobs, moves files, supervises children. Never loads ONNX Runtime. */
 export async function startWorker(deps: WorkerDependencies): Promise<Worker> {
   const id = `${hostname()}-${process.pid}-${randomBytes(4).toString('hex')}`;
@@ -63,34 +76,50 @@ export async function startWorker(deps: WorkerDependencies): Promise<Worker> {
   const spare = new SpareChild(child);
   spare.prepare();
   const running = new Map<string, AttemptRunner>();
+  const starting = new Set<Start>();
   let closing = false;
 
-  const handle = async (jobId: string, signal: AbortSignal): Promise<'done' | 'requeue'> => {
-    if (closing) return 'requeue';
-    const attempt = await deps.claims.claim(jobId, id);
-    if (attempt === undefined) return 'done';
-    const jobLogger = logger.child({ jobId, tenant: attempt.record.tenant, attempt: attempt.number });
-    const started = performance.now();
-    let child: JobChild;
+  /** Claims the job and gives it a child, which may take a second to start; what is told meanwhile reaches the runner. */
+  const begin = async (jobId: string): Promise<Begun | undefined> => {
+    const start = { jobId, changed: false };
+    starting.add(start);
     try {
-      child = await spare.take();
+      const attempt = await deps.claims.claim(jobId, id);
+      if (attempt === undefined) return undefined;
+      const jobLogger = logger.child({ jobId, tenant: attempt.record.tenant, attempt: attempt.number });
+      const started = performance.now();
+      const runner = new AttemptRunner(attempt, await childFor(attempt), {
+        store: deps.store,
+        logger: jobLogger,
+        costTable: (threads, hash, waiter) => costTables.get(threads, hash, waiter),
+        now: Date.now,
+        snapshotSeconds: deps.snapshotSeconds ?? SNAPSHOT_SECONDS,
+      });
+      running.set(jobId, runner);
+      if (isClosing()) runner.shutdown();
+      else if (start.changed) runner.poke();
+      return { attempt, runner, jobLogger, started };
+    } finally {
+      starting.delete(start);
+    }
+  };
+  const childFor = async (attempt: Attempt): Promise<JobChild> => {
+    try {
+      return await spare.take();
     } catch (error) {
       await attempt.release({ crashed: false, message: `no child could be started: ${messageOf(error)}` });
       throw error;
     }
-    const runner = new AttemptRunner(attempt, child, {
-      store: deps.store,
-      logger: jobLogger,
-      costTable: (threads, hash, waiter) => costTables.get(threads, hash, waiter),
-      now: Date.now,
-      snapshotSeconds: deps.snapshotSeconds ?? SNAPSHOT_SECONDS,
-    });
+  };
+
+  const handle = async (jobId: string, signal: AbortSignal): Promise<'done' | 'requeue'> => {
+    if (closing) return 'requeue';
+    const begun = await begin(jobId);
+    if (begun === undefined) return 'done';
+    const { attempt, runner, jobLogger, started } = begun;
     // The queue lost its lock (Redis was flushed, say); the record tells whether the attempt still owns the job.
     const onAbort = (): void => runner.poke();
     signal.addEventListener('abort', onAbort, { once: true });
-    running.set(jobId, runner);
-    // A shutdown may have begun while the child was being started: it must reach this attempt too.
-    if (isClosing()) runner.shutdown();
     try {
       jobLogger.info('attempt starts');
       const ending = runner.run();
@@ -114,7 +143,9 @@ export async function startWorker(deps: WorkerDependencies): Promise<Worker> {
 
   // Events are of the attempt's own telling: only a changed record may ask something of it.
   const unsubscribe = await deps.queue.subscribe((jobId, change) => {
-    if (change === 'record') running.get(jobId)?.poke();
+    if (change !== 'record') return;
+    running.get(jobId)?.poke();
+    for (const start of starting) if (start.jobId === jobId) start.changed = true;
   });
   const consumer: Consumer = await deps.queue.consume(({ jobId, signal }) => handle(jobId, signal), {
     concurrency: deps.concurrency,

@@ -32,10 +32,13 @@
 typedef int (*SetAction)(int, const struct sigaction *, struct sigaction *);
 
 #define RUNTIME "libonnxruntime.so"
+#define MOST_SITES 1024
 
 static struct sigaction programs;
 static int is_set;
 static int faulting;
+static uintptr_t patched[MOST_SITES];
+static int patches;
 
 static uint32_t bits(const uint8_t *list, int length) {
   uint32_t mask = 0;
@@ -88,7 +91,10 @@ static void on_fault(int number, siginfo_t *info, void *context) {
 
 /* Node sets every signal back to its default when it starts: that must not take the handler away. */
 int sigaction(int number, const struct sigaction *action, struct sigaction *before) {
-  if (number == SIGILL && !faulting) return 0;
+  if (number == SIGILL && !faulting) {
+    if (before != NULL) memset(before, 0, sizeof *before);
+    return 0;
+  }
   if (number != SIGSEGV) return libc_sigaction()(number, action, before);
   if (before != NULL) *before = programs;
   if (action != NULL) {
@@ -100,22 +106,21 @@ int sigaction(int number, const struct sigaction *action, struct sigaction *befo
 
 static void on_invalid(int number, siginfo_t *info, void *context) {
   greg_t *registers = ((ucontext_t *)context)->uc_mcontext.gregs;
-  const uint8_t *instruction = (const uint8_t *)registers[REG_RIP];
-  if (instruction[0] == 0x0f && instruction[1] == 0x0b) {
+  for (int i = 0; i < patches; i += 1) {
+    if (patched[i] != (uintptr_t)registers[REG_RIP]) continue;
     answer_cpuid(registers);
-  } else {
-    struct sigaction usual = {.sa_handler = SIG_DFL};
-    libc_sigaction()(number, &usual, NULL);
-    raise(number);
+    return;
   }
+  struct sigaction usual = {.sa_handler = SIG_DFL};
+  libc_sigaction()(number, &usual, NULL);
+  raise(number);
 }
 
 /* Makes each cpuid of ONNX Runtime an invalid instruction. Returns 1 to end the walk over the libraries. */
 static int patch(struct dl_phdr_info *library, size_t size, void *sites) {
   if (strstr(library->dlpi_name, RUNTIME) == NULL) return 0;
   char *rest = sites;
-  int count = 0;
-  for (;;) {
+  while (patches < MOST_SITES) {
     char *end;
     const uintptr_t site = strtoull(rest, &end, 16);
     if (end == rest) break;
@@ -125,20 +130,21 @@ static int patch(struct dl_phdr_info *library, size_t size, void *sites) {
     /* Both bytes may lie in different pages. */
     uint8_t *page = (uint8_t *)((uintptr_t)instruction & ~(uintptr_t)4095);
     mprotect(page, 8192, PROT_READ | PROT_WRITE | PROT_EXEC);
+    patched[patches] = (uintptr_t)instruction;
+    patches += 1;
     instruction[1] = 0x0b;
     mprotect(page, 8192, PROT_READ | PROT_EXEC);
-    count += 1;
   }
-  if (count == 0) dprintf(2, "without-vnni: no cpuid at CPUID_SITES; they are of another file\n");
+  if (patches == 0) dprintf(2, "without-vnni: no cpuid at CPUID_SITES; they are of another file\n");
   return 1;
 }
 
 void *dlopen(const char *file, int flags) {
-  static int patched;
+  static int found;
   void *(*libc_dlopen)(const char *, int) = (void *(*)(const char *, int))dlsym(RTLD_NEXT, "dlopen");
   void *library = libc_dlopen(file, flags);
   char *sites = getenv("CPUID_SITES");
-  if (!faulting && !patched && library != NULL && sites != NULL) patched = dl_iterate_phdr(patch, sites);
+  if (!faulting && !found && library != NULL && sites != NULL) found = dl_iterate_phdr(patch, sites);
   return library;
 }
 

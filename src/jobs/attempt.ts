@@ -56,13 +56,13 @@ export class ClaimedAttempt implements Attempt {
     });
   }
 
-  event(type: JobEventType, data: Readonly<Record<string, unknown>>): Promise<void> {
+  event(type: JobEventType, data: Readonly<Record<string, unknown>>, reached?: Progress): Promise<void> {
     return this.#inTurn(async () => {
       for (let tries = 0; tries < MAX_TRIES && !this.#over; tries++) {
         const event: JobEvent = { id: this.#nextEventId, type, at: this.#core.timestamp(), data };
         if (await this.#core.events.tryAppend(this.record, event)) {
           this.#nextEventId += 1;
-          this.#core.emit(this.record, event);
+          this.#core.emit({ ...this.record, ...reached }, event);
           return;
         }
         // Somebody wrote that id: another attempt, which has the job then, or this one's write whose answer was lost.
@@ -189,11 +189,11 @@ export class ClaimedAttempt implements Attempt {
     return new TrialJobs(this.#core).cancel(this.record);
   }
 
-  release(reason: { crashed: boolean; message: string }): Promise<void> {
+  release(reason: { crashed: boolean; message: string; reached?: Progress }): Promise<void> {
     return this.#inTurn(async () => {
       const at = this.#core.timestamp();
       const why = reason.crashed ? 'crashed' : 'handed-back';
-      await this.#end((current) => released(current, { why, message: reason.message, at }));
+      await this.#end((current) => released({ ...current, ...reason.reached }, { why, message: reason.message, at }));
     });
   }
 

@@ -195,11 +195,12 @@ export class BullMqQueue implements JobQueue {
   #openSubscriber(): Redis {
     const subscriber = this.#connect('subscriber');
     subscriber.on('message', (_channel, message) => {
-      const [change, jobId] = message.split(' ');
-      if (jobId === undefined || (change !== 'record' && change !== 'event')) return;
+      // An id alone is what earlier versions send, which do not tell the two apart.
+      const [, change, jobId] = /^(?:(record|event) )?(\S+)$/.exec(message) ?? [];
+      if (jobId === undefined) return;
       for (const listener of [...this.#listeners]) {
         try {
-          listener(jobId, change);
+          listener(jobId, change === 'event' ? change : 'record');
         } catch (error) {
           this.#log.warn({ event: 'queue.listener-failed', jobId, error: messageOf(error) }, 'queue listener failed');
         }

@@ -114,6 +114,13 @@ export class JobCore {
     return taken;
   }
 
+  /** Best effort: a worker that is given the id of a job that is over does nothing. */
+  dequeue(jobId: string): void {
+    this.queue.remove(jobId).catch((error: unknown) => {
+      this.log.info({ event: 'job.remove-failed', jobId, error: messageOf(error) }, 'a canceled job is still queued');
+    });
+  }
+
   /** Passes on an event that is not terminal. */
   emit(record: JobRecord, event: JobEvent): void {
     this.watch.changed(record.id, 'event');

@@ -27,7 +27,7 @@ export interface JobQueue {
   close(): Promise<void>;
 }
 
-/** `record`: the record says something else now (cancel asked, claimed, over); `event`: its log has one more. */
+/** `record`: the record says something else now (cancel asked, over, queued again); `event`: its log has one more. */
 export type JobChange = 'record' | 'event';
 export type ChangeListener = (jobId: string, change: JobChange) => void;
 

@@ -109,8 +109,12 @@ export interface Attempt {
   readonly prefix: string;
   /** Sign of life, every 5 s, with progress; answers what the record wants. `lost`: another attempt owns it, stop and publish nothing. */
   heartbeat(progress: Progress): Promise<'continue' | 'cancel' | 'lost'>;
-  /** Appends to the event log (not terminal events: those follow the record); dropped when the job is lost. */
-  event(type: JobEventType, data: Readonly<Record<string, unknown>>): Promise<void>;
+  /**
+   * Appends to the event log (not terminal events: those follow the record); dropped when the job is lost.
+   *
+   * @param reached - how far the job is by now: whoever is told of the event may be told so, too
+   */
+  event(type: JobEventType, data: Readonly<Record<string, unknown>>, reached?: Progress): Promise<void>;
   /** Remembers a checkpoint already written under `prefix`. */
   checkpoint(checkpoint: { key: string; steps: number; sha256: string }): Promise<'continue' | 'lost'>;
   pinCostTable(hash: string): Promise<void>;
@@ -146,5 +150,5 @@ export interface Attempt {
    * Back to queued (shutdown, retryable crash); answer `requeue` to the queue afterwards. `crashed` counts: the second
    * crash ends the job as failed with CRASH_LOOP. A job in `canceling` ends as canceled.
    */
-  release(reason: { crashed: boolean; message: string }): Promise<void>;
+  release(reason: { crashed: boolean; message: string; reached?: Progress }): Promise<void>;
 }

@@ -146,11 +146,12 @@ export class Reconciler {
     const recent = markers.flatMap(({ jobId }) =>
       now - (this.#waiting.get(jobId) ?? Number.NEGATIVE_INFINITY) < WAITING_READ_MS ? [jobId] : [],
     );
-    if (recent.length === 0) return new Set();
+    if (recent.length === 0 || this.#queueAway) return new Set();
     try {
       return await this.#core.queue.holds(recent);
     } catch {
-      return new Set(); // a queue that is away has lost them all, for what we know
+      this.#queueAway = true;
+      return new Set(); // it has lost them all, for what we know
     }
   }
 

@@ -72,10 +72,8 @@ export class StoreJobService implements JobService {
     const { record, changed } = result;
     if (!changed) return record;
     if (isTerminal(record.status)) {
+      core.dequeue(jobId);
       await core.trySettle(record);
-      core.queue.remove(jobId).catch((error: unknown) => {
-        core.log.info({ event: 'job.remove-failed', jobId, error: messageOf(error) }, 'a canceled job is still queued');
-      });
     } else {
       core.watch.changed(jobId, 'record');
       if (isConcluding(record)) await this.#hurry(record);

@@ -148,8 +148,10 @@ export class TrialJobs {
         record.trial?.parent === parent.id ? cancelRequested(record, at) : undefined,
       );
       if (result?.changed !== true) return;
-      if (isTerminal(result.record.status)) await this.#core.trySettle(result.record);
-      else this.#core.watch.changed(id, 'record');
+      if (isTerminal(result.record.status)) {
+        this.#core.dequeue(id);
+        await this.#core.trySettle(result.record);
+      } else this.#core.watch.changed(id, 'record');
     });
   }
 

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import pino from 'pino';
 import { createJobs, type Jobs } from '../../src/jobs/create-jobs.ts';
 import { InProcessQueue } from '../../src/jobs/in-process-queue.ts';
-import type { NewJob } from '../../src/jobs/job-service.ts';
+import type { Attempt, NewJob } from '../../src/jobs/job-service.ts';
 import type { JobRecord } from '../../src/schemas/job.ts';
 import { TERMINAL_STATUSES } from '../../src/schemas/job.ts';
 import { DatasetStore } from '../../src/storage/dataset-store.ts';
@@ -31,24 +31,31 @@ export const FASHION = {
   resize: null,
 } as const;
 
+export interface WorkerHooks {
+  /** Before the worker gets the claimed attempt. */
+  readonly afterClaim?: (attempt: Attempt) => Promise<void>;
+}
+
 /** Store, queue, jobs and a worker in this process; the children are real. */
 export class WorkerService {
   readonly folder: string;
   readonly store: FileSystemStore;
   readonly queue: InProcessQueue;
   readonly jobs: Jobs;
+  readonly #hooks: WorkerHooks;
   worker: Worker | undefined;
 
   /** @param tablesFor - numbers of threads for which kernel costs need not be measured */
-  static async start(tablesFor: readonly number[] = [1, 2]): Promise<WorkerService> {
-    const service = new WorkerService(await mkdtemp(join(tmpdir(), 'tersor-worker-test-')));
+  static async start(tablesFor: readonly number[] = [1, 2], hooks: WorkerHooks = {}): Promise<WorkerService> {
+    const service = new WorkerService(await mkdtemp(join(tmpdir(), 'tersor-worker-test-')), hooks);
     await putKnownKernelCosts(service.store, tablesFor);
     await service.startWorker();
     return service;
   }
 
-  private constructor(folder: string) {
+  private constructor(folder: string, hooks: WorkerHooks) {
     this.folder = folder;
+    this.#hooks = hooks;
     this.store = new FileSystemStore(join(folder, 'store'));
     this.queue = new InProcessQueue();
     this.jobs = createJobs({ store: this.store, queue: this.queue });
@@ -59,12 +66,18 @@ export class WorkerService {
     this.worker = await startWorker({
       store: this.store,
       queue: this.queue,
-      claims: this.jobs.claims,
+      claims: { claim: (jobId, workerId) => this.#claim(jobId, workerId) },
       logger: pino({ level: process.env['TEST_LOG'] ?? 'silent' }),
       concurrency: 1,
       memoryBytes,
       snapshotSeconds,
     });
+  }
+
+  async #claim(jobId: string, workerId: string): Promise<Attempt | undefined> {
+    const attempt = await this.jobs.claims.claim(jobId, workerId);
+    if (attempt !== undefined) await this.#hooks.afterClaim?.(attempt);
+    return attempt;
   }
 
   async uploadModel(path: string): Promise<{ id: string; sha256: string }> {

@@ -98,6 +98,37 @@ describe('JobService', () => {
     assert.ok(!(await jobs.service.activeIds('acme', 100)).includes(record.id));
   });
 
+  it('tells of an event how far the job is by then, and a job that is handed back says so', async () => {
+    const told: [string, number | null, number][] = [];
+    const telling = jobs.make({
+      onEvent: ({ step, progress }, { type }) => {
+        told.push([type, step, progress]);
+        return Promise.resolve();
+      },
+    });
+    const { record } = await telling.service.submit(newJob());
+    const attempt = await telling.claims.claim(record.id, 'worker');
+    await attempt?.event('job.progress', {}, { step: 0, progress: 0.25 });
+    assert.equal(
+      (await jobs.service.get('acme', record.id))?.progress,
+      0,
+      'the record follows with the next heartbeat',
+    );
+    await attempt?.release({ crashed: false, message: 'shutdown', reached: { step: 1, progress: 0.5 } });
+    const { step, progress, status } = (await jobs.service.get('acme', record.id)) ?? {};
+    assert.deepEqual([status, step, progress], ['queued', 1, 0.5]);
+    const again = await telling.claims.claim(record.id, 'worker');
+    await again?.release({ crashed: true, message: 'SIGSEGV', reached: { step: 2, progress: 0.5 } });
+    const last = await telling.claims.claim(record.id, 'worker');
+    await last?.release({ crashed: true, message: 'SIGSEGV', reached: { step: 2, progress: 0.5 } });
+    const { error } = (await jobs.service.get('acme', record.id)) ?? {};
+    assert.deepEqual([error?.code, error?.step], ['CRASH_LOOP', 2]);
+    assert.deepEqual(
+      told.filter(([type]) => type === 'job.progress'),
+      [['job.progress', 0, 0.25]],
+    );
+  });
+
   it('knows nothing better than the end: every call after it is lost', async () => {
     const { record } = await jobs.service.submit(newJob());
     const attempt = await claim(record.id);
