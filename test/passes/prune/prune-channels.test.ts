@@ -205,7 +205,10 @@ describe('prune.channels', () => {
 
   describe('refuses', () => {
     it('a ratio of 1 and two targets at once', () => {
-      assert.ok(!pruneChannels.options.safeParse({ ratio: 1 }).success);
+      for (const target of ['ratio', 'macsRatio']) {
+        const [issue] = pruneChannels.options.safeParse({ [target]: 1 }).error?.issues ?? [];
+        assert.match(issue?.message ?? '', /less than 1: of a ratio all channels would go/);
+      }
       const both = pruneChannels.options.safeParse({ ratio: 0.5, macsRatio: 0.5 });
       assert.deepEqual(
         both.error?.issues.map(({ path }) => path),
@@ -219,6 +222,17 @@ describe('prune.channels', () => {
           code: 'RECIPE_NO_MATCH',
           message: new RegExp(`${option} "layer9\\*" matches no node.*stage1\\.block1\\.conv1`, 's'),
         });
+      }
+    });
+
+    it('filters that leave no channels, with the groups there are', async () => {
+      for (const filter of [{ include: ['Relu'] }, { exclude: ['Conv', 'Gemm'] }]) {
+        for (const target of [{ macsRatio: 0.5 }, { ratio: 0.5 }]) {
+          await assert.rejects(prune(resnet8(), { ...filter, ...target }), {
+            code: 'RECIPE_NO_MATCH',
+            message: /include and exclude leave no channels to remove; .*stage1\.block1\.conv1/s,
+          });
+        }
       }
     });
 

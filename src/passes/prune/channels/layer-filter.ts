@@ -40,6 +40,16 @@ export function labelOf(node: Node): string {
 
 const MAX_SHOWN = 20;
 
+/** @param names - of the groups of channels there are without the filter */
+export function nothingLeft({ graph }: Model, names: readonly string[]): CompressionError {
+  const more = names.length > MAX_SHOWN ? ` and ${names.length - MAX_SHOWN} more` : '';
+  return new CompressionError(
+    'RECIPE_NO_MATCH',
+    `prune.channels: include and exclude leave no channels to remove; without them ${names.length} groups of the ${graph.nodes.length} nodes can lose some. ` +
+      `Include or leave in one of: ${names.slice(0, MAX_SHOWN).join(', ')}${more}`,
+  );
+}
+
 function noMatch(option: string, glob: string, nodes: readonly Node[]): CompressionError {
   const types = [...new Set(nodes.map((node) => node.opType))].sort();
   const layers = nodes.filter((node) => MAKES_CHANNELS.test(node.opType)).map(labelOf);

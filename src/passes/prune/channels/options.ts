@@ -17,7 +17,10 @@ const TARGETS = [
   'maxAccuracyDrop',
 ] as const;
 const globs = z.array(z.string().min(1)).max(1000);
-const share = z.number().gt(0).lt(1);
+const share = z
+  .number()
+  .gt(0)
+  .lt(1, { error: 'must be less than 1: of a ratio all channels would go, of a share that is kept none' });
 
 /** Half of the work, where no target is named. */
 const DEFAULT_MACS_RATIO = 0.5;

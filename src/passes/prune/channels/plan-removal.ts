@@ -25,6 +25,7 @@ export interface RemovalPlan {
 interface StepOfPlan {
   readonly scores: readonly (Float64Array | undefined)[];
   readonly part?: number;
+  readonly isTrained?: boolean;
   readonly latency: Latency;
 }
 
@@ -47,12 +48,13 @@ const BISECTIONS = 24;
  *
  * @param options.scores - by group; -Infinity for channels that earlier steps removed
  * @param options.part - of the way to the target, 0..1; default all of it. Speed counts at its end only
+ * @param options.isTrained - earlier steps trained without the channels they removed, which are then not given back
  * @throws CompressionError PASS_PRECONDITION when no choice meets the target
  */
 export function planRemoval(
   analysis: ChannelAnalysis,
   { groups, frozen }: ChannelGroups,
-  { scores, latency, part = 1, ...options }: ChannelOptions & StepOfPlan,
+  { scores, latency, part = 1, isTrained = false, ...options }: ChannelOptions & StepOfPlan,
 ): RemovalPlan {
   const target = targetOf(options);
   const factors = options.factors === undefined ? undefined : factorsOf(groups, options.factors, target.kind);
@@ -100,9 +102,7 @@ export function planRemoval(
     widths === undefined
       ? undefined
       : verdictOf({ kept, ranked, whole }, timeOf, { atMost, arithmetic: latency.arithmetic });
-  // What earlier steps removed, and trained without, is not given back.
-  const isFirst = left.every((count, index) => count === whole[index]);
-  if (speed?.refusal !== undefined && isFirst) kept = whole;
+  if (speed?.refusal !== undefined && !isTrained) kept = whole;
   const removedRoots = rootsOf(kept);
   return {
     groups: scored,

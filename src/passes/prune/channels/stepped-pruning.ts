@@ -13,14 +13,14 @@ import { FloatLatency } from '../../cost/float-latency.ts';
 import type { Latency } from '../../cost/graph-time.ts';
 import { Int8Latency } from '../../cost/int8-latency.ts';
 import { analyzeChannels, type ChannelAnalysis } from '../groups/analyze-channels.ts';
-import { channelGroups, type ChannelGroups } from '../groups/channel-groups.ts';
+import { channelGroups, groupName, type ChannelGroups } from '../groups/channel-groups.ts';
 import { narrow, type Narrowed } from '../groups/narrow.ts';
 import { activationPoints } from '../importance/activation-scores.ts';
 import { groupScores } from '../importance/group-scores.ts';
 import { keptPositions } from '../recovery/kept-positions.ts';
 import { ChannelCosts } from './channel-costs.ts';
 import { ChannelChooser } from './choose-channels.ts';
-import { nodesThatStay } from './layer-filter.ts';
+import { nodesThatStay, nothingLeft } from './layer-filter.ts';
 import { targetOf, trainingOf, type ChannelOptions } from './options.ts';
 import { planRemoval, type RemovalPlan } from './plan-removal.ts';
 import { putPositions, removeChannels } from './remove-channels.ts';
@@ -65,6 +65,7 @@ export class SteppedPruning {
     if (this.#training !== undefined) separateTrainedVectors(this.#whole.graph);
     this.analysis = analyzeChannels(this.#whole, nodesThatStay(this.#whole, options));
     this.groups = channelGroups(this.analysis);
+    if (this.groups.groups.length === 0) refuseEmptyChoice(this.#whole, options);
     const removed = this.groups.groups.map(() => []);
     this.#state = states?.state ?? { done: 0, removed, records: [], runs: [], warnings: [], weights: new Map() };
     for (const [name, values] of this.#state.weights) this.#setWhole(name, values);
@@ -108,16 +109,16 @@ export class SteppedPruning {
     for (let step = this.#state.done; ; step += 1) {
       this.#context.signal.throwIfAborted();
       const scores = await this.#scores(step);
-      // A target that limits put out of reach would show only after all the trainings.
-      if (step === 0 && steps > 1) planRemoval(this.analysis, this.groups, { ...this.#options, scores, latency });
-      const plan = planRemoval(this.analysis, this.groups, {
-        ...this.#options,
-        scores,
-        latency,
-        part: (step + 1) / steps,
-      });
+      const options = { ...this.#options, scores, latency };
+      // All of the way at once: a target out of reach, or a model that will not be faster, would show only after all the trainings.
+      const ahead = step === 0 ? planRemoval(this.analysis, this.groups, options) : undefined;
+      const isTrained = this.#state.runs.length > 0;
+      const plan =
+        ahead !== undefined && (steps === 1 || ahead.speed?.refusal !== undefined)
+          ? ahead
+          : planRemoval(this.analysis, this.groups, { ...options, part: (step + 1) / steps, isTrained });
       const records = [...this.#state.records.slice(0, step), recordOf(plan, step)];
-      if (step === steps - 1) {
+      if (step === steps - 1 || plan === ahead) {
         this.#state = { ...this.#state, records };
         return plan;
       }
@@ -330,6 +331,13 @@ export class SteppedPruning {
     const { initializers } = this.#whole.graph;
     return new Map([...names].map((name) => [name, initializers.get(name)?.floats() ?? new Float32Array(0)]));
   }
+}
+
+/** Include and exclude may leave nothing of a model that has channels to remove: the caller surely meant something else. */
+function refuseEmptyChoice(model: Model, filter: ChannelOptions): void {
+  if (filter.include === undefined && filter.exclude.length === 0) return;
+  const { groups } = channelGroups(analyzeChannels(model, new Map()));
+  if (groups.length > 0) throw nothingLeft(model, groups.map(groupName));
 }
 
 function recordOf({ removed, before, expected }: RemovalPlan, step: number): StepRecord {

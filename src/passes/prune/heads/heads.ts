@@ -21,7 +21,7 @@ const Options = z.strictObject({
   ratio: z
     .number()
     .min(0)
-    .lt(1)
+    .lt(1, { error: 'must be less than 1: an attention without a single head computes nothing' })
     .default(0.25)
     .describe('Share of the heads of each attention to remove, rounded down; at least one head stays'),
   importance: z
@@ -33,7 +33,7 @@ const Options = z.strictObject({
   ffnRatio: z
     .number()
     .min(0)
-    .lt(1)
+    .lt(1, { error: 'must be less than 1: a dense block without a single feature computes a constant' })
     .default(0)
     .describe('Share of the hidden features between two dense layers to remove, in each such pair, rounded down'),
   exclude: globs

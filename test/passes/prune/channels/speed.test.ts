@@ -124,6 +124,20 @@ describe('prune.channels with a kernel cost table', () => {
     assert.match(whole[0]?.reason ?? '', /with 63 of its 64 channels/);
   });
 
+  it('does not take it in several steps either', async () => {
+    for (const options of [{ ratio: 0.1, scope: 'local' }, { macsRatio: 0.9 }]) {
+      const ignored = await prune({ ...options, steps: 3, speed: 'ignore' });
+      assert.ok(ignored.changes > 0 && (ignored.details.latency?.share ?? 0) > 1, 'this shows nothing');
+      const model = resnet8();
+      const before = encodeModel(model);
+      const { changes, warnings, details } = await prune({ ...options, steps: 3 }, blockedTable(), model);
+      assert.ok((details.latency?.share ?? 2) <= 1, `${JSON.stringify(options)}: ${details.latency?.share}`);
+      if (changes > 0) continue;
+      assert.deepEqual(encodeModel(model), before);
+      assert.match(warnings[0] ?? '', /set speed to ignore/);
+    }
+  });
+
   it('meets a share of time, and a limit of bytes, of the file that it writes', async () => {
     const { details } = await prune({ latencyRatio: 0.6 });
     assert.ok((details.latency?.share ?? 1) <= 0.6 && (details.latency?.share ?? 0) > 0.5);
