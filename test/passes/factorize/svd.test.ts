@@ -5,6 +5,7 @@ import { macsOf } from '../../../src/onnx/cost/macs.ts';
 import type { Model } from '../../../src/onnx/model.ts';
 import type { NdArray } from '../../../src/onnx/nd-array.ts';
 import { makeNode, type AttributeInit } from '../../../src/onnx/node.ts';
+import { countWeightElements } from '../../../src/onnx/print/summarize-model.ts';
 import { Tensor } from '../../../src/onnx/tensor.ts';
 import { runStep } from '../../../src/passes/pass-manager.ts';
 import { factorizeSvd } from '../../../src/passes/factorize/svd.ts';
@@ -62,6 +63,20 @@ function separable(name: string, [outputs, inputs, kh, kw]: readonly [number, nu
   return Tensor.float(name, values, [outputs, inputs, kh, kw]);
 }
 
+/** Squared singular values of `spectral`: 64, 80, 88, 93, 96, 98, 99 and 100 % of the energy with one more each. */
+const SQUARES = [64, 16, 8, 5, 3, 2, 1, 1];
+
+/** A 1x1 filter with these as its first squared singular values; its singular vectors are rows of Hadamard matrices. */
+function spectral([outputs, inputs]: readonly [16 | 8, 16 | 8], squares: readonly number[] = SQUARES): Tensor {
+  const sign = (i: number, j: number): number => ((i & j).toString(2).replaceAll('0', '').length % 2 === 0 ? 1 : -1);
+  const values = Float32Array.from({ length: outputs * inputs }, (_, at) => {
+    const [row, column] = [Math.floor(at / inputs), at % inputs];
+    const sum = squares.reduce((total, square, i) => total + Math.sqrt(square) * sign(i, row) * sign(i, column), 0);
+    return sum / Math.sqrt(outputs * inputs);
+  });
+  return Tensor.float('w', values, [outputs, inputs, 1, 1]);
+}
+
 function conv(tensor: Tensor, attributes: Record<string, AttributeInit>, shape: readonly number[], bias = true): Model {
   const outputs = tensor.dims[0] ?? 0;
   return net({
@@ -110,6 +125,70 @@ describe('factorize.svd', () => {
       }
     }
   }
+
+  for (const [outputs, inputs] of [
+    [16, 8],
+    [8, 16],
+  ] as const) {
+    it(`a 1x1 convolution of ${inputs} to ${outputs} channels becomes two, with its largest singular values`, async () => {
+      const shape = [1, inputs, 5, 7];
+      const attributes = { strides: [2, 3] };
+      const model = conv(spectral([outputs, inputs]), attributes, shape);
+      const parameters = countWeightElements(model);
+      const { changes, details } = await run(model, { rank: 4 });
+      assert.equal(changes, 1);
+      const truncated = conv(spectral([outputs, inputs], SQUARES.slice(0, 4)), attributes, shape);
+      const expected = await outputOf(truncated, feedsOf(shape));
+      // float32 sums of 16 products at most.
+      const difference = relative(expected, await outputOf(model, feedsOf(shape)));
+      assert.ok(difference < 1e-5, `relative difference ${difference}`);
+      const kernels = model.graph.nodes.map(({ inputs: [, w = ''] }) => model.graph.initializers.get(w)?.dims);
+      assert.deepEqual(kernels, [
+        [4, inputs, 1, 1],
+        [outputs, 4, 1, 1],
+      ]);
+      assert.equal(countWeightElements(model), parameters - 16 * 8 + 4 * (16 + 8));
+      const [{ error, ...layer } = { error: NaN }] = details['layers'] as { error: number }[];
+      // What the other four have of the energy.
+      assert.ok(Math.abs(error - 0.07) < 1e-6, String(error));
+      assert.deepEqual(layer, {
+        node: 'conv',
+        form: 'channel',
+        kernel: '1x1',
+        rank: 4,
+        fullRank: 8,
+        errorOf: 'weights',
+        parameters: { before: 128, after: 96 },
+        macs: { before: 9 * 128, after: 9 * 96 },
+      });
+    });
+  }
+
+  for (const [energy, rank] of [
+    [0.639, 1],
+    [0.641, 2],
+    [0.799, 2],
+    [0.801, 3],
+    [0.879, 3],
+    [undefined, 4],
+    [0.929, 4],
+    [0.931, 5],
+    [0.959, 5],
+  ] as const) {
+    it(`energy ${energy ?? 'by default, 0.9'}: rank ${rank} is the smallest that keeps it`, async () => {
+      const { details } = await run(conv(spectral([16, 8]), {}, [1, 8, 5, 7]), { energy });
+      assert.deepEqual(
+        (details['layers'] as { rank: number }[]).map((layer) => layer.rank),
+        [rank],
+      );
+    });
+  }
+
+  it('energy that only a rank without gain keeps: the layer stays, and the rank is named', async () => {
+    const { changes, skipped } = await run(conv(spectral([16, 8]), {}, [1, 8, 5, 7]), { energy: 0.961 });
+    assert.equal(changes, 0);
+    assert.match(skipped[0]?.reason ?? '', /^0\.961 of the energy needs rank 6 of 8, which saves nothing: 144 /);
+  });
 
   for (const kind of ['Gemm', 'Gemm, not transposed', 'MatMul']) {
     for (const data of [false, true]) {

@@ -1,16 +1,10 @@
 import { describe, it } from 'node:test';
 import { Tensor } from '../../../src/onnx/tensor.ts';
-import { weight, type NetParts } from '../quantize/helpers.ts';
+import { weight } from '../quantize/helpers.ts';
 import { between, op, positive } from './between.ts';
-import { assertRemovable } from './helpers.ts';
+import { assertRemovable, type RemovableCase } from './helpers.ts';
 
-interface Case {
-  readonly parts: NetParts;
-  /** Sizes of the groups in order of first use. */
-  readonly groups: readonly number[];
-}
-
-const CASES: Readonly<Record<string, Case>> = {
+const CASES: Readonly<Record<string, RemovableCase>> = {
   'residual sum and PRelu': {
     parts: between(
       [
@@ -321,6 +315,25 @@ const CASES: Readonly<Record<string, Case>> = {
       ],
       [Tensor.float('limit', [0.1], []), weight('else', [1, 8, 1, 1], 4), weight('floor', [8, 1, 1], 5)],
       { last: 'l', channels: 8 },
+    ),
+    groups: [8],
+  },
+  'Sub, Div, Min, Sum': {
+    parts: between(
+      [
+        op('Conv', ['a', 'w1'], 'b'),
+        op('Sub', ['a', 'b'], 'd'),
+        op('Div', ['d', 'scale'], 'q'),
+        op('Min', ['q', 'ceiling', 'a'], 'm'),
+        op('Sum', ['m', 'shift', 'a'], 's'),
+      ],
+      [
+        weight('w1', [8, 8, 1, 1], 4),
+        Tensor.float('scale', [1, 2, 3, 4, 5, 6, 7, 8], [8, 1, 1]),
+        weight('ceiling', [1, 8, 1, 1], 5),
+        weight('shift', [8, 1, 1], 6),
+      ],
+      { last: 's', channels: 8 },
     ),
     groups: [8],
   },

@@ -45,6 +45,38 @@ const FROZEN: Readonly<Record<string, { readonly parts: NetParts; readonly layer
       ),
       reason: /takes it alone/,
     },
+    'a mean over channels': {
+      parts: between([op('ReduceMean', ['a', 'axes'], 'n')], [Tensor.int64('axes', [-3])], { last: 'n', channels: 1 }),
+      reason: /reduces this axis/,
+    },
+    'Tile on the channel axis': {
+      parts: between([op('Tile', ['a', 'repeats'], 'n')], [Tensor.int64('repeats', [1, 2, 1, 1])], {
+        last: 'n',
+        channels: 16,
+      }),
+      reason: /repeats this axis/,
+    },
+    'channels that meet one channel expanded': {
+      parts: between(
+        [op('Conv', ['a', 'w1'], 'b'), op('Expand', ['b', 'shape'], 'e'), op('Mul', ['a', 'e'], 'n')],
+        [weight('w1', [1, 8, 1, 1], 4), Tensor.int64('shape', [2, 8, 6, 6])],
+        { last: 'n', channels: 8 },
+      ),
+      reason: /expands this axis/,
+    },
+    'channels that are counted': {
+      parts: between(
+        [
+          op('Shape', ['a'], 's'),
+          op('Gather', ['s', 'one'], 'c'),
+          op('Cast', ['c'], 'f', { to: 1 }),
+          op('Div', ['a', 'f'], 'n'),
+        ],
+        [Tensor.int64('one', [1])],
+        { last: 'n', channels: 8 },
+      ),
+      reason: /gives its size to others/,
+    },
     'an operator without a rule': {
       parts: between([op('TopK', ['a', 'k'], ['n', ''], { axis: 1 })], [Tensor.int64('k', [8])], {
         last: 'n',

@@ -17,10 +17,11 @@ import { net, runtime, type NetParts } from '../quantize/helpers.ts';
 
 /**
  * Operators that only move values or keep zero at zero: a channel that is zero ahead of them is zero behind them. Those
- * that give integers or truth values cannot be multiplied by a mask; their readers are.
+ * that give integers or truth values cannot be multiplied by a mask; their readers are. Where a
+ * weight is what they move (the table of an embedding), they make values as a layer does.
  */
 const KEEPS_ZERO =
-  /^(Relu|Identity|Reshape|Flatten|Transpose|Concat|Split|Slice|Pad|Gather|Squeeze|Unsqueeze|MaxPool|AveragePool|GlobalAveragePool|GlobalMaxPool|HardSwish|Gelu|Dropout|Cast|Tanh|Neg|Abs|ReduceMean|QuantizeLinear|Greater)$/;
+  /^(Relu|Identity|Reshape|Flatten|Transpose|Concat|Split|Slice|Pad|Gather|Squeeze|Unsqueeze|MaxPool|AveragePool|GlobalAveragePool|GlobalMaxPool|HardSwish|Gelu|Dropout|Cast|Expand|Tile|Tanh|Neg|Abs|ReduceMean|QuantizeLinear|Greater)$/;
 
 /**
  * The original with the removed channels held at zero where they are made: a product with a mask of zeros and ones behind
@@ -35,7 +36,8 @@ export function maskRemoved(model: Model, { axes, atoms }: ChannelAnalysis, remo
   for (const node of graph.nodes) {
     nodes.push(node);
     if (isAdder(node)) zeroColumns(model, node, axes.get(node.inputs[1] ?? ''), isKept);
-    if (KEEPS_ZERO.test(node.opType)) continue;
+    const movesWeight = node.inputs.some((name) => graph.initializers.has(name) && hasChannels(axes.get(name)));
+    if (KEEPS_ZERO.test(node.opType) && !movesWeight) continue;
     for (const [index, output] of node.outputs.entries()) {
       const own = axes.get(output);
       if (own === undefined) continue;
@@ -53,6 +55,10 @@ export function maskRemoved(model: Model, { axes, atoms }: ChannelAnalysis, remo
     }
   }
   graph.nodes = nodes;
+}
+
+function hasChannels(axes: Axes | undefined): boolean {
+  return axes?.some(({ kind }) => kind === 'channels') ?? false;
 }
 
 /** One tensor of zeros and ones for each axis that loses channels, shaped to broadcast. */
@@ -153,6 +159,12 @@ export function randomRemoval(
     for (const { root } of order.slice(0, count)) removed[root] = 1;
   }
   return removed;
+}
+
+/** A network whose channels can go, and the sizes of its groups in order of first use. */
+export interface RemovableCase {
+  readonly parts: NetParts;
+  readonly groups: readonly number[];
 }
 
 /**

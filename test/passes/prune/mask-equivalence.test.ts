@@ -37,6 +37,19 @@ const NETWORKS: readonly ArchitectureRequest[] = [
   { architecture: 'mlp' },
   { architecture: 'vit', width: 24, heads: 3, depth: 2 },
   { architecture: 'vit', width: 16, heads: 4, depth: 1, pool: 'token' },
+  {
+    architecture: 'staged',
+    stemChannels: 8,
+    stages: [
+      { block: 'basic', channels: 8 },
+      { block: 'bottleneck', channels: 12, expansion: 2, groups: 2 },
+      { block: 'inverted', channels: 12, kernel: 5, expansion: 2, stride: 2, squeezeExcite: true },
+      { block: 'separable', channels: 16 },
+      { block: 'shuffle', channels: 16 },
+      { block: 'plain', channels: 12, groups: 2 },
+    ],
+    headChannels: 20,
+  },
 ];
 const SHARES = [0.1, 0.3, 0.5, 0.7, 0.9, 1] as const;
 const SEEDS_PER_SHARE = 3;

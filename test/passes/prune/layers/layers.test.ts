@@ -14,8 +14,9 @@ import { pruneLayers } from '../../../../src/passes/prune/layers/layers.ts';
 import { runStep } from '../../../../src/passes/pass-manager.ts';
 import { copyModel } from '../../../../src/training/copy-model.ts';
 import { buildArchitecture } from '../../../../src/zoo/build-architecture.ts';
+import { randomizeVectors } from '../helpers.ts';
 import { inType } from '../in-type.ts';
-import { contextOf, net, noise, outputOf, weight } from '../../quantize/helpers.ts';
+import { contextOf, cosine, net, noise, outputOf, weight } from '../../quantize/helpers.ts';
 
 const SMALL = { classes: 5, inputSize: 16, inputChannels: 3 };
 
@@ -72,6 +73,13 @@ function assertClose(actual: Float32Array, expected: Float32Array): void {
   // Two orders of the same sums in float32: 1e-5 of the largest value is ten times what was seen.
   actual.forEach((value, i) => assert.ok(Math.abs(value - (expected[i] ?? NaN)) <= 1e-5 * size, `[${i}] ${value}`));
 }
+
+/** The class with the highest score in each row of five. */
+const classesOf = (scores: Float32Array): number[] =>
+  Array.from({ length: scores.length / 5 }, (_, i) => {
+    const row = scores.subarray(5 * i, 5 * i + 5);
+    return row.indexOf(Math.max(...row));
+  });
 
 const NETS = {
   'a ResNet': { architecture: 'resnet', depth: 14, width: 0.5, ...SMALL },
@@ -130,17 +138,30 @@ describe('prune.layers: choice and limits', () => {
     });
   }
 
-  it('metric: goes by accuracy where there are labels', async () => {
+  it('metric: where there are labels, the branch goes that costs the least accuracy', async () => {
+    // Vectors with which the four branches cost different accuracies.
     const model = resnet();
+    randomizeVectors(model, 14);
     const feeds = { input: { type: 'float' as const, dims: [7, 3, 16, 16], data: noise(7 * 768, 77) } };
-    const scores = await outputOf(model, feeds);
-    const labels = Array.from({ length: 7 }, (_, i) => {
-      const row = Array.from(scores.slice(5 * i, 5 * i + 5));
-      return row.indexOf(Math.max(...row));
-    });
+    const whole = await outputOf(model, feeds);
+    const labels = classesOf(whole);
+    const alone: { node: string; accuracyDrop: number; change: number }[] = [];
+    for (const { sum } of findBranches(model).branches) {
+      const without = copyModel(model);
+      silence(without, sum.name);
+      const scores = await outputOf(without, feeds);
+      const wrong = classesOf(scores).filter((label, i) => label !== labels[i]).length;
+      alone.push({ node: `Add "${sum.name}"`, accuracyDrop: wrong / 7, change: 1 - cosine(whole, scores) });
+    }
+    assert.equal(new Set(alone.map(({ accuracyDrop }) => accuracyDrop)).size, 4);
+    const [least] = alone.toSorted((a, b) => a.accuracyDrop - b.accuracyDrop);
+    const [mildest] = alone.toSorted((a, b) => a.change - b.change);
+    assert.ok(least !== undefined && least !== mildest && least !== alone[0]);
+
     const { details } = await run(model, { count: 1, score: 'metric' }, contextOf(images(labels)));
-    const [removed] = details['removed'] as { accuracyDrop: number; distance: number }[];
-    assert.ok(removed !== undefined && removed.accuracyDrop >= 0 && removed.distance > 0);
+    const [removed] = details['removed'] as { node: string; accuracyDrop: number; distance: number }[];
+    assert.equal(removed?.node, least.node);
+    assert.ok(Math.abs(removed.accuracyDrop - least.accuracyDrop) < 1e-12 && removed.distance > 0);
   });
 
   it('keeps the share of multiply-accumulates it is asked for, and no branch too few', async () => {
