@@ -173,6 +173,9 @@ interface Kept {
   readonly ratio: number;
 }
 
+/** Sums of times in another order: no gain. */
+const ROUNDING = 1e-9;
+
 /** Times that groups are held at the number of channels from which they fell too deep. */
 const MOST_HELD = 16;
 
@@ -189,7 +192,7 @@ function keptWithin(chooser: ChannelChooser, given: Widths, limited: Limited): K
     );
     if (limited.costOf(chooser.keptCounts(1, holding)) > limited.limit) break;
     const next = smallestWithin(chooser, holding, limited);
-    if (limited.costOf(next.best.kept) <= limited.costOf(best.kept)) break;
+    if (limited.costOf(next.best.kept) <= limited.costOf(best.kept) * (1 + ROUNDING)) break;
     ({ best, more } = next);
     widths = holding;
   }

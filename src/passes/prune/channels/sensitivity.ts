@@ -1,6 +1,6 @@
 import { groupName, type ChannelGroup } from '../groups/channel-groups.ts';
 
-/** Where a group's way from all its channels to as few as it may have is measured. */
+/** Where a group's way from all its channels to as few as it may have is measured, where any number of channels will do. */
 const PROBES = [0.25, 0.5, 0.75, 1];
 /** Keeps the order of channels of one slope: far below what slopes differ by. */
 const ORDER = 1e-9;
@@ -30,6 +30,8 @@ export interface SensitivityRun {
   readonly saved: (roots: readonly number[]) => number;
   /** Fewest channels that a group may keep. */
   readonly leastKept: (group: number) => number;
+  /** Numbers of channels that a group may come to have, where not all of them will do: by index, any order. */
+  readonly widths?: readonly (readonly number[])[];
   readonly progress: (fraction: number) => void;
 }
 
@@ -62,8 +64,11 @@ export async function allocateBySensitivity(
     const gone = own.reduce((count, score) => count + (score === -Infinity ? 1 : 0), 0);
     const most = Math.min(order.length, Math.max(0, own.length - gone - run.leastKept(index)));
     const points: CurvePoint[] = [];
-    for (const channels of new Set(PROBES.map((share) => Math.round(share * most)))) {
-      if (channels === 0) continue;
+    const widths = run.widths?.[index];
+    const left = own.length - gone;
+    const probes = widths === undefined ? PROBES.map((share) => share * most) : spread(widths, left);
+    for (const channels of new Set(probes.map(Math.round))) {
+      if (channels === 0 || channels > most) continue;
       const roots = order.slice(0, channels).map((channel) => group.roots[channel] ?? 0);
       points.push({ channels, saved: run.saved(roots), loss: await run.lossWithout(roots) });
     }
@@ -74,6 +79,12 @@ export async function allocateBySensitivity(
     });
   }
   return { scores: allocated, sensitivities };
+}
+
+/** Of the numbers of channels that pay, as many as there are probes, the smallest among them: as channels to remove, ascending. */
+function spread(widths: readonly number[], left: number): readonly number[] {
+  const steps = widths.map((width) => left - width).sort((a, b) => a - b);
+  return PROBES.map((share) => steps[Math.round(share * (steps.length - 1))] ?? 0);
 }
 
 interface CurvePoint {

@@ -22,6 +22,7 @@ import { ChannelCosts } from './channel-costs.ts';
 import { ChannelChooser } from './choose-channels.ts';
 import { nodesThatStay, nothingLeft } from './layer-filter.ts';
 import { targetOf, trainingOf, type ChannelOptions } from './options.ts';
+import { payingWidths } from './paying-widths.ts';
 import { planRemoval, type RemovalPlan } from './plan-removal.ts';
 import { putPositions, removeChannels } from './remove-channels.ts';
 import { allocateBySensitivity, type GroupSensitivity } from './sensitivity.ts';
@@ -220,7 +221,13 @@ export class SteppedPruning {
       for (const root of roots) removed[root] = 1;
       return removed;
     };
+    // A number of channels that brings no time would tell nothing of what time costs.
+    const isForTime = kind === 'latencyNs' && this.#options.speed !== 'ignore' && !this.#latency.knowsNothing;
+    const left = groups.map((_, index) => chooser.left(index));
+    const timeOf = (kept: readonly number[]): number =>
+      costs.latencyNs(withRoots(rootsOf(groups, chooser.removed(kept))));
     const { scores: allocated, sensitivities } = await allocateBySensitivity(groups, scores, {
+      ...(isForTime ? { widths: payingWidths(chooser, left, timeOf, true) } : {}),
       lossWithout: async (roots) => lossOf(await comparison.compare(this.without(withRoots(roots))), by),
       saved: (roots) => (kind === 'ratio' ? roots.length : before[kind] - costs.without(withRoots(roots))[kind]),
       leastKept: (index) => chooser.leastKept(index),
@@ -338,6 +345,10 @@ function refuseEmptyChoice(model: Model, filter: ChannelOptions): void {
   if (filter.include === undefined && filter.exclude.length === 0) return;
   const { groups } = channelGroups(analyzeChannels(model, new Map()));
   if (groups.length > 0) throw nothingLeft(model, groups.map(groupName));
+}
+
+function rootsOf(groups: ChannelGroups['groups'], removed: readonly (readonly number[])[]): number[] {
+  return removed.flatMap((channels, index) => channels.map((channel) => groups[index]?.roots[channel] ?? 0));
 }
 
 function recordOf({ removed, before, expected }: RemovalPlan, step: number): StepRecord {
