@@ -1,6 +1,6 @@
 /**
  * `npm run bench -- quantize --model M.onnx --calibration C.npz --evaluation E.npz [--mean .. --std ..] [--samples 512]
- * [--pass quantize.static] [--options JSON] [--training T.npz] [--target portable] [PEER.onnx ...]`: one image classifier quantized, held against the
+ * [--pass quantize.static] [--options JSON] [--target portable] [PEER.onnx ...]`: one image classifier quantized, held against the
  * float model and against other files: bytes, top-1, latency of one thread in turns; of quantize.static calibration time against plain passes, of quantize.mixed the chosen types.
  * The result is written to the folder for temporary files.
  * Images are uint8 NCHW; x = (pixel / 255 - mean) / std.
