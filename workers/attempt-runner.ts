@@ -15,8 +15,8 @@ import { inside, removeCheckpoint, uploadArtifacts, uploadCheckpoint, type Check
 import type { ChildMessage, JobTask } from './protocol.ts';
 
 export const HEARTBEAT_MS = 5000;
-/** Between two progress events: a fifth of the attempt's time so far, within these limits. Each is a write to the store. */
-const PROGRESS_EVENT_MS = { least: 500, most: 5000, share: 0.2 };
+/** Between two progress events: a fiftieth of the attempt's time so far, within these limits. Each is a write to the store. */
+const PROGRESS_EVENT_MS = { least: 500, most: 5000, share: 0.02 };
 const NO_TRIALS: TrialLog = { version: 1, entries: [] };
 /** Processor seconds beyond the deadline after which the kernel ends the child even if nobody else does. */
 const PROCESSOR_MARGIN_SECONDS = 30;
