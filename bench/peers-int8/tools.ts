@@ -1,6 +1,6 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
 import { CALIBRATION_IMAGES, type Net } from '../nets.ts';
@@ -32,17 +32,11 @@ export function runPeer(tool: PeerName, net: Net, folder: string, python: string
   const record = target.replace(/onnx$/, 'json');
   if (existsSync(record)) return MadeSchema.parse(JSON.parse(readFileSync(record, 'utf8')));
   if (python === undefined) return undefined;
-  const made = run(python, [
-    fileURLToPath(new URL('peers.py', import.meta.url)),
-    tool,
-    net.model,
-    target,
-    net.calibration,
-    String(CALIBRATION_IMAGES),
-    net.mean.join(','),
-    net.std.join(','),
-    String(net.batch),
-  ]);
+  const script = fileURLToPath(new URL('peers.py', import.meta.url));
+  const files = [net.model, target, net.calibration].map((path) => resolve(path));
+  const numbers = [String(CALIBRATION_IMAGES), net.mean.join(','), net.std.join(','), String(net.batch)];
+  const program = python.includes('/') ? resolve(python) : python;
+  const made = run(program, [script, tool, ...files, ...numbers], folder);
   writeFileSync(record, JSON.stringify(made));
   return made;
 }
@@ -57,9 +51,10 @@ export function modelPath(folder: string, net: Net, tool: string): string {
   return join(folder, `${net.name}.${tool}.onnx`.replaceAll(' ', '-'));
 }
 
-function run(program: string, args: readonly string[]): Made {
+/** @param cwd - some tools leave files of their own where they are started */
+function run(program: string, args: readonly string[], cwd?: string): Made {
   const started = performance.now();
-  const { stdout, stderr, status } = spawnSync(program, args, { encoding: 'utf8', timeout: LIMIT_MS });
+  const { stdout, stderr, status } = spawnSync(program, args, { encoding: 'utf8', timeout: LIMIT_MS, cwd });
   const seconds = (performance.now() - started) / 1000;
   if (status !== 0) {
     const last = stderr.trim().split('\n').slice(-12).join('\n');

@@ -17,8 +17,8 @@ import { net, runtime, type NetParts } from '../quantize/helpers.ts';
 
 /**
  * Operators that only move values or keep zero at zero: a channel that is zero ahead of them is zero behind them. Those
- * that give integers or truth values cannot be multiplied by a mask; their readers are. Where a
- * weight is what they move (the table of an embedding), they make values as a layer does.
+ * that give integers or truth values cannot be multiplied by a mask; their readers are. Where a weight is what they move (the
+ * table of an embedding), they make values as a layer does.
  */
 const KEEPS_ZERO =
   /^(Relu|Identity|Reshape|Flatten|Transpose|Concat|Split|Slice|Pad|Gather|Squeeze|Unsqueeze|MaxPool|AveragePool|GlobalAveragePool|GlobalMaxPool|HardSwish|Gelu|Dropout|Cast|Expand|Tile|Tanh|Neg|Abs|ReduceMean|QuantizeLinear|Greater)$/;

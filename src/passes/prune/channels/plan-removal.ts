@@ -1,7 +1,7 @@
 import { CompressionError } from '../../../errors.ts';
 import type { Latency } from '../../cost/graph-time.ts';
 import type { ChannelAnalysis } from '../groups/analyze-channels.ts';
-import { groupName, type ChannelGroups } from '../groups/channel-groups.ts';
+import { groupName, markChannels, type ChannelGroups } from '../groups/channel-groups.ts';
 import { ChannelCosts, type Costs } from './channel-costs.ts';
 import { ChannelChooser, type ScoredGroup } from './choose-channels.ts';
 import { factorsOf } from './group-factors.ts';
@@ -65,13 +65,8 @@ export function planRemoval(
   if (target.kind === 'latencyNs' && latency.knowsNothing) throw noTable();
   const chooser = new ChannelChooser(scored, options);
   const costs = new ChannelCosts(analysis, latency);
-  const rootsOf = (kept: readonly number[]): Uint8Array => {
-    const roots = new Uint8Array(analysis.atoms.count);
-    chooser.removed(kept).forEach((channels, index) => {
-      for (const channel of channels) roots[groups[index]?.roots[channel] ?? 0] = 1;
-    });
-    return roots;
-  };
+  const rootsOf = (kept: readonly number[]): Uint8Array =>
+    markChannels(groups, chooser.removed(kept), analysis.atoms.count);
   const whole = groups.map(({ roots }) => roots.length);
   const timeOf = (kept: readonly number[]): number => costs.latencyNs(rootsOf(kept));
   const isChecked = options.speed !== 'ignore' && part === 1 && !latency.knowsNothing && groups.length > 0;

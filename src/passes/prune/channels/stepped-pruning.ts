@@ -13,7 +13,7 @@ import { FloatLatency } from '../../cost/float-latency.ts';
 import type { Latency } from '../../cost/graph-time.ts';
 import { Int8Latency } from '../../cost/int8-latency.ts';
 import { analyzeChannels, type ChannelAnalysis } from '../groups/analyze-channels.ts';
-import { channelGroups, groupName, type ChannelGroups } from '../groups/channel-groups.ts';
+import { channelGroups, groupName, markChannels, type ChannelGroups } from '../groups/channel-groups.ts';
 import { narrow, type Narrowed } from '../groups/narrow.ts';
 import { activationPoints } from '../importance/activation-scores.ts';
 import { groupScores } from '../importance/group-scores.ts';
@@ -225,7 +225,7 @@ export class SteppedPruning {
     const isForTime = kind === 'latencyNs' && this.#options.speed !== 'ignore' && !this.#latency.knowsNothing;
     const left = groups.map((_, index) => chooser.left(index));
     const timeOf = (kept: readonly number[]): number =>
-      costs.latencyNs(withRoots(rootsOf(groups, chooser.removed(kept))));
+      costs.latencyNs(markChannels(groups, chooser.removed(kept), this.analysis.atoms.count));
     const { scores: allocated, sensitivities } = await allocateBySensitivity(groups, scores, {
       ...(isForTime ? { widths: payingWidths(chooser, left, timeOf, true) } : {}),
       lossWithout: async (roots) => lossOf(await comparison.compare(this.without(withRoots(roots))), by),
@@ -309,11 +309,7 @@ export class SteppedPruning {
   }
 
   #removedRoots(): Uint8Array {
-    const removed = new Uint8Array(this.analysis.atoms.count);
-    this.#state.removed.forEach((channels, group) => {
-      for (const channel of channels) removed[this.groups.groups[group]?.roots[channel] ?? 0] = 1;
-    });
-    return removed;
+    return markChannels(this.groups.groups, this.#state.removed, this.analysis.atoms.count);
   }
 
   /** Puts trained weights of the pruned model into their places in the whole one. */
@@ -345,10 +341,6 @@ function refuseEmptyChoice(model: Model, filter: ChannelOptions): void {
   if (filter.include === undefined && filter.exclude.length === 0) return;
   const { groups } = channelGroups(analyzeChannels(model, new Map()));
   if (groups.length > 0) throw nothingLeft(model, groups.map(groupName));
-}
-
-function rootsOf(groups: ChannelGroups['groups'], removed: readonly (readonly number[])[]): number[] {
-  return removed.flatMap((channels, index) => channels.map((channel) => groups[index]?.roots[channel] ?? 0));
 }
 
 function recordOf({ removed, before, expected }: RemovalPlan, step: number): StepRecord {

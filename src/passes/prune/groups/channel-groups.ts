@@ -174,6 +174,19 @@ function signatureOf(members: readonly GroupMember[]): string {
   return [...kinds].sort().join(' ');
 }
 
+/** By root atom: 1 for these channels of each group. */
+export function markChannels(
+  groups: readonly Pick<ChannelGroup, 'roots'>[],
+  channels: readonly (readonly number[])[],
+  atoms: number,
+): Uint8Array {
+  const marks = new Uint8Array(atoms);
+  channels.forEach((own, index) => {
+    for (const channel of own) marks[groups[index]?.roots[channel] ?? 0] = 1;
+  });
+  return marks;
+}
+
 /** A name for people: the first layer that makes the channels. */
 export function groupName({ members, id }: ChannelGroup): string {
   const maker = members.find(({ role }) => role === 'output') ?? members[0];
