@@ -1,9 +1,11 @@
 import { z } from 'zod';
+import { CompressionError } from '../errors.ts';
 import type { TrainingBatch } from '../data/training/training-batch.ts';
 import type { TrainingSource } from '../data/training/training-source.ts';
 import type { Model } from '../onnx/model.ts';
 import type { TrainingField } from '../schemas/training.ts';
 import type { FinetuneContext } from '../training/finetune.ts';
+import type { PassContext } from './pass.ts';
 
 /** The option of a step that trains a model whose normalization may have been folded. */
 export const RestoreField = z
@@ -38,6 +40,20 @@ export async function restoreNormalization(
   } finally {
     await source.close();
   }
+}
+
+/**
+ * Puts BatchNormalization back behind convolutions of the model, from statistics of the calibration data.
+ *
+ * @returns how many were put in
+ */
+export async function restoreFromCalibration(model: Model, context: PassContext): Promise<number> {
+  const { restoreBatchNormalization } = await import('../training/restore-batch-normalization.ts');
+  const { runtime, threads, signal, data } = context;
+  if (data.calibration === undefined)
+    throw new CompressionError('INTERNAL', 'restoreBatchNormalization without calibration data');
+  context.progress(0, 'measuring statistics of the convolutions');
+  return restoreBatchNormalization(model, { runtime, threads, signal, batches: data.calibration.batches() });
 }
 
 async function* firstSamples(source: TrainingSource): AsyncGenerator<TrainingBatch> {

@@ -21,7 +21,7 @@ export interface RestoreRun {
   readonly threads: number;
   readonly signal: AbortSignal;
   /** What the model is fed, batch by batch; statistics are taken over all of it. */
-  readonly batches: AsyncIterable<{ readonly feeds: Readonly<Record<string, NdArray>> }>;
+  readonly batches: AsyncIterable<{ readonly feeds: Readonly<Record<string, NdArray>>; readonly count: number }>;
 }
 
 /**
@@ -94,27 +94,28 @@ class ChannelStatistics {
   readonly mean: Float64Array;
   /** Sum of squared distances from the mean. */
   readonly #squares: Float64Array;
-  #batches = 0;
+  #samples = 0;
 
   constructor(channels: number) {
     this.mean = new Float64Array(channels);
     this.#squares = new Float64Array(channels);
   }
 
-  /** Batches weigh alike: all have the same number of values. Chan et al., 1979, with counts of one batch. */
-  add(means: ArrayLike<number>, variances: ArrayLike<number>): void {
-    const before = this.#batches;
-    this.#batches += 1;
+  /** Batches weigh by their samples. Chan et al., 1979. */
+  add(means: ArrayLike<number>, variances: ArrayLike<number>, samples: number): void {
+    const before = this.#samples;
+    this.#samples += samples;
+    const share = samples / this.#samples;
     for (let channel = 0; channel < this.mean.length; channel += 1) {
       const distance = Number(means[channel]) - Number(this.mean[channel]);
-      this.mean[channel] = Number(this.mean[channel]) + distance / this.#batches;
-      const spread = (distance * distance * before) / this.#batches;
-      this.#squares[channel] = Number(this.#squares[channel]) + Number(variances[channel]) + spread;
+      this.mean[channel] = Number(this.mean[channel]) + distance * share;
+      const spread = distance * distance * before * share;
+      this.#squares[channel] = Number(this.#squares[channel]) + Number(variances[channel]) * samples + spread;
     }
   }
 
   variance(channel: number): number {
-    return Number(this.#squares[channel]) / this.#batches;
+    return Number(this.#squares[channel]) / this.#samples;
   }
 }
 
@@ -127,9 +128,9 @@ async function measure(
   const statistics = new Map<string, ChannelStatistics>();
   const session = await runtime.createSession(probe.model, { threads });
   try {
-    for await (const { feeds } of batches) {
+    for await (const { feeds, count } of batches) {
       signal.throwIfAborted();
-      await addBatch(session, feeds, probe.outputs, statistics);
+      await addBatch(session, { feeds, count }, probe.outputs, statistics);
     }
   } finally {
     await session.release();
@@ -137,7 +138,7 @@ async function measure(
   if (statistics.size > 0) return statistics;
   throw new CompressionError(
     'DATASET_EMPTY',
-    'restoreBatchNormalization measures the layers on training data, and there was no batch; give more samples',
+    'restoreBatchNormalization measures the layers on data, and there was no batch; give more samples',
   );
 }
 
@@ -149,7 +150,7 @@ interface Probe {
 
 async function addBatch(
   session: Session,
-  feeds: Readonly<Record<string, NdArray>>,
+  { feeds, count }: { readonly feeds: Readonly<Record<string, NdArray>>; readonly count: number },
   probes: readonly Probe[],
   statistics: Map<string, ChannelStatistics>,
 ): Promise<void> {
@@ -162,7 +163,7 @@ async function addBatch(
     if (!(means instanceof Float32Array) || !(variances instanceof Float32Array))
       throw new CompressionError('INTERNAL', `no statistics of "${of}"`);
     const sums = statistics.get(of) ?? new ChannelStatistics(means.length);
-    sums.add(means, variances);
+    sums.add(means, variances, count);
     statistics.set(of, sums);
   }
 }

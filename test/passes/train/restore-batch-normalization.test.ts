@@ -36,8 +36,8 @@ async function fold(model: Model): Promise<Model> {
   return model;
 }
 
-async function* once(feeds: Feeds): AsyncGenerator<{ feeds: Feeds }> {
-  yield await Promise.resolve({ feeds });
+async function* once(feeds: Feeds): AsyncGenerator<{ feeds: Feeds; count: number }> {
+  yield await Promise.resolve({ feeds, count: Object.values(feeds)[0]?.dims[0] ?? 0 });
 }
 
 const count = (model: Model, opType: string): number =>

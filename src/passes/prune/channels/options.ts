@@ -109,6 +109,12 @@ export const ChannelOptions = z
       .describe(
         'Recovery without training, on calibration data: bn-statistics (statistics of BatchNormalization measured anew; without any, outputs of layers matched to the original by channel), least-squares (the weights behind a cut fitted to the outputs of the original), none',
       ),
+    restoreBatchNormalization: z
+      .boolean()
+      .default(false)
+      .describe(
+        'Puts BatchNormalization back behind convolutions with a bias before channels are chosen, from statistics measured on the calibration data: the function stays the same, a model whose normalization was folded is pruned and trained as one with it',
+      ),
     include: globs
       .optional()
       .describe('Globs of node names or operator types: only these layers lose output channels. Default: all'),

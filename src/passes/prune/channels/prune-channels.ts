@@ -7,6 +7,7 @@ import { definePass, NO_CHECKPOINT, type DataRole } from '../../pass.ts';
 import { analyzeChannels } from '../groups/analyze-channels.ts';
 import { channelGroups } from '../groups/channel-groups.ts';
 import { partOf } from '../../progress-part.ts';
+import { restoreFromCalibration } from '../../restore-normalization.ts';
 import { separateVectors } from '../groups/separate-vectors.ts';
 import { keptPositions } from '../recovery/kept-positions.ts';
 import { recover, type Recovered } from '../recovery/recover.ts';
@@ -97,6 +98,7 @@ export const pruneChannels = definePass({
     return activationPoints(analysis, channelGroups(analysis).groups);
   },
   async run(model, options, context) {
+    const restored = options.restoreBatchNormalization ? await restoreFromCalibration(model, context) : undefined;
     const rejoinVectors = separateVectors(model.graph);
     const chosenAt = options.recover === 'none' ? 1 : trainingOf(options) === undefined ? CHOICE_SHARE : TRAINED_SHARE;
     const pruning = await SteppedPruning.open(model, options, partOf(context, 0, chosenAt));
@@ -123,7 +125,7 @@ export const pruneChannels = definePass({
     }
     const after = { macs: macsOf(model).total, parameters: countWeightElements(model) };
     return {
-      changes,
+      changes: changes + (restored ?? 0),
       skipped: [
         ...groups.frozen.map(({ node, reason }) => ({ node: describeNode(node), reason })),
         ...plan.groups
@@ -141,6 +143,7 @@ export const pruneChannels = definePass({
       warnings: changes > 0 ? [...pruning.warnings, ...slower(plan)] : [whyNothing(plan)],
       ...(pruning.runs.length === 0 ? {} : { training: pruning.runs }),
       details: {
+        ...(restored === undefined ? {} : { restoredBatchNormalizations: restored }),
         ...costDetails(plan.before, after),
         ...details,
         ...latencyDetails(plan, context.costTable.hash),
@@ -176,10 +179,10 @@ function slower({ speed }: RemovalPlan): readonly string[] {
 }
 
 function neededRoles(options: ChannelOptions): readonly DataRole[] {
-  const { recover, importance } = options;
+  const { recover, importance, restoreBatchNormalization } = options;
   const training = trainingOf(options);
   const roles = new Set<DataRole>();
-  if (recover !== 'none' || importance === 'activation') roles.add('calibration');
+  if (recover !== 'none' || importance === 'activation' || restoreBatchNormalization) roles.add('calibration');
   if (options.allocation === 'sensitivity' || options.maxAccuracyDrop !== undefined) roles.add('calibration');
   if (training !== undefined || readsGradients(importance)) roles.add('training');
   if (training !== undefined && 'role' in training.validation) roles.add(training.validation.role);
