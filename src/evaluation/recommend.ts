@@ -30,6 +30,7 @@ export function recommend(facts: RecommendFacts): Recommendation[] {
     ...onCalibration(facts),
     ...recommendOnSearch(facts.steps),
     ...onSize(facts),
+    ...onIdleSteps(facts),
     ...onData(facts),
     ...onRoles(facts),
   ];
@@ -259,15 +260,23 @@ function onSize({ evaluation, steps }: RecommendFacts): Recommendation[] {
       },
     ];
   }
-  return steps.every(({ changed }) => changed === 0)
-    ? [
-        {
-          code: 'nothing-changed',
-          level: 'warning',
-          message: 'No step changed anything; the skipped nodes of each step say why.',
-        },
-      ]
-    : [];
+  return [];
+}
+
+/** Steps of the recipe that had nothing to do: tidying up beside them must not hide it. */
+function onIdleSteps({ steps }: RecommendFacts): Recommendation[] {
+  const asked = steps.filter(({ pass }) => pass !== 'canonicalize');
+  return (asked.length === 0 ? steps : asked)
+    .filter(({ changed }) => changed === 0)
+    .map(({ pass, skipped: [first, ...others], warnings }) => {
+      const more = others.length === 0 ? '' : ` (and ${others.length} more)`;
+      const why = first === undefined ? (warnings[0] ?? '') : `${first.node}: ${first.reason}${more}`;
+      return {
+        code: 'nothing-changed',
+        level: 'warning',
+        message: `${pass} changed nothing${why === '' ? '' : `. ${why}`}`,
+      };
+    });
 }
 
 function onData({ evaluation }: RecommendFacts): Recommendation[] {

@@ -17,8 +17,8 @@ export interface ScheduledStep extends StepOf {
 }
 
 /**
- * The steps as they run. Canonicalize comes first, named or not; it keeps BatchNormalization where a later step trains it
- * (`foldBatchNormalization: "auto"`), and runs once more after the last such step when others follow, which need it folded:
+ * The steps as they run. Canonicalize comes first, named or not; it keeps BatchNormalization where a later step trains it or
+ * chooses by it (`foldBatchNormalization: "auto"`), and runs once more after the last such step when others follow, which need it folded:
  * a quantizer between a convolution and its normalization costs accuracy.
  *
  * @param canonicalize - undefined only where a table without it is tried out
@@ -29,18 +29,20 @@ export function withImplicitSteps(
   passes: readonly Pass[],
 ): readonly ScheduledStep[] {
   const lastInt8 = steps.findLastIndex(({ pass, options }) => pass.makesInt8?.(options) === true);
-  const lastTraining = steps.findLastIndex((step) => needsOf(step, passes).includes('training'));
+  const lastNormalized = steps.findLastIndex(
+    (step) => needsOf(step, passes).includes('training') || step.pass.keepsNormalization?.(step.options) === true,
+  );
   const scheduled: ScheduledStep[] = [];
   const implicit = (recipeIndex: number, foldBatchNormalization: boolean): void => {
     if (canonicalize === undefined) return;
     const options = canonicalize.options.parse({ foldBatchNormalization });
     scheduled.push({ pass: canonicalize, options, implicit: true, recipeIndex, int8Ahead: recipeIndex <= lastInt8 });
   };
-  if (steps[0]?.pass !== canonicalize) implicit(0, lastTraining < 0);
+  if (steps[0]?.pass !== canonicalize) implicit(0, lastNormalized < 0);
   for (const [recipeIndex, { pass, options }] of steps.entries()) {
-    const settled = pass === canonicalize ? settle(options, lastTraining < 0) : options;
+    const settled = pass === canonicalize ? settle(options, lastNormalized < 0) : options;
     scheduled.push({ pass, options: settled, implicit: false, recipeIndex, int8Ahead: recipeIndex < lastInt8 });
-    if (recipeIndex === lastTraining && recipeIndex + 1 < steps.length) implicit(recipeIndex + 1, true);
+    if (recipeIndex === lastNormalized && recipeIndex + 1 < steps.length) implicit(recipeIndex + 1, true);
   }
   return scheduled;
 }

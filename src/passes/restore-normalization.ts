@@ -50,8 +50,12 @@ export async function restoreNormalization(
 export async function restoreFromCalibration(model: Model, context: PassContext): Promise<number> {
   const { restoreBatchNormalization } = await import('../training/restore-batch-normalization.ts');
   const { runtime, threads, signal, data } = context;
-  if (data.calibration === undefined)
-    throw new CompressionError('INTERNAL', 'restoreBatchNormalization without calibration data');
+  if (data.calibration === undefined) {
+    throw new CompressionError(
+      'PASS_PRECONDITION',
+      'restoreBatchNormalization measures statistics on samples: name data.calibration in the job',
+    );
+  }
   context.progress(0, 'measuring statistics of the convolutions');
   return restoreBatchNormalization(model, { runtime, threads, signal, batches: data.calibration.batches() });
 }

@@ -83,13 +83,19 @@ export const PRESETS = [
     name: 'prune-half-macs',
     description:
       'Takes channels out until half of the multiply-accumulates are left, fits the weights behind them to the calibration data, and trains for 10 epochs. A smaller file, and less time where the widths suit the CPU.',
-    steps: [{ pass: 'prune.channels', macsRatio: 0.5, recover: 'least-squares' }, FINETUNE],
+    steps: [
+      { pass: 'prune.channels', macsRatio: 0.5, recover: 'least-squares', restoreBatchNormalization: true },
+      FINETUNE,
+    ],
   },
   {
     name: 'prune-2x-faster',
     description:
       'Takes channels out until the estimated time of one sample is half, by the kernel cost table of the worker, fits the weights behind them to the calibration data, and trains for 10 epochs. Small networks give up far more than half of their work for it.',
-    steps: [{ pass: 'prune.channels', latencyRatio: 0.5, recover: 'least-squares' }, FINETUNE],
+    steps: [
+      { pass: 'prune.channels', latencyRatio: 0.5, recover: 'least-squares', restoreBatchNormalization: true },
+      FINETUNE,
+    ],
   },
   {
     name: 'sparse-80',

@@ -188,6 +188,32 @@ describe('recommendations', () => {
     assert.ok(!codes(calibrated(512)).includes('data'));
     assert.ok(codes({ steps: facts().steps.map((step) => ({ ...step, changed: 0 })) }).includes('nothing-changed'));
   });
+
+  it('name a step that changed nothing beside one that tidied up, with the first reason', () => {
+    const [step] = facts().steps;
+    assert.ok(step !== undefined);
+    const skipped = [
+      { node: 'If_0', reason: 'values inside If are not calibrated' },
+      { node: 'If_1', reason: 'the same' },
+    ];
+    const steps = [
+      { ...step, pass: 'canonicalize', changed: 5 },
+      { ...step, pass: 'quantize.mixed', changed: 0, warnings: [], skipped },
+    ];
+    const found = buildReport(facts({ steps })).recommendations.filter(({ code }) => code === 'nothing-changed');
+    assert.deepEqual(
+      found.map(({ message }) => message),
+      ['quantize.mixed changed nothing. If_0: values inside If are not calibrated (and 1 more)'],
+    );
+    assert.ok(
+      !codes({
+        steps: [
+          { ...step, pass: 'canonicalize', changed: 0 },
+          { ...step, pass: 'quantize.mixed', changed: 3 },
+        ],
+      }).includes('nothing-changed'),
+    );
+  });
 });
 
 describe('buildReport', () => {

@@ -41,7 +41,13 @@ export function candidatesFor(constraints: AutoConstraints, roles: ReadonlySet<D
   }
   for (const share of calibrated ? [0.75, 0.5, 0.35, 0.2] : []) {
     const percent = Math.round(share * 100);
-    const prune = { pass: 'prune.channels', macsRatio: share, allocation: 'sensitivity', recover: 'least-squares' };
+    const prune = {
+      pass: 'prune.channels',
+      macsRatio: share,
+      allocation: 'sensitivity',
+      recover: 'least-squares',
+      restoreBatchNormalization: true,
+    };
     if (roles.has('training')) {
       const why = `channels out to ${percent} % of the multiply-accumulates, the rest taught by the model as it came, then int8`;
       add(`prune-${percent}-int8`, why, prune, { pass: 'distill', student: 'self', training: TRAINING }, INT8);

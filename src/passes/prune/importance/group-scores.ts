@@ -54,7 +54,7 @@ export async function groupScores(
     throw new CompressionError(
       'PASS_PRECONDITION',
       `prune.channels: importance "${importance}" needs BatchNormalization with a scale behind the layers, and the model has none ` +
-        'left; set foldBatchNormalization of canonicalize to false, add a training step to the recipe, or take another importance',
+        'left; set foldBatchNormalization of canonicalize to false, add a training step to the recipe, set restoreBatchNormalization where the file came folded, or take another importance',
     );
   }
   return scores;
