@@ -7,12 +7,20 @@ import type { SourceArray } from './feed-plan.ts';
 /** Names that stand for labels when the role names none. */
 const DEFAULT_NAMES = ['labels', 'label'];
 
+/** Name of the array of labels: the one that the role names, else `labels`, else `label`, else none. */
+export function labelsName(
+  arrays: readonly { readonly name: string }[],
+  wanted: string | undefined,
+): string | undefined {
+  return wanted ?? DEFAULT_NAMES.find((candidate) => arrays.some(({ name }) => name === candidate));
+}
+
 /**
  * The array of labels of a role: the one it names, else `labels`, else `label`, else none.
  * @throws CompressionError DATASET_LABELS when the named one is not there or cannot be labels
  */
 export function chooseLabels(arrays: readonly SourceArray[], wanted: string | undefined): SourceArray | undefined {
-  const name = wanted ?? DEFAULT_NAMES.find((candidate) => arrays.some((array) => array.name === candidate));
+  const name = labelsName(arrays, wanted);
   if (name === undefined) return undefined;
   const array = arrays.find((candidate) => candidate.name === name);
   if (array === undefined) {

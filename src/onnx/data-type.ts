@@ -49,6 +49,6 @@ export function byteLengthOf(type: DataType, count: number): number {
 }
 
 /** True for the types QuantizeLinear takes as input: float, float16, bfloat16, double. */
-export function isFloatType(type: DataType): boolean {
+export function isFloatType(type: string): boolean {
   return type === 'float' || type === 'double' || type === 'float16' || type === 'bfloat16';
 }

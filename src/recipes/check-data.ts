@@ -1,8 +1,10 @@
 import { z } from 'zod';
+import { labelsName } from '../data/labels.ts';
 import type { ErrorPlace } from '../errors.ts';
+import { isFloatType } from '../onnx/data-type.ts';
 import { DATA_ROLE_ORDER, type DataRole } from '../passes/pass.ts';
 import type { DatasetResource } from '../schemas/dataset.ts';
-import type { CreateJob, DataRoleField } from '../schemas/job.ts';
+import type { CreateJob, DataRoleField, EvaluationRoleField } from '../schemas/job.ts';
 import type { PlannedModel } from './planned-model.ts';
 import type { PlannedStep } from './resolve.ts';
 
@@ -58,19 +60,45 @@ const Goals = z.looseObject({
   constraints: z.looseObject({ minAccuracy: z.number().optional() }),
 });
 
+function goalsOf(steps: readonly PlannedStep[]): z.output<typeof Goals>[] {
+  return steps.flatMap(({ pass, options }) => (pass.stage === 'search' ? (Goals.safeParse(options).data ?? []) : []));
+}
+
 /** What a search goes by, though nothing measures it: known before any of its trials runs. */
 export function searchProblems(body: CreateJob, steps: readonly PlannedStep[]): ErrorPlace[] {
   if (body.data.evaluation?.metric !== 'none') return [];
-  const goals = steps.flatMap(({ pass, options }) =>
-    pass.stage === 'search' ? (Goals.safeParse(options).data ?? []) : [],
-  );
-  const isAsked = goals.some(
+  const isAsked = goalsOf(steps).some(
     ({ objectives, constraints }) =>
       objectives.includes('accuracy') || objectives.includes('reward') || constraints.minAccuracy !== undefined,
   );
   const message =
     'the search goes by accuracy, which metric none does not measure; leave it out, or name other objectives';
   return isAsked ? [{ pointer: '/data/evaluation/metric', message }] : [];
+}
+
+/**
+ * A search for the most reward, whose accuracy would be an error: the largest error would win.
+ *
+ * @param dataset - of the evaluation role: float labels make the metric rmse where the job names none
+ */
+export function rewardProblems(
+  body: CreateJob,
+  steps: readonly PlannedStep[],
+  dataset: DatasetResource | undefined,
+): ErrorPlace[] {
+  const { evaluation } = body.data;
+  if (evaluation === undefined || dataset === undefined || !isError(evaluation, dataset)) return [];
+  const isAsked = goalsOf(steps).some(({ objectives }) => objectives.includes('reward'));
+  const why = evaluation.metric === 'rmse' ? 'rmse' : 'rmse, the metric of float labels,';
+  const message = `${why} is an error, and "reward" multiplies an accuracy, the more the better: expected top1 or top5; take "accuracy" (for rmse the less the better) and the figure of the reward as objectives`;
+  return isAsked ? [{ pointer: '/data/evaluation/metric', message }] : [];
+}
+
+function isError({ metric, labels }: EvaluationRoleField, dataset: DatasetResource): boolean {
+  if (metric !== undefined) return metric === 'rmse';
+  const arrays = dataset.arrays ?? [];
+  const array = arrays.find(({ name }) => name === labelsName(arrays, labels));
+  return array !== undefined && isFloatType(array.type);
 }
 
 function quoted(text: string): string {

@@ -8,7 +8,7 @@ import type { ModelResource } from '../schemas/model.ts';
 import { AUTO_RECIPE, type ResolvedRecipe } from '../schemas/recipe.ts';
 import type { DryRun } from '../schemas/plan.ts';
 import type { StoredModelField } from '../schemas/stored-model.ts';
-import { constraintProblems, missingRoles, roleProblems, searchProblems } from './check-data.ts';
+import { constraintProblems, missingRoles, rewardProblems, roleProblems, searchProblems } from './check-data.ts';
 import { estimateOf, planOf } from './estimate.ts';
 import { plannedNetwork, type PlannedModel } from './planned-model.ts';
 import { presetNamed } from './presets.ts';
@@ -53,6 +53,7 @@ export async function planJob(
     return field === undefined ? [] : roleProblems(role, field, dataset, model);
   });
   refuse(problems, 'the data does not fit');
+  refuse(rewardProblems(body, steps, datasets.get('evaluation')), 'the search would go the wrong way');
 
   const threads = body.threads ?? jobThreads;
   for (const [role, dataset] of datasets) inputs[role] = dataset.sha256;

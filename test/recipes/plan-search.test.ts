@@ -24,17 +24,20 @@ const SEARCH = {
   steps: [{ pass: 'search.compression', steps: [{ pass: 'prune.channels', macsRatio: { search: [0.5, 0.8] } }] }],
 };
 
-const plan = (body: object) =>
+const plan = (body: object, dataset: Partial<DatasetResource> = {}) =>
   planJob('acme', CreateJob.parse({ model: MODEL, ...body }), {
     models: { get: () => Promise.resolve(undefined) },
-    datasets: { get: () => Promise.resolve(DATASET) },
+    datasets: { get: () => Promise.resolve({ ...DATASET, ...dataset }) },
     limits: { jobThreads: 1, jobDeadlineSeconds: 3600 },
     checkWebhookUrl: () => undefined,
   });
 
-async function refusal(body: object): Promise<{ code: string; pointers: string[]; message: string }> {
+async function refusal(
+  body: object,
+  dataset: Partial<DatasetResource> = {},
+): Promise<{ code: string; pointers: string[]; message: string }> {
   try {
-    await plan(body);
+    await plan(body, dataset);
   } catch (error) {
     assert.ok(error instanceof CompressionError);
     return { code: error.code, pointers: error.places.map(({ pointer }) => pointer), message: error.message };
@@ -100,5 +103,27 @@ describe('planning a search', () => {
     const { code, pointers } = await refusal({ recipe: SEARCH, data });
     assert.deepEqual([code, pointers], ['BODY_INVALID', ['/data/evaluation/metric']]);
     await plan({ recipe: { steps: [{ ...SEARCH.steps[0], objectives: ['bytes'] }] }, data });
+  });
+
+  it('refuses a reward of an error: named as the metric, or by labels that are floats', async () => {
+    const REWARD = { figure: 'macs', target: 1e6 };
+    const recipeOf = (objectives: readonly string[]) => ({
+      steps: [{ ...SEARCH.steps[0], objectives, reward: REWARD }],
+    });
+    const evaluation = { dataset: DATASET.id, metric: 'rmse' };
+    const data = { ...EVERYTHING, evaluation };
+    const { code, pointers, message } = await refusal({ recipe: recipeOf(['reward']), data });
+    assert.deepEqual([code, pointers], ['BODY_INVALID', ['/data/evaluation/metric']]);
+    assert.match(message, /rmse is an error.*expected top1 or top5/);
+    await plan({ recipe: recipeOf(['accuracy', 'macs']), data });
+    await plan({
+      recipe: recipeOf(['reward']),
+      data: { ...EVERYTHING, evaluation: { ...evaluation, metric: 'top1' } },
+    });
+
+    const arraysOf = (type: string) => ({ arrays: [{ name: 'label', type, shape: [100] }] });
+    const byLabels = { recipe: recipeOf(['reward']), data: EVERYTHING };
+    assert.deepEqual((await refusal(byLabels, arraysOf('float'))).pointers, ['/data/evaluation/metric']);
+    await plan(byLabels, arraysOf('uint8'));
   });
 });

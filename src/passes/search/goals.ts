@@ -27,7 +27,9 @@ export const Reward = z
     within: z.number().min(-10).max(0).default(SOFT_REWARD.within).describe('Exponent up to the target'),
     above: z.number().min(-10).max(0).default(SOFT_REWARD.above).describe('Exponent beyond it'),
   })
-  .describe('MnasNet: accuracy times (figure / target) to an exponent, the larger the better; the objective "reward"');
+  .describe(
+    'MnasNet: accuracy times (figure / target) to an exponent, the larger the better; the objective "reward". Not for rmse, which is an error',
+  );
 export type Reward = z.infer<typeof Reward>;
 
 /** With the reward, where one is asked for and can be computed. */

@@ -102,6 +102,11 @@ function checkAccuracy(tried: readonly Tried[], { objectives, constraints }: Sea
   const isAsked =
     objectives.includes('accuracy') || objectives.includes('reward') || constraints.minAccuracy !== undefined;
   const measured = tried.filter(({ status }) => status === 'succeeded' || status === 'stopped');
+  if (objectives.includes('reward') && measured.some(({ figures }) => figures.metric === 'rmse'))
+    throw new CompressionError(
+      'PASS_PRECONDITION',
+      'search: candidates are measured by rmse, an error, and "reward" multiplies an accuracy, the more the better; take "accuracy" (for rmse the less the better) and the figure of the reward as objectives',
+    );
   if (!isAsked || measured.length === 0 || measured.some(({ figures }) => figures.accuracy !== undefined)) return;
   throw new CompressionError(
     'PASS_PRECONDITION',

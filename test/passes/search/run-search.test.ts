@@ -165,6 +165,17 @@ describe('runSearch', () => {
     assert.equal(result.tried.length, 20);
   });
 
+  it('ends after a batch whose reward would be one of an error', async () => {
+    const plan = planOf({ objectives: ['reward'], reward: { figure: 'bytes', target: 50, within: 0, above: -1 } });
+    const run = (metric: string) =>
+      runWithTrials(
+        (trials) => runSearch(plan, trials, context),
+        (spec) => ({ ...resultOf(spec), metric }),
+      );
+    await assert.rejects(run('rmse'), /measured by rmse, an error/);
+    assert.equal((await run('top1')).result.tried.length, 20);
+  });
+
   it('stops candidates of a batch after a part of their training, the same ones from any log', async () => {
     const plan = planOf({ earlyStopping: { minBudget: 0.25, eta: 2 }, trials: 8, batch: 8 });
     const run = (start?: Parameters<typeof runWithTrials>[2]) =>
