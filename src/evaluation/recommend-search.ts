@@ -26,7 +26,10 @@ function onSearch(pass: string, details: SearchDetails): Recommendation[] {
     found.push({
       code: 'search-cut-short',
       level: 'advice',
-      message: `${pass} was ended after ${run} ${run === 1 ? 'trial' : 'trials'}, before its budget was used up. The same job with more time goes on from there: trials that have run are not run again.`,
+      message:
+        details.strategy === 'one-shot'
+          ? `${pass} was ended early, with ${run} ${run === 1 ? 'candidate' : 'candidates'} measured; the warnings of the step say what was not done. Give the job more time.`
+          : `${pass} was ended early, after ${run} ${run === 1 ? 'trial' : 'trials'}; the warnings of the step say what was not done. The same job with more time goes on from there: trials that have run are not run again.`,
     });
   }
   const ran = trials.filter(({ status }) => status !== 'rejected');

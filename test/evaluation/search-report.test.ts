@@ -191,8 +191,15 @@ describe('the report of a search', () => {
   it('recommends where nothing is within the limits, trials failed, or the search was cut short', () => {
     const none = search({ trials: [trial(0, 0.9, 9e6), trial(1, 0.8, 10e6)], best: 0, front: [], cutShort: true });
     assert.equal(recommended(none, 'search-limits-missed')?.level, 'warning');
-    assert.match(recommended(none, 'search-cut-short')?.message ?? '', /after 2 trials/);
-    assert.match(sectionOf(none), /No candidate is within all limits[^]*ended before its trials were used up/);
+    const advice = (details: Parameters<typeof recommended>[0]): string =>
+      recommended(details, 'search-cut-short')?.message ?? '';
+    assert.match(advice(none), /after 2 trials.*trials that have run are not run again/);
+    const shared = search({ strategy: 'one-shot', trials: [trial(0, 0.9, 9e6)], best: 0, cutShort: true });
+    assert.match(advice(shared), /ended early, with 1 candidate measured.*Give the job more time/);
+    assert.match(
+      sectionOf(none),
+      /No candidate is within all limits[^]*was ended early; this is what there was by then/,
+    );
     const failed = { index: 1, point, status: 'failed', violation: 1, reason: 'TIMEOUT: too slow' };
     const failing = search({ trials: [trial(0, 0.9, 1e6), failed, { ...failed, index: 2 }], best: 0 });
     assert.match(recommended(failing, 'search-trials-failed')?.message ?? '', /2 of the 3[^]*TIMEOUT: too slow/);

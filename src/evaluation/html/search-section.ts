@@ -40,7 +40,7 @@ function searchPart(details: SearchDetails): Markup {
   const views = objectiveViews(details);
   const best = details.trials.find(({ index }) => index === details.best);
   return html`<p>${words(details, best, views)}</p>
-    ${details.cutShort ? html`<p class="warn">⚠ The search was ended before its trials were used up; this is what there was by then.</p>` : undefined}
+    ${details.cutShort ? html`<p class="warn">⚠ The search was ended early; this is what there was by then. The warnings of the step say what was not done.</p>` : undefined}
     ${factsPanel(details, best, views)}
     <div class="pair fill">${scatterPanel(details, views)} ${progressPanel(details, views)}</div>
     ${parallelPanel(details, views)}

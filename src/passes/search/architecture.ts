@@ -1,5 +1,5 @@
 import type { Model } from '../../onnx/model.ts';
-import type { TrialSpec } from '../../schemas/trial.ts';
+import type { TrialResult, TrialSpec } from '../../schemas/trial.ts';
 import type { ArchitectureRequest } from '../../zoo/build-architecture.ts';
 import { definePass, type PassContext } from '../pass.ts';
 import { partOf } from '../progress-part.ts';
@@ -111,7 +111,7 @@ export const searchArchitecture = definePass({
     const trials = trialsOf(context);
     const plan = planNetworks(model, { ...options, strategy }, context);
     const picked = await pickedBy(plan, { model, options, trials }, partOf(context, 0, SHARES.picked));
-    const { run, found, best, artifacts, details } = await searchAndConclude({
+    const { run, found, best, artifacts, warnings, details } = await searchAndConclude({
       // Those that the score picked, each once: the strategy has nothing more to choose.
       plan: picked === undefined ? plan : { ...plan, initial: picked.points, trials: picked.points.length },
       options,
@@ -127,6 +127,7 @@ export const searchArchitecture = definePass({
     const [trained] = final === undefined ? [] : await trials.run([final]);
     // One that failed has no model to fetch.
     const [finished] = final === undefined || trained?.status !== 'succeeded' ? [] : await trials.models([final]);
+    const isCut = final !== undefined && trained === undefined;
     const winner = finished ?? best;
     takeNames(winner, model);
     const correlations = await correlationsOf(run.tried, { model, options: withProxy(options), context });
@@ -134,13 +135,11 @@ export const searchArchitecture = definePass({
     return {
       changes: 1,
       skipped: [],
-      warnings:
-        trained?.status === 'failed'
-          ? [`the final training failed (${trained.error?.message ?? ''}): the winner is as its trial left it`]
-          : [],
+      warnings: [...warnings, ...finalProblem(trained, isCut)],
       artifacts,
       details: {
         ...details,
+        ...(isCut ? { cutShort: true } : {}),
         winner: { ...requestOf(options.space, interfaceOptions(model), found.best.point) },
         correlations,
         ...(picked === undefined ? {} : { proxy: picked.details }),
@@ -170,6 +169,14 @@ async function pickedBy(
 function withProxy(options: ArchitectureOptions): ArchitectureOptions {
   const proxies = PROXIES.filter((name) => name === options.proxy || options.proxies.includes(name));
   return { ...options, proxies };
+}
+
+/** @param isCut - it had not ended when the search had to */
+function finalProblem(trained: TrialResult | undefined, isCut: boolean): string[] {
+  if (isCut) return ['the final training had not ended when the search was: the winner is as its trial left it'];
+  return trained?.status === 'failed'
+    ? [`the final training failed (${trained.error?.message ?? ''}): the winner is as its trial left it`]
+    : [];
 }
 
 /** The winner from fresh weights, trained as it shall be in the end. */

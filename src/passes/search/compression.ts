@@ -106,9 +106,9 @@ export const searchCompression = definePass({
   async run(model, options, context) {
     const trials = trialsOf(context);
     const plan = await planOf(model, options, context);
-    const { best, artifacts, details } = await searchAndConclude({ plan, options, trials, context });
+    const { best, artifacts, warnings, details } = await searchAndConclude({ plan, options, trials, context });
     replaceModel(model, best);
-    return { changes: 1, skipped: [], warnings: [], artifacts, details };
+    return { changes: 1, skipped: [], warnings, artifacts, details };
   },
   ensures: () => undefined,
 });

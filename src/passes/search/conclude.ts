@@ -64,6 +64,8 @@ export async function conclude(search: {
   readonly best: Model;
   readonly found: Found;
   readonly artifacts: readonly PassArtifact[];
+  /** What was not done, where the end came early. */
+  readonly warnings: readonly string[];
   readonly details: Record<string, unknown>;
 }> {
   const { plan, run, random, keepFront, trials, context } = search;
@@ -82,7 +84,18 @@ export async function conclude(search: {
     bytes: encodeModel(model),
   }));
   const details = { ...searchDetails(plan, run, found, random), timing };
-  return { best, found, artifacts, details };
+  return { best, found, artifacts, warnings: notDone(plan, run, random), details };
+}
+
+function notDone({ trials }: SearchPlan, run: SearchRun, random: SearchRun | undefined): string[] {
+  const ended = ({ tried }: SearchRun): string =>
+    `${tried.filter(({ status }) => status !== 'rejected').length} of ${trials}`;
+  return [
+    ...(run.cutShort ? [`the search was ended early: ${ended(run)} candidates had ended`] : []),
+    ...(random?.cutShort === true
+      ? [`the comparison with random is incomplete: ${ended(random)} candidates at random had ended`]
+      : []),
+  ];
 }
 
 /** Candidates besides the best one whose models are artifacts: the front, and the best one if there were no limits. */
@@ -106,7 +119,7 @@ function searchDetails(
     space: { size: Number.isFinite(space.size) ? space.size : null, dimensions: space.dimensions },
     objectives,
     constraints: plan.constraints,
-    cutShort: run.cutShort,
+    cutShort: run.cutShort || random?.cutShort === true,
     best: best.index,
     bestOverall: bestOverall.index,
     front: front.map(({ index }) => index),

@@ -25,20 +25,24 @@ function networkOf({ model, seed }: TrialSpec): Model {
 const sizeOf = (spec: TrialSpec): number => countWeightElements(networkOf(spec));
 const isFinal = ({ recipe }: TrialSpec): boolean => JSON.stringify(recipe).includes(`"epochs":${FINAL_EPOCHS}`);
 
+const TRAINED: TrialResult = { status: 'succeeded', metric: 'top1', accuracy: 0.9 };
+
 const figuresFrom = (size: number) => ({ accuracy: size / 10_000, macs: size, parameters: size });
 
 /** Trials that train nothing: the larger the network, the more accurate. */
 class FakeTrials implements TrialRunner {
-  readonly concluding = false;
+  readonly concluding: boolean;
   readonly ran: TrialSpec[] = [];
   readonly fetched: TrialSpec[] = [];
-  readonly #final: TrialResult;
+  readonly #final: TrialResult | undefined;
 
-  constructor(final: TrialResult = { status: 'succeeded', metric: 'top1', accuracy: 0.9 }) {
+  /** @param final - undefined: the end of the search was asked for before it had ended */
+  constructor(final: TrialResult | undefined) {
     this.#final = final;
+    this.concluding = final === undefined;
   }
 
-  run(specs: readonly TrialSpec[]): Promise<readonly TrialResult[]> {
+  run(specs: readonly TrialSpec[]): Promise<readonly (TrialResult | undefined)[]> {
     this.ran.push(...specs);
     return Promise.resolve(
       specs.map((spec) =>
@@ -89,9 +93,9 @@ describe('search.architecture, candidates trained one by one', () => {
   const finalTraining = { epochs: FINAL_EPOCHS, batchSize: 12 };
 
   it('takes the winner as its final training leaves it', async () => {
-    const trials = new FakeTrials();
+    const trials = new FakeTrials(TRAINED);
     const { warnings, details, model } = await searched({ finalTraining }, trials);
-    assert.deepEqual(warnings, []);
+    assert.deepEqual([warnings, details['cutShort']], [[], false]);
     assert.deepEqual(details['finalTraining'], { status: 'succeeded', metric: 'top1', accuracy: 0.9 });
     assert.deepEqual(trials.fetched.map(isFinal), [false, true]);
     assert.deepEqual(trials.ran.map(isFinal), [false, false, false, true]);
@@ -112,11 +116,22 @@ describe('search.architecture, candidates trained one by one', () => {
     assert.equal(countWeightElements(model), Math.max(...trials.ran.map(sizeOf)));
   });
 
+  it('ended during the final training, hands out the winner as its trial left it, and says so', async () => {
+    const trials = new FakeTrials(undefined);
+    const { warnings, details, model } = await searched({ finalTraining }, trials);
+    assert.deepEqual(warnings, [
+      'the final training had not ended when the search was: the winner is as its trial left it',
+    ]);
+    assert.deepEqual([details['cutShort'], details['finalTraining']], [true, undefined]);
+    assert.deepEqual(trials.fetched.map(isFinal), [false]);
+    assert.equal(countWeightElements(model), Math.max(...trials.ran.map(sizeOf)));
+  });
+
   it('goes on with its progress from candidates to those at random, and to the final training', async () => {
     const told: number[] = [];
     const progress = (fraction: number): void => void told.push(fraction);
     const given = { finalTraining, compareWithRandom: true, proxy: 'parameters', proxyCandidates: 6 };
-    await searched(given, new FakeTrials(), { progress });
+    await searched(given, new FakeTrials(TRAINED), { progress });
     assert.ok(told.length > 5);
     assert.deepEqual(
       told,
@@ -128,7 +143,7 @@ describe('search.architecture, candidates trained one by one', () => {
 
 describe('search.architecture with a proxy', () => {
   it('trains those alone that are the best by the score', async () => {
-    const trials = new FakeTrials();
+    const trials = new FakeTrials(TRAINED);
     const { details } = await searched({ proxy: 'parameters', proxyCandidates: 8 }, trials);
     assert.deepEqual(trials.ran.map(sizeOf), sizes().slice(0, 3));
     const { score, candidates, scored, scores } = details['proxy'] as Record<string, unknown>;
@@ -139,7 +154,7 @@ describe('search.architecture with a proxy', () => {
   });
 
   it('trains the fronts between the score and another objective', async () => {
-    const trials = new FakeTrials();
+    const trials = new FakeTrials(TRAINED);
     const objectives = ['accuracy', 'macs'];
     await searched({ proxy: 'parameters', proxyCandidates: 8, objectives, trials: 4 }, trials);
     const tried = trials.ran.map(sizeOf);
@@ -149,7 +164,7 @@ describe('search.architecture with a proxy', () => {
 
   it('scores within the limits that are known without training, and leaves the accuracy to it', async () => {
     const maxParameters = sizes()[2] ?? 0;
-    const trials = new FakeTrials();
+    const trials = new FakeTrials(TRAINED);
     const constraints = { maxParameters, minAccuracy: 2 };
     const { details } = await searched({ proxy: 'parameters', proxyCandidates: 8, trials: 2, constraints }, trials);
     assert.deepEqual(trials.ran.map(sizeOf), sizes().slice(2, 4));
@@ -158,7 +173,7 @@ describe('search.architecture with a proxy', () => {
 
   it('goes by a zero-cost score, whose rank correlation it reports, and scores no network again', async () => {
     const checkpoint = new RecordingCheckpoint();
-    const first = new FakeTrials();
+    const first = new FakeTrials(TRAINED);
     const given = { proxy: 'naswot', proxyCandidates: 8 };
     const { details } = await searched(given, first, { checkpoint });
     const { scores } = details['proxy'] as { scores: number[] };
@@ -176,7 +191,7 @@ describe('search.architecture with a proxy', () => {
       assert.ok(open);
       return open(options);
     };
-    const second = new FakeTrials();
+    const second = new FakeTrials(TRAINED);
     await searched(given, second, { checkpoint, openTraining });
     assert.deepEqual(second.ran, first.ran);
     assert.equal(opened, 1, 'once, for the correlations');

@@ -27,8 +27,11 @@ const tried = (index: number, accuracy: number, bytes: number, changes: Partial<
 const failed = (index: number, reason: string): Tried =>
   tried(index, 0, 0, { status: 'failed', reason, figures: {}, objectives: [Number.NaN, Number.NaN], violation: 2 });
 
-async function concluded(all: readonly Tried[], changes: Partial<SearchRun> & { keepFront?: number } = {}) {
-  const { keepFront = 8, cutShort = false } = changes;
+async function concluded(
+  all: readonly Tried[],
+  changes: Partial<SearchRun> & { keepFront?: number; random?: SearchRun } = {},
+) {
+  const { keepFront = 8, cutShort = false, random } = changes;
   const asked: number[] = [];
   const trials: TrialRunner = {
     run: () => Promise.reject(new Error('nothing more is run')),
@@ -38,8 +41,9 @@ async function concluded(all: readonly Tried[], changes: Partial<SearchRun> & { 
     },
     concluding: cutShort,
   };
-  const { details, artifacts } = await conclude({ plan, run: { tried: all, cutShort }, keepFront, trials, context });
-  return { details, asked, artifacts: artifacts.map(({ name }) => name) };
+  const run = { tried: all, cutShort };
+  const { details, artifacts, warnings } = await conclude({ plan, run, random, keepFront, trials, context });
+  return { details, asked, warnings, artifacts: artifacts.map(({ name }) => name) };
 }
 
 describe('the end of a search', () => {
@@ -86,8 +90,19 @@ describe('the end of a search', () => {
   });
 
   it('says that it was cut short, and takes what there is', async () => {
-    const { details } = await concluded([tried(0, 0.5, 10)], { cutShort: true });
+    const { details, warnings } = await concluded([tried(0, 0.5, 10)], { cutShort: true });
     assert.deepEqual([details['cutShort'], details['best']], [true, 0]);
+    assert.deepEqual(warnings, ['the search was ended early: 1 of 8 candidates had ended']);
+  });
+
+  it('says that its comparison with random was cut short, and nothing where it was not', async () => {
+    const all = Array.from({ length: 8 }, (_, index) => tried(index, 0.5 + index / 100, 10 + index));
+    const random = { tried: all.slice(0, 3), cutShort: true };
+    const { details, warnings } = await concluded(all, { random });
+    assert.equal(details['cutShort'], true);
+    assert.deepEqual(warnings, ['the comparison with random is incomplete: 3 of 8 candidates at random had ended']);
+    const whole = await concluded(all, { random: { tried: all, cutShort: false } });
+    assert.deepEqual([whole.details['cutShort'], whole.warnings], [false, []]);
   });
 
   it('takes a candidate that was stopped only when the end came before any other', async () => {
