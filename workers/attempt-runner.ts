@@ -5,7 +5,7 @@ import type { Attempt, Progress } from '../src/jobs/job-service.ts';
 import { CONCLUDING_GRACE_MS, mustConclude, timeLeftMs } from '../src/jobs/search-deadline.ts';
 import type { ObjectStore } from '../src/storage/object-store.ts';
 import type { JobError, JobSummary } from '../src/schemas/job.ts';
-import { TrialLog } from '../src/schemas/trial.ts';
+import { NO_TRIALS, TrialLog } from '../src/schemas/trial.ts';
 import { errorOfExit, type JobChild } from './child-process.ts';
 import type { CostTableFile, CostTableWaiter } from './cost-tables.ts';
 import { diskFull } from './disk-full.ts';
@@ -17,7 +17,6 @@ import type { ChildMessage, JobTask } from './protocol.ts';
 export const HEARTBEAT_MS = 5000;
 /** Between two progress events: a fiftieth of the attempt's time so far, within these limits. Each is a write to the store. */
 const PROGRESS_EVENT_MS = { least: 500, most: 5000, share: 0.02 };
-const NO_TRIALS: TrialLog = { version: 1, entries: [] };
 /** Processor seconds beyond the deadline after which the kernel ends the child even if nobody else does. */
 const PROCESSOR_MARGIN_SECONDS = 30;
 
@@ -303,7 +302,7 @@ export class AttemptRunner {
     const { store } = this.#deps;
     const { prefix } = this.#attempt;
     const saved = await uploadCheckpoint(store, prefix, this.#child.directory, message);
-    if ((await this.#attempt.checkpoint(saved)) === 'lost') {
+    if ((await this.#attempt.checkpoint(saved, message.holdsResult)) === 'lost') {
       this.#end('lost');
       return;
     }
@@ -351,10 +350,7 @@ export class AttemptRunner {
         this.#beatAgain = false;
         const answer = await this.#attempt.heartbeat(this.#progress);
         if (answer === 'lost') this.#end(answer);
-        // A search that has asked for trials hands out what they found.
-        if (answer === 'cancel' && !this.#concluding) {
-          this.#end(this.#attempt.record.search === undefined ? 'cancel' : 'conclude');
-        }
+        if (answer === 'cancel' && !this.#concluding) this.#end(this.#hasFound() ? 'conclude' : 'cancel');
         await this.#log.flush();
       } while (this.#asksAgain());
     } catch (error) {
@@ -370,10 +366,16 @@ export class AttemptRunner {
   }
 
   #armDeadline(): NodeJS.Timeout {
-    const { record } = this.#attempt;
-    const left = timeLeftMs(record, this.#deps.now());
-    const ending = record.search === undefined || this.#concluding ? 'deadline' : 'conclude';
-    return setTimeout(() => this.#end(ending), Math.max(0, Math.min(left, 2 ** 31 - 1)));
+    const left = timeLeftMs(this.#attempt.record, this.#deps.now());
+    return setTimeout(
+      () => this.#end(this.#hasFound() && !this.#concluding ? 'conclude' : 'deadline'),
+      Math.max(0, Math.min(left, 2 ** 31 - 1)),
+    );
+  }
+
+  /** A search that has asked for trials, or saved a state that holds a result, hands out what there is. */
+  #hasFound(): boolean {
+    return this.#attempt.record.search !== undefined;
   }
 
   #end(ending: Ending): void {

@@ -78,7 +78,15 @@ export class Checkpoints {
     this.#latest = { folder, files, steps: state.steps.length };
     this.#stepState = undefined;
     const sequence = this.#sequence;
-    this.#emit({ type: 'checkpoint', path, files, steps: state.steps.length, sequence, withinStep: false });
+    this.#emit({
+      type: 'checkpoint',
+      path,
+      files,
+      steps: state.steps.length,
+      sequence,
+      withinStep: false,
+      holdsResult: false,
+    });
     return (await read(folder)).model;
   }
 
@@ -87,7 +95,7 @@ export class Checkpoints {
     return {
       ...(this.#everySeconds === undefined ? {} : { everySeconds: this.#everySeconds }),
       load: () => Promise.resolve(this.#stepState),
-      save: async (bytes) => {
+      save: async (bytes, holdsResult = false) => {
         const base = this.#latest;
         if (base === undefined)
           throw new CompressionError('INTERNAL', 'a step saved its state before the first checkpoint');
@@ -96,7 +104,7 @@ export class Checkpoints {
         await writeFile(join(folder, STEP_FILE), bytes);
         const files = [...base.files, STEP_FILE];
         const sequence = this.#sequence;
-        this.#emit({ type: 'checkpoint', path, files, steps: base.steps, sequence, withinStep: true });
+        this.#emit({ type: 'checkpoint', path, files, steps: base.steps, sequence, withinStep: true, holdsResult });
       },
     };
   }

@@ -96,6 +96,8 @@ export const ChildMessage = z.discriminatedUnion('type', [
     sequence: z.number().int(),
     /** Taken in the middle of a step: nobody needs the folder once it is uploaded, nor its objects once the next one is. */
     withinStep: z.boolean(),
+    /** The step searches, and makes a result of this when it has to conclude. */
+    holdsResult: z.boolean(),
   }),
   /** The search cannot go on before the trials in this TrialLog have ended. The child ends after it. */
   z.strictObject({ type: z.literal('trials'), path: z.string() }),

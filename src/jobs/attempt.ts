@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { CompressionError, messageOf } from '../errors.ts';
 import { Manifest } from '../schemas/job.ts';
 import type { ArtifactEntry, JobError, JobEventType, JobRecord, JobSummary } from '../schemas/job.ts';
-import type { TrialLog } from '../schemas/trial.ts';
+import { NO_TRIALS, type SearchState, type TrialLog } from '../schemas/trial.ts';
 import type { JobCore } from './job-core.ts';
 import { attemptPrefix, manifestKey } from './job-keys.ts';
 import { contended, encodeJson } from './job-records.ts';
@@ -72,11 +72,29 @@ export class ClaimedAttempt implements Attempt {
     });
   }
 
-  checkpoint(checkpoint: { key: string; steps: number; sha256: string }): Promise<'continue' | 'lost'> {
+  checkpoint(
+    checkpoint: { key: string; steps: number; sha256: string },
+    holdsResult = false,
+  ): Promise<'continue' | 'lost'> {
     return this.#inTurn(async () => {
-      const record = await this.#change((current) => ({ ...current, checkpoint }));
+      const search = holdsResult && this.record.search === undefined ? await this.#store(NO_TRIALS) : undefined;
+      const record = await this.#change((current) => ({ ...current, ...(search && { search }), checkpoint }));
       return record === undefined ? 'lost' : 'continue';
     });
+  }
+
+  /** @returns the state of a search that waits for nothing */
+  async #store(log: TrialLog): Promise<SearchState> {
+    const body = encodeJson(log);
+    const key = `${this.prefix}trials.json`;
+    await this.#core.store.put(key, body);
+    return {
+      key,
+      sha256: createHash('sha256').update(body).digest('hex'),
+      waiting: [],
+      asked: log.entries.length,
+      done: log.entries.filter(({ result }) => result !== undefined).length,
+    };
   }
 
   pinCostTable(hash: string): Promise<void> {
@@ -145,23 +163,15 @@ export class ClaimedAttempt implements Attempt {
     // Asked for outside of the turn: heartbeats go on meanwhile.
     const asked = concluding ? log : await trials.ask(this.record, log);
     const went = await this.#inTurn(async () => {
-      const body = encodeJson(asked);
-      const key = `${this.prefix}trials.json`;
-      await this.#core.store.put(key, body);
+      const stored = await this.#store(asked);
       const open = asked.entries.flatMap(({ job, result }) => (job === undefined || result !== undefined ? [] : [job]));
-      const search = {
-        key,
-        sha256: createHash('sha256').update(body).digest('hex'),
-        waiting: concluding ? [] : open,
-        asked: asked.entries.length,
-        done: asked.entries.filter(({ result }) => result !== undefined).length,
-      };
+      const search = { ...stored, waiting: concluding ? [] : open };
       const before = this.record.search;
       const record = await this.#change((current) => waiting({ ...current, ...reached }, search));
       this.#over = true;
       if (record === undefined) return 'lost';
       this.#core.watch.changed(record.id, 'record');
-      if (before !== undefined && before.key !== key) await this.#forget(before.key);
+      if (before !== undefined && before.key !== search.key) await this.#forget(before.key);
       return record;
     });
     if (went === 'lost') return went;

@@ -93,7 +93,8 @@ export class StoreJobClaims implements JobClaims {
       const { attempt: number, step, progress, search } = record;
       if (search === undefined) await attempt.event('job.running', { status: 'running', attempt: number });
       else {
-        const message = `the search goes on, with ${search.asked} trials asked for so far`;
+        const trials = search.asked === 0 ? '' : `, with ${search.asked} trials asked for so far`;
+        const message = `the search goes on${trials}`;
         await attempt.event('job.progress', { step, progress, message });
       }
     } catch (error) {

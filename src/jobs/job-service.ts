@@ -115,8 +115,15 @@ export interface Attempt {
    * @param reached - how far the job is by now: whoever is told of the event may be told so, too
    */
   event(type: JobEventType, data: Readonly<Record<string, unknown>>, reached?: Progress): Promise<void>;
-  /** Remembers a checkpoint already written under `prefix`. */
-  checkpoint(checkpoint: { key: string; steps: number; sha256: string }): Promise<'continue' | 'lost'>;
+  /**
+   * Remembers a checkpoint already written under `prefix`.
+   *
+   * @param holdsResult - of a search within its step: from now on its end, when it is asked for, hands out what was found
+   */
+  checkpoint(
+    checkpoint: { key: string; steps: number; sha256: string },
+    holdsResult?: boolean,
+  ): Promise<'continue' | 'lost'>;
   pinCostTable(hash: string): Promise<void>;
   /** Of a job that searches: the trials asked for so far, with the results of those that are over. */
   trials(): Promise<TrialLog | undefined>;

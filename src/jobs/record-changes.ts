@@ -98,7 +98,7 @@ export function waiting(record: JobRecord, search: SearchState): JobRecord | und
   return status === undefined ? undefined : { ...record, status, search, heartbeatAt: null, workerId: null };
 }
 
-/** The end asked for by a client. A search that has asked for trials comes to it by one more attempt. */
+/** The end asked for by a client. A search that has something to hand out comes to it by one more attempt. */
 export function cancelRequested(record: JobRecord, at: string): JobRecord | undefined {
   const status = transition(record.status, 'requestCancel');
   if (status === undefined || status === record.status) return undefined;

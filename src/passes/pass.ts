@@ -74,8 +74,12 @@ export interface StepCheckpoint {
   readonly everySeconds?: number;
   /** What an earlier attempt at this step saved last, if any. */
   load(): Promise<Uint8Array | undefined>;
-  /** Replaces what was saved before. The next attempt's `run` gets the model as this one's got it. */
-  save(state: Uint8Array): Promise<void>;
+  /**
+   * Replaces what was saved before. The next attempt's `run` gets the model as this one's got it.
+   *
+   * @param holdsResult - of a search: an attempt that has to conclude makes a result of it; default: no
+   */
+  save(state: Uint8Array, holdsResult?: boolean): Promise<void>;
 }
 
 /** Keeps nothing: for callers that make no second attempt. */

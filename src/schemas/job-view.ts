@@ -34,7 +34,9 @@ export function jobView(record: JobRecord, queuePosition: number | null): Job {
     verdict: record.verdict,
     summary: record.summary,
     ...(record.trial === undefined ? {} : { parent: record.trial.parent }),
-    ...(record.search === undefined ? {} : { trials: { asked: record.search.asked, done: record.search.done } }),
+    ...(record.search === undefined || record.search.asked === 0
+      ? {}
+      : { trials: { asked: record.search.asked, done: record.search.done } }),
     links: {
       self,
       events: `${self}/events`,

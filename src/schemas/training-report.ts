@@ -42,7 +42,9 @@ export const TrainingRunReport = z.object({
   epochs: z.array(TrainingEpoch),
   keptEpoch: Count.describe('Whose weights are the result'),
   keptBy: z.enum(['validation', 'last']).describe('Best validation value, or simply the last epoch'),
-  stoppedEarly: z.boolean().describe('`patience` ended the run before the planned epochs'),
+  stoppedEarly: z
+    .boolean()
+    .describe('`patience`, or the early end of a search, ended the run before the planned epochs'),
   learningRate: z.number().describe('At the start of the schedule, of the attempt that succeeded'),
   updates: Count.describe('Of the weights, in all'),
   divergences: z

@@ -59,7 +59,10 @@ export type TrialEntry = z.infer<typeof TrialEntry>;
 export const TrialLog = z.object({ version: z.literal(1), entries: z.array(TrialEntry).max(20_000) });
 export type TrialLog = z.infer<typeof TrialLog>;
 
-/** In the record of a job that searches, once it has asked for trials. */
+/** Of a search within its step, and of one that was ended before its first trial. */
+export const NO_TRIALS: TrialLog = { version: 1, entries: [] };
+
+/** In the record of a job that searches, once it has asked for trials or saved a state that holds a result. */
 export const SearchState = z.object({
   /** Object that holds the TrialLog. */
   key: z.string(),

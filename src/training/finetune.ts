@@ -26,6 +26,8 @@ export interface FinetuneContext {
   readonly roles: Readonly<Partial<Record<'calibration' | 'evaluation', FeedSource>>>;
   progress(fraction: number, message: string): void;
   readonly checkpoint: StepCheckpoint;
+  /** The run ends where an earlier attempt had got to; default: it goes on from there. */
+  readonly concluding?: boolean;
 }
 
 export interface FinetuneResult {
@@ -176,6 +178,7 @@ async function runOn(
     save: (snapshot) => context.checkpoint.save(encodeSnapshot(snapshot, key)),
     snapshotSeconds: context.checkpoint.everySeconds,
     resume: saved === undefined ? undefined : decodeSnapshot(saved, key),
+    concluding: context.concluding,
   });
   return { outcome, graph, warnings: [...warnings, ...outcome.warnings] };
 }

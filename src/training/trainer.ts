@@ -68,6 +68,8 @@ export interface TrainingRun {
   readonly snapshotSeconds?: number | undefined;
   /** Where an earlier attempt stopped. */
   readonly resume?: TrainingSnapshot | undefined;
+  /** No step more: what `resume` has is the outcome. */
+  readonly concluding?: boolean | undefined;
 }
 
 export interface TrainingOutcome {
@@ -97,10 +99,15 @@ const PROGRESS_MS = 1000;
  * bytes: order and augmentation depend on (seed, epoch, step) alone, and a run that goes on from a snapshot ends like one that was
  * never interrupted.
  *
- * @throws CompressionError TRAIN_DIVERGED with an explanation; what the source and the runtime throw; the signal's reason
+ * @throws CompressionError TRAIN_DIVERGED with an explanation; LIMIT_TIME where it has to conclude and has nothing; what the source and the runtime throw; the signal's reason
  */
 export async function train(run: TrainingRun): Promise<TrainingOutcome> {
   const { settings, graph, runtime, threads } = run;
+  if (run.concluding === true && run.resume === undefined)
+    throw new CompressionError(
+      'LIMIT_TIME',
+      'training: its end came before its state had been saved once; raise deadlineSeconds, or cancel later',
+    );
   const averageDecay = settings.averageDecay;
   const stepSettings = { scalars: optimizerScalars(settings.optimizer), accumulate: settings.accumulate, averageDecay };
   const divergences = [...(run.resume?.position.divergences ?? [])];
@@ -171,7 +178,7 @@ class Attempt {
   async run(): Promise<TrainingOutcome | Divergence> {
     const { settings } = this.#run;
     const position = this.#position;
-    while (position.epoch < settings.epochs && !this.#outOfPatience()) {
+    while (position.epoch < settings.epochs && !this.#outOfPatience() && this.#run.concluding !== true) {
       const diverged = await this.#epoch();
       if (diverged !== undefined) return diverged;
       await this.#finishEpoch();

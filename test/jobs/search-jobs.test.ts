@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { InProcessQueue } from '../../src/jobs/in-process-queue.ts';
-import { statusOf } from '../../src/schemas/job-view.ts';
+import { jobView, statusOf } from '../../src/schemas/job-view.ts';
 import { hasCode } from '../contract/object-store.ts';
 import { Crash, CrashingStore } from '../helpers/crashing-store.ts';
 import { newJob, openJobs, RESULT } from '../helpers/jobs.ts';
@@ -135,6 +135,27 @@ describe('a job that searches', () => {
     assert.equal(await attempt.heartbeat({ step: null, progress: 0 }), 'cancel');
     assert.equal(await attempt.canceled(), 'published');
     assert.equal(await searches.status(attempt.record.id), 'canceled');
+  });
+
+  it('within its step: canceled once it has saved a state that holds a result, hands that out', async () => {
+    const searches = fresh();
+    const attempt = await searches.begin();
+    const { id } = attempt.record;
+    const saved = (name: string) => ({ key: `${attempt.prefix}${name}`, steps: 0, sha256: 'c'.repeat(64) });
+    await attempt.checkpoint(saved('a'));
+    assert.equal((await searches.record(id)).search, undefined);
+    assert.equal(await attempt.checkpoint(saved('b'), true), 'continue');
+    const record = await searches.record(id);
+    assert.deepEqual([record.search?.asked, record.search?.waiting, record.checkpoint?.key], [0, [], saved('b').key]);
+    assert.equal(jobView(record, null).trials, undefined, 'it asks for none');
+    await jobs.service.cancel(searches.tenant, id);
+    assert.equal(await attempt.heartbeat({ step: 0, progress: 0.5 }), 'cancel');
+    assert.equal(await attempt.waitForTrials((await attempt.trials()) ?? logOf(specOf(1))), 'ready');
+    const last = await searches.claim(id);
+    assert.deepEqual([last.record.status, last.record.checkpoint?.key], ['canceling', saved('b').key]);
+    assert.deepEqual(await last.trials(), { version: 1, entries: [] });
+    assert.equal(await last.succeed(RESULT), 'published');
+    assert.deepEqual([await searches.status(id), (await searches.record(id)).summary], ['canceled', RESULT.summary]);
   });
 
   it('whose concluding worker dies is concluded by another one, ten times at most', async () => {

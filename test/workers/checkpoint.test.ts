@@ -40,13 +40,13 @@ describe('Checkpoints', () => {
     const sidecar = { name: 'weights.bin', contentType: 'application/octet-stream', bytes: Uint8Array.of(4, 5, 6) };
     await first.afterStep(model(), { steps: [report], baseline: { accuracy: 0.5 }, sidecars: [sidecar] });
     await first.ofStep().save(Uint8Array.of(1));
-    await first.ofStep().save(Uint8Array.of(2, 3));
+    await first.ofStep().save(Uint8Array.of(2, 3), true);
     assert.deepEqual(
-      messages.map(({ steps, sequence }) => [steps, sequence]),
+      messages.map(({ steps, sequence, holdsResult }) => [steps, sequence, holdsResult]),
       [
-        [1, 1],
-        [1, 2],
-        [1, 3],
+        [1, 1, false],
+        [1, 2, false],
+        [1, 3, true],
       ],
     );
     assert.equal(new Set(messages.map(({ path }) => path)).size, 3, 'each lies in a folder of its own');

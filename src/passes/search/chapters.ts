@@ -19,7 +19,7 @@ export interface Chapter {
 
 /**
  * The state of a step that does several things one after the other: what each of those that are over came to, and what the
- * one at work has saved. As bytes: length of the header (uint32), the header as JSON, the chapters' bytes, what is saved.
+ * one at work has saved. A search that has to conclude makes a result of any such state. As bytes: length of the header (uint32), the header as JSON, the chapters' bytes, what is saved.
  */
 export class Chapters {
   readonly #step: StepCheckpoint;
@@ -43,6 +43,11 @@ export class Chapters {
   /** Undefined while the chapter is not over. */
   get(name: string): Chapter | undefined {
     return this.#finished.get(name);
+  }
+
+  /** The chapter is at work and has saved something. */
+  hasBegun(name: string): boolean {
+    return this.#current?.name === name;
   }
 
   /** @param bytes - where there are some, those of earlier chapters are no longer kept */
@@ -93,7 +98,8 @@ export class Chapters {
       all.set(part, at);
       at += part.length;
     }
-    await this.#step.save(all);
+    // Whatever has been trained or measured by then.
+    await this.#step.save(all, true);
   }
 
   #restore(bytes: Uint8Array): void {

@@ -5,10 +5,12 @@ import type { NdArray } from '../../onnx/nd-array.ts';
 export async function firstBatches(
   source: TrainingSource,
   samples: number,
+  signal: AbortSignal,
 ): Promise<readonly Readonly<Record<string, NdArray>>[]> {
   const batches: Readonly<Record<string, NdArray>>[] = [];
   let count = 0;
   for await (const { feeds, count: own } of source.epoch(0)) {
+    signal.throwIfAborted();
     batches.push(copiedFeeds(feeds));
     count += own;
     if (count >= samples) break;

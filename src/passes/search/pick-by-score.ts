@@ -102,6 +102,7 @@ class ScoredTrials implements TrialRunner {
 
   async #score({ model: request }: TrialSpec): Promise<TrialResult> {
     const { model, score, options, context } = this.#of;
+    context.signal.throwIfAborted();
     const network = buildArchitecture(request as ArchitectureRequest, context.seed);
     takeNames(network, model);
     this.#scorer ??= await ProxyScorer.open(network, options.training, context);

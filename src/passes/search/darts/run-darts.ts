@@ -1,20 +1,12 @@
 import { CompressionError } from '../../../errors.ts';
 import type { Model } from '../../../onnx/model.ts';
-import {
-  finetune,
-  firstBatch,
-  openSource,
-  validationSource,
-  type FinetuneContext,
-} from '../../../training/finetune.ts';
-import { copyModel } from '../../../training/copy-model.ts';
+import { firstBatch, openSource, validationSource } from '../../../training/finetune.ts';
 import { recalibrateNormalization } from '../../../training/recalibrate-normalization.ts';
-import { runReport } from '../../../training/run-report.ts';
-import { withTrained } from '../../../training/trained-values.ts';
 import { validate } from '../../../training/validation.ts';
 import { buildArchitecture, networkWithoutWeights } from '../../../zoo/build-architecture.ts';
 import { finetuneContext } from '../../finetune-context.ts';
 import type { PassContext, PassResult } from '../../pass.ts';
+import { partOf } from '../../progress-part.ts';
 import { replaceModel, takeNames } from '../../replace-model.ts';
 import { DartsField, type ArchitectureOptions } from '../architecture-options.ts';
 import { Chapters } from '../chapters.ts';
@@ -22,6 +14,7 @@ import { firstBatches } from '../first-batches.ts';
 import { violationOf } from '../goals.ts';
 import { interfaceOptions } from '../interface-options.ts';
 import { networkOrReason, sizesOf } from '../networks.ts';
+import { trainWinner } from '../train-winner.ts';
 import { chooseOperations, type Choice } from './choose-operations.ts';
 import { mixedName, mixedNetwork } from './mixed-network.ts';
 import { operationSpace, type OperationSpace } from './places.ts';
@@ -32,7 +25,7 @@ const CHOSEN = 0.6;
 
 /**
  * Trains one network with all operations side by side and how strong each is, keeps the strongest ones within the limits, and puts
- * that network in the model's place.
+ * that network in the model's place. When concluding, goes by what an earlier attempt had saved.
  *
  * @throws CompressionError PASS_PRECONDITION where operations cannot be mixed, or no combination is within the limits; what training throws
  * @see Liu et al., "DARTS: Differentiable Architecture Search", ICLR 2019
@@ -42,7 +35,7 @@ export async function runDarts(model: Model, options: ArchitectureOptions, conte
   if (typeof space === 'string')
     throw new CompressionError('PASS_PRECONDITION', `search.architecture: the operations cannot be mixed: ${space}`);
   const settings = DartsField.parse(options.darts ?? {});
-  const own = finetuneContext(context);
+  const own = { ...finetuneContext(context), concluding: context.trials?.concluding ?? false };
   const mixed = mixedNetwork(space, context.seed);
   takeNames(mixed.model, model);
   const source = await openSource(mixed.model, options.training, own);
@@ -60,7 +53,7 @@ export async function runDarts(model: Model, options: ArchitectureOptions, conte
     const first = await firstBatch(source);
     const trained = await trainMixed(
       { mixed, training: options.training, settings, source, first, validation },
-      { ...own, progress: (fraction, message) => context.progress(CHOSEN * fraction, message) },
+      partOf(own, 0, CHOSEN),
       chapters,
     );
     const choice = chosenWithin(space, trained, options, context);
@@ -68,20 +61,33 @@ export async function runDarts(model: Model, options: ArchitectureOptions, conte
     const taken = takenOut(space, trained, choice);
     takeNames(taken, model);
     const { runtime, threads, signal } = context;
-    const batches = await firstBatches(source, settings.recalibrationSamples);
+    const batches = await firstBatches(source, settings.recalibrationSamples, signal);
     await recalibrateNormalization(taken, { runtime, threads, signal, batches });
     const measured = await validate(taken, validation, { runtime, threads, signal, batchSize: source.info.batchSize });
     const start = settings.finalWeights === 'mixed' ? taken : buildArchitecture(request, context.seed);
-    const final = await finalTraining({ model, options, taken, start, chapters }, own);
+    takeNames(start, model);
+    const final = await trainWinner(
+      {
+        training: options.finalTraining,
+        teacher: options.teach ? model : undefined,
+        found: taken,
+        start,
+        measuredOn: validation,
+        batchSize: source.info.batchSize,
+      },
+      partOf(own, CHOSEN, 1),
+      chapters,
+    );
     takeNames(final.model, model);
     replaceModel(model, final.model);
     return {
       changes: 1,
       skipped: [],
-      warnings: [...source.info.warnings, ...collapse(mixed.places, choice), ...final.warnings],
+      warnings: [...source.info.warnings, ...trained.notDone, ...collapse(mixed.places, choice), ...final.warnings],
       training: [trained.run, ...final.training],
       details: {
         strategy: 'darts',
+        cutShort: trained.notDone.length > 0 || final.cutShort,
         seed: context.seed,
         winner: { ...request },
         constraints: options.constraints,
@@ -128,41 +134,6 @@ function takenOut(space: OperationSpace, { model }: TrainedMixture, { operations
     network.graph.initializers.set(name, source.renamed(name));
   }
   return network;
-}
-
-async function finalTraining(
-  {
-    model,
-    options: { finalTraining: training, teach },
-    taken,
-    start,
-    chapters,
-  }: {
-    readonly model: Model;
-    readonly options: ArchitectureOptions;
-    readonly taken: Model;
-    readonly start: Model;
-    readonly chapters: Chapters;
-  },
-  context: FinetuneContext,
-): Promise<{
-  readonly model: Model;
-  readonly training: NonNullable<PassResult['training']>;
-  readonly warnings: readonly string[];
-}> {
-  if (training === undefined) return { model: taken, training: [], warnings: [] };
-  takeNames(start, model);
-  const { outcome, warnings } = await finetune(
-    start,
-    training,
-    {
-      ...context,
-      checkpoint: chapters.checkpointOf('final'),
-      progress: (fraction, message) => context.progress(CHOSEN + (1 - CHOSEN) * fraction, message),
-    },
-    teach ? { teacher: { model: copyModel(model), weight: 0.9, temperature: 4 } } : {},
-  );
-  return { model: withTrained(start, outcome.values), training: [runReport('model', outcome)], warnings };
 }
 
 /** Skips win where nothing else has learned yet: said, for it is what this method is known to go wrong by. */

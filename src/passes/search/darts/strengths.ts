@@ -125,6 +125,11 @@ export class Strengths {
     return loss;
   }
 
+  /** Steps so far. */
+  get updates(): number {
+    return this.#updates;
+  }
+
   /** As inputs of the graph that trains the weights. Views, valid until the next step. */
   feeds(): Record<string, NdArray> {
     const { state } = this.#runner;

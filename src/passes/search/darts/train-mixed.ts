@@ -40,14 +40,17 @@ export interface TrainedMixture {
   /** By place, of the operations: they add up to 1. */
   readonly probabilities: readonly (readonly number[])[];
   readonly run: TrainingRunReport;
+  /** In words what was not trained, where the search has to conclude before. */
+  readonly notDone: readonly string[];
 }
 
 const Ended = z.object({ run: TrainingRunReport, probabilities: z.array(z.array(z.number())) });
 
 /**
- * Trains the weights of all operations on training data and their strengths on validation data, in turns.
+ * Trains the weights of all operations on training data and their strengths on validation data, in turns. When concluding,
+ * both are those that an earlier attempt had saved last.
  *
- * @throws CompressionError DATASET_*; TRAIN_DIVERGED; TRAIN_NO_GRADIENT
+ * @throws CompressionError DATASET_*; TRAIN_DIVERGED; TRAIN_NO_GRADIENT; LIMIT_TIME when concluding without any saved
  */
 export async function trainMixed(
   plan: MixedTraining,
@@ -55,8 +58,10 @@ export async function trainMixed(
   chapters: Chapters,
 ): Promise<TrainedMixture> {
   const ended = chapters.get('mixed');
-  if (ended !== undefined) return { model: decodeModel(ended.bytes), ...Ended.parse(ended.data) };
+  if (ended !== undefined) return { model: decodeModel(ended.bytes), ...Ended.parse(ended.data), notDone: [] };
   const trained = await runMixed(plan, context, chapters.checkpointOf('mixed'));
+  // What was cut short is not over: another attempt that concludes finds it as this one did.
+  if (context.concluding === true) return trained;
   const { run, probabilities } = trained;
   await chapters.finish('mixed', { run, probabilities }, encodeModel(trained.model));
   return trained;
@@ -132,13 +137,28 @@ async function runMixed(
       save: (taken) => checkpoint.save(encodeSnapshot(withStrengths(taken, strengths), key)),
       snapshotSeconds: checkpoint.everySeconds,
       resume,
+      concluding: context.concluding,
     });
     const values = strengths.feeds();
     const probabilities = places.map(({ alpha }) => softmax(values[alpha]?.data));
-    return { model: withTrained(mixed.model, outcome.values), probabilities, run: runReport('mixed', outcome) };
+    const run = runReport('mixed', outcome);
+    return {
+      model: withTrained(mixed.model, outcome.values),
+      probabilities,
+      run,
+      notDone: context.concluding === true ? [cutText(run, strengths)] : [],
+    };
   } finally {
     await strengths.release();
   }
+}
+
+function cutText({ epochs, plannedEpochs }: TrainingRunReport, { updates }: Strengths): string {
+  const choice =
+    updates === 0
+      ? 'no strength had been learned (darts.warmupShare), so the choice is that of the first operations within the limits'
+      : 'the choice goes by the strengths as they were';
+  return `the search was ended early: the operations had ${epochs.length} of ${plannedEpochs} epochs of training, and ${choice}`;
 }
 
 function withStrengths(snapshot: TrainingSnapshot, strengths: Strengths): TrainingSnapshot {

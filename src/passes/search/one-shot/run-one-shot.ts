@@ -1,11 +1,7 @@
 import type { Model } from '../../../onnx/model.ts';
 import type { TrainingSource } from '../../../data/training/training-source.ts';
 import { CompressionError, defined } from '../../../errors.ts';
-import { finetune, openSource, validationSource, type FinetuneContext } from '../../../training/finetune.ts';
-import { runReport } from '../../../training/run-report.ts';
-import { copyModel } from '../../../training/copy-model.ts';
-import { withTrained } from '../../../training/trained-values.ts';
-import type { TrainingOutcome } from '../../../training/trainer.ts';
+import { openSource, validationSource } from '../../../training/finetune.ts';
 import { buildArchitecture } from '../../../zoo/build-architecture.ts';
 import { finetuneContext } from '../../finetune-context.ts';
 import type { PassContext, PassResult } from '../../pass.ts';
@@ -20,6 +16,7 @@ import { planNetworks } from '../plan-networks.ts';
 import type { SearchPlan } from '../run-search.ts';
 import { searchAndConclude } from '../search-and-conclude.ts';
 import type { StrategyName } from '../strategies.ts';
+import { trainWinner } from '../train-winner.ts';
 import { partAt, sharedSpace, type SharedSpace } from './shared-space.ts';
 import { SharedTrials } from './shared-trials.ts';
 import { phasesOf, shareEpochs } from './shrinking.ts';
@@ -32,7 +29,7 @@ const SHARES = { trained: 0.6, measured: 0.75 } as const;
 
 /**
  * Trains one network that holds all candidates, measures candidates with its weights, and puts the best one in the model's
- * place. Runs within the step: no candidate is a job of its own.
+ * place. Runs within the step: no candidate is a job of its own. When concluding, goes by what an earlier attempt had saved.
  *
  * @throws CompressionError PASS_PRECONDITION where the candidates cannot share weights; what training throws
  * @see Guo et al., "Single Path One-Shot Neural Architecture Search with Uniform Sampling", ECCV 2020
@@ -49,7 +46,7 @@ export async function runOneShot(model: Model, options: Options, context: PassCo
   const adapt = (network: Model): void => takeNames(network, model);
   const largest = buildArchitecture(shared.request, context.seed);
   adapt(largest);
-  const own = finetuneContext(context);
+  const own = { ...finetuneContext(context), concluding: context.trials?.concluding ?? false };
   const source = await openSource(largest, options.training, own);
   try {
     const chapters = await Chapters.open(context.checkpoint, keyOf(options, source, context));
@@ -64,24 +61,41 @@ export async function runOneShot(model: Model, options: Options, context: PassCo
       network: shared.network,
       weights: weights.model,
       adapt,
-      batches: await firstBatches(source, settings.recalibrationSamples),
+      batches: await firstBatches(source, settings.recalibrationSamples, context.signal),
       measuredOn,
       batchSize: source.info.batchSize,
       context,
       checkpoint: chapters.checkpointOf('candidates'),
+      known: chapters.get('candidates')?.data,
     });
     const found = await searchParts({ model, options, shared, trials }, context);
-    const final = await finalTraining({ model, options, settings, found, chapters }, own);
+    // The final training's state takes the place of theirs.
+    if (!own.concluding) await chapters.finish('candidates', trials.results);
+    const start = settings.finalWeights === 'shared' ? found.best : buildArchitecture(found.request, context.seed);
+    adapt(start);
+    const final = await trainWinner(
+      {
+        training: options.finalTraining,
+        teacher: options.teach ? model : undefined,
+        found: found.best,
+        start,
+        measuredOn,
+        batchSize: source.info.batchSize,
+      },
+      partOf(own, SHARES.measured, 1),
+      chapters,
+    );
     adapt(final.model);
     replaceModel(model, final.model);
     return {
       changes: 1,
       skipped: [],
-      warnings: [...source.info.warnings, ...final.warnings],
-      training: [...weights.runs, ...(final.outcome === undefined ? [] : [runReport('model', final.outcome)])],
+      warnings: [...source.info.warnings, ...weights.notDone, ...found.warnings, ...final.warnings],
+      training: [...weights.runs, ...final.training],
       artifacts: found.artifacts,
       details: {
         ...found.details,
+        cutShort: found.cutShort || weights.notDone.length > 0 || final.cutShort,
         strategy: 'one-shot',
         winner: { ...found.request },
         oneShot: detailsOf(shared, options, {
@@ -105,6 +119,8 @@ interface FoundPart {
   readonly best: Model;
   readonly request: ReturnType<SharedSpace['requestOf']>;
   readonly artifacts: NonNullable<PassResult['artifacts']>;
+  readonly warnings: readonly string[];
+  readonly cutShort: boolean;
   readonly details: Record<string, unknown>;
 }
 
@@ -125,6 +141,8 @@ async function searchParts(
   const planned = planNetworks(model, options, context);
   const plan: SearchPlan = {
     ...planned,
+    // Weights that were trained as a whole, for the most part, are worth the most there.
+    ...(trials.concluding && trials.isFresh ? { initial: [shared.largest] } : {}),
     prepare(point, budget) {
       const prepared = planned.prepare(point, budget);
       if (!('spec' in prepared)) return prepared;
@@ -132,7 +150,7 @@ async function searchParts(
       return typeof part === 'string' ? { figures: {}, reason: part } : prepared;
     },
   };
-  const { run, best, found, artifacts, details } = await searchAndConclude({
+  const { run, best, found, artifacts, warnings, details } = await searchAndConclude({
     plan,
     options,
     trials,
@@ -142,36 +160,10 @@ async function searchParts(
     best,
     request: shared.requestOf(found.best.point),
     artifacts,
+    warnings,
+    cutShort: details['cutShort'] === true,
     details: { ...details, correlations: await correlationsOf(run.tried, { model, options, context }) },
   };
-}
-
-async function finalTraining(
-  {
-    model,
-    options: { finalTraining: training, teach },
-    settings,
-    found,
-    chapters,
-  }: {
-    readonly model: Model;
-    readonly options: Options;
-    readonly settings: ReturnType<typeof OneShotField.parse>;
-    readonly found: FoundPart;
-    readonly chapters: Chapters;
-  },
-  context: FinetuneContext,
-): Promise<{ readonly model: Model; readonly outcome?: TrainingOutcome; readonly warnings: readonly string[] }> {
-  if (training === undefined) return { model: found.best, warnings: [] };
-  const start = settings.finalWeights === 'shared' ? found.best : buildArchitecture(found.request, context.seed);
-  takeNames(start, model);
-  const { outcome, warnings } = await finetune(
-    start,
-    training,
-    { ...partOf(context, SHARES.measured, 1), checkpoint: chapters.checkpointOf('final') },
-    teach ? { teacher: { model: copyModel(model), weight: 0.9, temperature: 4 } } : {},
-  );
-  return { model: withTrained(start, outcome.values), outcome, warnings };
 }
 
 function detailsOf(

@@ -25,21 +25,38 @@ export interface SharedMeasure {
   readonly batchSize: number;
   readonly context: PassContext;
   readonly checkpoint: StepCheckpoint;
+  /** What an earlier attempt had measured when it was through with all candidates. */
+  readonly known: unknown;
 }
+
+/** How long a search that has to conclude, and has measured nothing, goes on measuring. */
+const CONCLUDING_MEASURE_MS = 20_000;
 
 /** Trials that take seconds: a candidate is taken out of the shared weights and measured as it is. */
 export class SharedTrials implements TrialRunner {
   readonly #measure: SharedMeasure;
   readonly #results: KeptResults;
+  /** Nothing had been measured when this attempt began. */
+  readonly isFresh: boolean;
+  #endOfMeasuring: number | undefined;
 
   private constructor(measure: SharedMeasure, results: KeptResults) {
     this.#measure = measure;
     this.#results = results;
+    this.isFresh = results.all.length === 0;
   }
 
   /** Goes on with what an earlier attempt had measured. */
   static async open(measure: SharedMeasure): Promise<SharedTrials> {
-    return new SharedTrials(measure, await KeptResults.open(measure.checkpoint));
+    const { checkpoint, known, context } = measure;
+    // What is measured in haste is for this attempt alone: another one that concludes has its own time.
+    const keeps = context.trials?.concluding === true ? { load: () => checkpoint.load(), save: nothing } : checkpoint;
+    return new SharedTrials(measure, await KeptResults.open(keeps, known));
+  }
+
+  /** Everything measured so far, as JSON. */
+  get results(): unknown {
+    return this.#results.all;
   }
 
   get concluding(): boolean {
@@ -47,7 +64,16 @@ export class SharedTrials implements TrialRunner {
   }
 
   run(specs: readonly TrialSpec[]): Promise<readonly (TrialResult | undefined)[]> {
-    return this.#results.of(specs, this.concluding ? undefined : (spec) => this.#run(spec));
+    return this.#results.of(specs, (spec) => (this.#hasTime() ? this.#run(spec) : undefined));
+  }
+
+  /** A search that has to conclude measures a few candidates where it has none, one at least. */
+  #hasTime(): boolean {
+    if (!this.concluding) return true;
+    if (!this.isFresh) return false;
+    const now = performance.now();
+    this.#endOfMeasuring ??= now + CONCLUDING_MEASURE_MS;
+    return now < this.#endOfMeasuring;
   }
 
   async models(specs: readonly TrialSpec[]): Promise<readonly Model[]> {
@@ -74,6 +100,7 @@ export class SharedTrials implements TrialRunner {
   async #model({ model: request }: TrialSpec): Promise<Model> {
     const { network, weights, adapt, batches, context } = this.#measure;
     const { runtime, threads, signal } = context;
+    signal.throwIfAborted();
     if (typeof request !== 'object' || !('architecture' in request))
       throw new CompressionError('INTERNAL', 'a candidate of shared weights is no network of the zoo');
     const model = networkWithoutWeights(request);
@@ -84,6 +111,10 @@ export class SharedTrials implements TrialRunner {
     await recalibrateNormalization(model, { runtime, threads, signal, batches });
     return model;
   }
+}
+
+function nothing(): Promise<void> {
+  return Promise.resolve();
 }
 
 /** The first so many samples. */

@@ -27,12 +27,15 @@ export interface SharedWeights {
   /** The largest network, whose parts the candidates are. Its running statistics are those of no candidate. */
   readonly model: Model;
   readonly runs: readonly TrainingRunReport[];
+  /** In words what was not trained, where the search has to conclude before. */
+  readonly notDone: readonly string[];
 }
 
 /**
- * Trains the largest network alone, then its parts: at each step one that is drawn, taught by the whole as it was before.
+ * Trains the largest network alone, then its parts: at each step one that is drawn, taught by the whole as it was before. When
+ * concluding, the weights are those that an earlier attempt had saved last.
  *
- * @throws CompressionError DATASET_*; TRAIN_DIVERGED; TRAIN_NO_GRADIENT
+ * @throws CompressionError DATASET_*; TRAIN_DIVERGED; TRAIN_NO_GRADIENT; LIMIT_TIME when concluding without any weights saved
  */
 export async function trainShared(
   plan: SharedTraining,
@@ -42,7 +45,7 @@ export async function trainShared(
   const done = chapters.get('parts');
   if (done !== undefined) {
     const runs = [chapters.get('whole')?.data, done.data].map((data) => TrainingRunReport.parse(data));
-    return { model: decodeModel(done.bytes), runs };
+    return { model: decodeModel(done.bytes), runs, notDone: [] };
   }
   const { epochs } = plan.training;
   const shares = shareEpochs(epochs, plan.settings.wholeShare);
@@ -51,10 +54,21 @@ export async function trainShared(
     const { outcome } = await finetune(plan.largest, { ...plan.training, epochs: shares.whole }, own);
     return { model: withTrained(plan.largest, outcome.values), run: runReport('shared-whole', outcome) };
   });
+  if (context.concluding === true && !chapters.hasBegun('parts'))
+    return {
+      model: whole.model,
+      runs: [whole.run],
+      notDone: [`${epochsOf('the largest network', whole)}, and its parts none`],
+    };
   const parts = await chapter({ name: 'parts', from: part, to: 1 }, chapters, context, (own) =>
     trainParts(plan, whole.model, shares.parts, own),
   );
-  return { model: parts.model, runs: [whole.run, parts.run] };
+  const notDone = context.concluding === true ? [epochsOf('the parts of the largest network', parts)] : [];
+  return { model: parts.model, runs: [whole.run, parts.run], notDone };
+}
+
+function epochsOf(what: string, { run: { epochs, plannedEpochs } }: Trained): string {
+  return `the search was ended early: ${what} had ${epochs.length} of ${plannedEpochs} epochs of training`;
 }
 
 interface Trained {
@@ -77,7 +91,8 @@ async function chapter(
     checkpoint: chapters.checkpointOf(name),
     progress: (fraction, message) => context.progress(from + fraction * (to - from), `${label}: ${message}`),
   });
-  await chapters.finish(name, trained.run, encodeModel(trained.model));
+  // What was cut short is not over: another attempt that concludes finds it as this one did.
+  if (context.concluding !== true) await chapters.finish(name, trained.run, encodeModel(trained.model));
   return trained;
 }
 

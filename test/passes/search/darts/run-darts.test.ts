@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
-import { describe, it } from 'node:test';
+import { before, describe, it } from 'node:test';
 import { verifyModel } from '../../../../src/onnx/verify/verify-model.ts';
 import { searchArchitecture } from '../../../../src/passes/search/architecture.ts';
-import { assertResumes } from '../interrupted.ts';
+import { assertResumes, concludedFrom, statesOf, type Concluded } from '../interrupted.ts';
 import { contextOf, jobModel } from '../pictures.ts';
 
 const space = {
@@ -79,6 +79,59 @@ describe('search.architecture, darts', () => {
     const options = optionsOf({ finalTraining: { epochs: 2, batchSize: 12, learningRate: 0.05 } });
     // While the weights alone are trained, while the strengths are, inside the final training.
     await assertResumes(options, (saves) => [2, Math.floor(saves / 2), saves - 2]);
+  });
+
+  describe('when its end comes early', () => {
+    const options = optionsOf({ finalTraining: { epochs: 2, batchSize: 12, learningRate: 0.05 } });
+    let states: Awaited<ReturnType<typeof statesOf>>;
+    before(async () => {
+      states = await statesOf(options);
+    });
+    const endedAt = async (chapter: string, which: number): Promise<Concluded> => {
+      const result = await concludedFrom(options, states.filter((one) => one.chapter === chapter).at(which)?.state);
+      verifyModel(result.model);
+      assert.equal(result.details['cutShort'], true);
+      assert.equal(result.saves, 0);
+      return result;
+    };
+
+    it('hands out the network of the strengths as they are, and says how far it had got', async () => {
+      const result = await endedAt('mixed', -2);
+      assert.match(result.warnings[0] ?? '', /had 5 of 6 epochs of training, and the choice goes by the strengths as/);
+      assert.match(result.warnings.at(-1) ?? '', /final training had not begun/);
+      for (const { chosen, operations } of placesOf(result.details)) {
+        const probabilities = operations.map(({ probability }) => probability);
+        assert.equal(probabilities[chosen], Math.max(...probabilities));
+        assert.ok(Math.max(...probabilities) - Math.min(...probabilities) > 1e-3, 'the strengths have moved');
+      }
+      const { asTrained } = result.details['darts'] as { asTrained: { accuracy: number } };
+      assert.ok(asTrained.accuracy > 0.6, String(asTrained.accuracy));
+      assert.deepEqual(
+        result.training?.map(({ name }) => name),
+        ['mixed'],
+      );
+    });
+
+    it('says that no strength had been learned, where only weights had', async () => {
+      const result = await endedAt('mixed', 1);
+      assert.match(result.warnings[0] ?? '', /had 0 of 6 epochs of training, and no strength had been learned/);
+    });
+
+    it('in the final training, takes the better of what it made and what it began with', async () => {
+      const result = await endedAt('final', -2);
+      assert.deepEqual(
+        result.training?.map(({ name, epochs }) => [name, epochs.length]),
+        [
+          ['mixed', 6],
+          ['model', 1],
+        ],
+      );
+      assert.match(result.warnings.at(-1) ?? '', /final training was ended after 1 of 2 epochs: the winner is as/);
+    });
+
+    it('with nothing saved, has nothing to hand out', async () => {
+      await assert.rejects(concludedFrom(options, undefined), { code: 'LIMIT_TIME' });
+    });
   });
 
   it('refuses before it starts what cannot be mixed, and options that would say nothing', () => {

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
-import { describe, it } from 'node:test';
+import { before, describe, it } from 'node:test';
 import { elementCount } from '../../../../src/onnx/nd-array.ts';
 import { verifyModel } from '../../../../src/onnx/verify/verify-model.ts';
 import { searchArchitecture } from '../../../../src/passes/search/architecture.ts';
-import { assertResumes } from '../interrupted.ts';
+import { assertResumes, concludedFrom, statesOf, type Concluded } from '../interrupted.ts';
 import { contextOf, jobModel } from '../pictures.ts';
 
 const space = {
@@ -75,8 +75,94 @@ describe('search.architecture, one-shot', () => {
 
   it('gives the same bytes for the same seed, also when it goes on after an interruption', async () => {
     const options = optionsOf({ finalTraining: { epochs: 2, batchSize: 12, learningRate: 0.05 } });
-    // Inside the first run, inside the second, among the candidates, inside the final training.
-    await assertResumes(options, (saves) => [2, Math.floor(saves / 2), saves - 8, saves - 2]);
+    // Inside the first run, inside the second, among the candidates, behind them, inside the final training of eight steps.
+    await assertResumes(options, (saves) => [2, Math.floor(saves / 2), saves - 11, saves - 9, saves - 2]);
+  });
+
+  describe('when its end comes early', () => {
+    const options = optionsOf({
+      constraints: { maxParameters: 700 },
+      finalTraining: { epochs: 2, batchSize: 12, learningRate: 0.05 },
+    });
+    let states: Awaited<ReturnType<typeof statesOf>>;
+    before(async () => {
+      states = await statesOf(options);
+    });
+    const endedAt = (chapter: string, which: number): Promise<Concluded> =>
+      concludedFrom(options, states.filter((one) => one.chapter === chapter).at(which)?.state);
+    const trialsOf = ({ details }: Concluded): readonly { index: number; status: string; accuracy?: number }[] =>
+      (details['trials'] as { index: number; status: string; accuracy?: number }[]).filter(
+        ({ status }) => status === 'succeeded',
+      );
+    /** Whatever was cut: the best of those measured is handed out, within the limits, and it is said to be cut short. */
+    const assertUsable = (result: Concluded): void => {
+      verifyModel(result.model);
+      assert.equal(result.details['cutShort'], true);
+      const tried = trialsOf(result);
+      const best = tried.find(({ index }) => index === result.details['best']);
+      assert.equal(best?.accuracy, Math.max(...tried.map(({ accuracy = 0 }) => accuracy)));
+      const weights = [...result.model.graph.initializers.values()].filter(
+        ({ name, dataType }) => dataType === 'float' && !name.includes('running_'),
+      );
+      assert.ok(weights.reduce((sum, { dims }) => sum + elementCount(dims), 0) <= 700);
+      assert.equal(result.saves, 0, 'what is done in haste would be taken for the search itself');
+    };
+
+    it('while the largest network is trained: measures candidates with the weights as they are', async () => {
+      const result = await endedAt('whole', 5);
+      assertUsable(result);
+      assert.equal(
+        result.warnings[0],
+        'the search was ended early: the largest network had 1 of 2 epochs of training, and its parts none',
+      );
+      assert.match(result.warnings.at(-1) ?? '', /final training had not begun/);
+      assert.ok(trialsOf(result).length > 0);
+      assert.deepEqual(
+        result.training?.map(({ name, stoppedEarly }) => [name, stoppedEarly]),
+        [['shared-whole', true]],
+      );
+    });
+
+    it('while its parts are trained', async () => {
+      const result = await endedAt('parts', -2);
+      assertUsable(result);
+      assert.match(result.warnings[0] ?? '', /the parts of the largest network had 3 of 4 epochs of training$/);
+      assert.ok(trialsOf(result).length > 0);
+    });
+
+    it('among the candidates: hands out the best of those that were measured, and measures no more', async () => {
+      const result = await endedAt('candidates', 3);
+      assertUsable(result);
+      assert.equal(trialsOf(result).length, 4);
+      assert.equal(result.warnings[0], 'the search was ended early: 4 of 6 candidates had ended');
+    });
+
+    it('behind the candidates, and in the final training', async () => {
+      const behind = await endedAt('after candidates', 0);
+      assertUsable(behind);
+      assert.deepEqual(behind.warnings, [
+        'the final training had not begun when the search was ended: the winner is as the search found it',
+      ]);
+      const within = await endedAt('final', -2);
+      assertUsable(within);
+      assert.equal(trialsOf(within).length, 6);
+      assert.deepEqual(within.details['best'], behind.details['best']);
+      assert.match(within.warnings.join(), /^the final training was ended after 1 of 2 epochs: the winner is as/);
+      assert.deepEqual(within.training?.map(({ name, epochs }) => [name, epochs.length]).at(-1), ['model', 1]);
+    });
+
+    it('with nothing saved, has nothing to hand out', async () => {
+      await assert.rejects(concludedFrom(options, undefined), { code: 'LIMIT_TIME' });
+    });
+  });
+
+  it('looks at the cancel signal between candidates', async () => {
+    const controller = new AbortController();
+    const progress = (_: number, message = ''): void => {
+      if (message.endsWith('trials')) controller.abort(new Error('stop'));
+    };
+    const context = { ...contextOf(undefined, controller.signal), progress };
+    await assert.rejects(searchArchitecture.run(jobModel(), optionsOf(), context), /stop/);
   });
 
   it('refuses before it starts what cannot share weights, with the reason', () => {
