@@ -4,12 +4,19 @@ import { CompressionError, messageOf } from '../errors.ts';
 import { BullMqConsumer } from './bullmq-consumer.ts';
 import { SILENT_LOG } from './job-log.ts';
 import type { JobLog } from './job-log.ts';
-import type { ChangeListener, Consumer, JobChange, JobHandler, JobQueue, QueueCounts } from './job-queue.ts';
+import type {
+  ChangeListener,
+  Consumer,
+  JobChange,
+  JobHandler,
+  JobQueue,
+  QueueCounts,
+  QueuePlace,
+} from './job-queue.ts';
 import { connectRedis, ConnectionErrors, Readiness, withinLimit } from './redis-connection.ts';
+import { RedisTurns } from './redis-turns.ts';
 
 const QUEUE_NAME = 'jobs';
-/** BullMQ runs the lowest number first and 0 before all; ours go from -1 to 10, highest first. */
-const LOWEST_PRIORITY = 11;
 /** BullMQ's own limit must never end a job: the record's breaker does. */
 const UNLIMITED_ATTEMPTS = 1_000_000;
 
@@ -25,6 +32,7 @@ export class BullMqQueue implements JobQueue {
   readonly #client: Redis;
   readonly #readiness: Readiness;
   readonly #queue: Queue;
+  readonly #turns: RedisTurns;
   readonly #consumers = new Set<BullMqConsumer>();
   readonly #listeners = new Set<ChangeListener>();
   #subscriber: Redis | undefined;
@@ -43,6 +51,7 @@ export class BullMqQueue implements JobQueue {
     this.#client = this.#connect('commands');
     this.#readiness = new Readiness(this.#client);
     this.#queue = new Queue(QUEUE_NAME, { connection: this.#client, prefix: this.#prefix, skipVersionCheck: true });
+    this.#turns = new RedisTurns(this.#client, { prefix: this.#prefix, queue: QUEUE_NAME });
     this.#queue.on('error', (error) => this.#errors.note(error));
   }
 
@@ -71,21 +80,22 @@ export class BullMqQueue implements JobQueue {
     );
   }
 
-  async enqueue(jobId: string, options: { readonly priority: number }): Promise<void> {
-    await this.#ask('enqueue a job', () =>
-      this.#queue.add(
+  async enqueue(jobId: string, place: QueuePlace): Promise<void> {
+    await this.#ask('enqueue a job', async () => {
+      await this.#queue.add(
         'job',
         {},
         {
           jobId,
-          priority: LOWEST_PRIORITY - options.priority,
+          priority: RedisTurns.initial(place),
           attempts: UNLIMITED_ATTEMPTS,
           backoff: { type: 'custom' },
           removeOnComplete: true,
           removeOnFail: true,
         },
-      ),
-    );
+      );
+      await this.#turns.place(jobId, place);
+    });
   }
 
   async consume(handler: JobHandler, options: { readonly concurrency: number }): Promise<Consumer> {
@@ -209,16 +219,14 @@ export class BullMqQueue implements JobQueue {
     return subscriber;
   }
 
-  /** When the entry that is next in each priority's line came; exact as long as one priority is used. */
+  /** When the oldest entry came, of those that wait for their first delivery and those of workers that died. */
   async #oldest(): Promise<number | undefined> {
-    const [first] = await this.#client.zrange(this.#key('prioritized'), '0', '0');
     const redelivered = await this.#client.lindex(this.#key('wait'), -1);
-    const times = await Promise.all(
-      [first, redelivered].map(async (jobId) =>
-        jobId === undefined || jobId === null ? null : this.#client.hget(this.#key(jobId), 'timestamp'),
-      ),
-    );
-    const known = times.map(Number).filter((time) => Number.isFinite(time) && time > 0);
+    const times = [
+      await this.#turns.oldest(),
+      redelivered === null ? undefined : Number(await this.#client.hget(this.#key(redelivered), 'timestamp')),
+    ];
+    const known = times.flatMap((time) => (time !== undefined && time > 0 ? [time] : []));
     return known.length === 0 ? undefined : Math.min(...known);
   }
 }

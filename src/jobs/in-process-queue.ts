@@ -1,16 +1,25 @@
 import { messageOf, CompressionError } from '../errors.ts';
+import { FairTurns } from './fair-turns.ts';
+import type { Standing } from './fair-turns.ts';
 import { SILENT_LOG } from './job-log.ts';
 import type { JobLog } from './job-log.ts';
-import type { ChangeListener, Consumer, JobChange, JobHandler, JobQueue, QueueCounts } from './job-queue.ts';
+import type {
+  ChangeListener,
+  Consumer,
+  JobChange,
+  JobHandler,
+  JobQueue,
+  QueueCounts,
+  QueuePlace,
+} from './job-queue.ts';
 
-interface Entry {
+interface Entry extends Standing {
   readonly jobId: string;
-  readonly priority: number;
-  readonly sequence: number;
   readonly since: number;
   /** Deliveries whose handler failed, for the backoff. */
   failures: number;
   state: 'waiting' | 'active' | 'resting';
+  isReturned: boolean;
   timer?: NodeJS.Timeout;
 }
 
@@ -27,24 +36,27 @@ export class InProcessQueue implements JobQueue {
   readonly #consumers = new Set<LocalConsumer>();
   readonly #listeners = new Set<ChangeListener>();
   readonly #log: JobLog;
-  #sequence = 0;
+  readonly #turns = new FairTurns();
+  #arrivals = 0;
   #closed = false;
 
   constructor(log: JobLog = SILENT_LOG) {
     this.#log = log;
   }
 
-  enqueue(jobId: string, options: { readonly priority: number }): Promise<void> {
+  enqueue(jobId: string, place: QueuePlace): Promise<void> {
     return this.#answer(() => {
       if (this.#entries.has(jobId)) return;
       const entry: Entry = {
         jobId,
-        priority: options.priority,
-        sequence: this.#sequence++,
+        place,
+        turn: { round: 0, arrival: this.#arrivals++ },
         since: performance.now(),
         failures: 0,
         state: 'waiting',
+        isReturned: false,
       };
+      this.#turns.place(entry, this.#waiting());
       this.#entries.set(jobId, entry);
       this.#dispatch();
     });
@@ -131,11 +143,11 @@ export class InProcessQueue implements JobQueue {
     return Promise.resolve(work());
   }
 
-  /** Highest priority first, then the oldest. */
+  /** In the order of their turns. */
   #waiting(): Entry[] {
     return [...this.#entries.values()]
       .filter((entry) => entry.state === 'waiting')
-      .sort((a, b) => b.priority - a.priority || a.sequence - b.sequence);
+      .sort((a, b) => a.turn.round - b.turn.round || a.turn.arrival - b.turn.arrival);
   }
 
   #dispatch(): void {
@@ -176,6 +188,7 @@ export class InProcessQueue implements JobQueue {
     entry.state = 'resting';
     entry.timer = setTimeout(() => {
       entry.state = 'waiting';
+      entry.isReturned = true;
       this.#dispatch();
     }, restMs);
     entry.timer.unref();

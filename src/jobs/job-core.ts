@@ -17,7 +17,7 @@ import type { VersionedRecord } from './job-records.ts';
 import type { JobEvent } from './job-service.ts';
 import { AttemptLiveness } from './liveness.ts';
 import { ended, isTerminal, released } from './record-changes.ts';
-import { queuePriority } from './queue-priority.ts';
+import { queuePlace } from './queue-place.ts';
 
 /**
  * Called for each event of a job (webhooks hang here). A terminal event is given until the call succeeds, so it may come
@@ -98,7 +98,7 @@ export class JobCore {
    */
   async enqueue(record: JobRecord): Promise<boolean> {
     const patience = new AbortController();
-    const enqueued = this.queue.enqueue(record.id, { priority: queuePriority(record) }).then(
+    const enqueued = this.queue.enqueue(record.id, queuePlace(record)).then(
       () => true,
       (error: unknown) => {
         this.log.warn(
@@ -143,16 +143,16 @@ export class JobCore {
     await this.#onEvent(record, event);
     await this.store.delete(markerKey(record));
     this.#tenants.delete(record.id);
-    if (record.trial !== undefined) this.#wake(record.trial.parent, record.priority);
+    if (record.trial !== undefined) this.#wake(record.trial.parent, record);
   }
 
   /**
    * A trial is over, so the search that asked for it may go on. Told twice, since a queue drops an id that is with a consumer
    * just then; what is lost all the same, the reconciler finds.
    */
-  #wake(jobId: string, priority: number): void {
+  #wake(jobId: string, { tenant, priority }: JobRecord): void {
     const tell = (): void => {
-      this.queue.enqueue(jobId, { priority }).catch((error: unknown) => {
+      this.queue.enqueue(jobId, { tenant, priority, turn: 'shared' }).catch((error: unknown) => {
         this.log.info({ event: 'job.wake-failed', jobId, error: messageOf(error) }, 'a search was not woken');
       });
     };

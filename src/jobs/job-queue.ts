@@ -3,8 +3,8 @@
  * and nothing is ever decided by what a call returns; the job record decides.
  */
 export interface JobQueue {
-  /** Idempotent by job id while the entry is in the queue. Higher priority first. */
-  enqueue(jobId: string, options: { readonly priority: number }): Promise<void>;
+  /** Idempotent by job id while the entry is in the queue. Tenants take turns, see FairTurns. */
+  enqueue(jobId: string, place: QueuePlace): Promise<void>;
   /**
    * Calls the handler for each delivered id, `concurrency` at a time. The handler decides everything from the record;
    * `signal` fires when the queue may have given the id to another consumer too (lock lost): ask the record at once
@@ -25,6 +25,15 @@ export interface JobQueue {
   /** Answers within 2 s or throws QUEUE_UNAVAILABLE. */
   ping(): Promise<void>;
   close(): Promise<void>;
+}
+
+/** Where an entry stands among those that wait. */
+export interface QueuePlace {
+  readonly tenant: string;
+  /** -1 to 10, higher first among the entries of the same tenant. */
+  readonly priority: number;
+  /** `own`: it takes a turn of its tenant; `shared`: it goes along with the one that it would take; `ahead`: before all others. */
+  readonly turn: 'own' | 'shared' | 'ahead';
 }
 
 /** `record`: the record says something else now (cancel asked, over, queued again); `event`: its log has one more. */

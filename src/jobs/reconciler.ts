@@ -91,23 +91,15 @@ export class Reconciler {
     const takeAll = this.#takeAll;
     this.#queueAway = false;
     const report = { pending: 0, enqueued: 0, silent: 0, settled: 0 };
-    const seen = new Set<string>();
-    let after: string | undefined;
-    for (;;) {
-      const page = await this.#core.store.list(PENDING_PREFIX, {
-        limit: PAGE,
-        ...(after === undefined ? {} : { after }),
-      });
-      const markers = page.flatMap(({ key }) => {
-        const marker = parseMarker(key);
-        return marker === undefined ? [] : [{ ...marker, key }];
-      });
-      const waiting = await this.#stillWaiting(markers);
-      await mapConcurrently(markers, CONCURRENCY, async (marker) => {
-        if (this.#stopped) return;
-        seen.add(marker.jobId);
-        report.pending += 1;
-        if (waiting.has(marker.jobId)) return;
+    // Jobs are listed newest first, and a queue that was emptied goes by the order in which it is filled.
+    const markers = (await this.#markers()).reverse();
+    report.pending = markers.length;
+    const seen = new Set(markers.map(({ jobId }) => jobId));
+    for (let from = 0; from < markers.length && !this.#stopped; from += PAGE) {
+      const page = markers.slice(from, from + PAGE);
+      const waiting = await this.#stillWaiting(page);
+      await mapConcurrently(page, CONCURRENCY, async (marker) => {
+        if (this.#stopped || waiting.has(marker.jobId)) return;
         try {
           const visit = await this.#visit(marker, takeAll);
           if (visit !== 'nothing') report[visit] += 1;
@@ -119,14 +111,30 @@ export class Reconciler {
           );
         }
       });
-      after = page.at(-1)?.key;
-      if (page.length < PAGE || this.#stopped) break;
     }
     this.#takeAll = false;
     this.#core.liveness.retain(seen);
     for (const known of [this.#orphans, this.#waiting])
       for (const jobId of known.keys()) if (!seen.has(jobId)) known.delete(jobId);
     return report;
+  }
+
+  /** Of all jobs that are not over. */
+  async #markers(): Promise<Marker[]> {
+    const markers: Marker[] = [];
+    let after: string | undefined;
+    for (;;) {
+      const page = await this.#core.store.list(PENDING_PREFIX, {
+        limit: PAGE,
+        ...(after === undefined ? {} : { after }),
+      });
+      for (const { key } of page) {
+        const marker = parseMarker(key);
+        if (marker !== undefined) markers.push({ ...marker, key });
+      }
+      after = page.at(-1)?.key;
+      if (page.length < PAGE || this.#stopped) return markers;
+    }
   }
 
   async #next(): Promise<void> {

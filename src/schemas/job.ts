@@ -108,7 +108,7 @@ export const CreateJob = z.strictObject({
   threads: z.number().int().min(1).max(256).optional(),
   seed: z.number().int().min(0).max(Number.MAX_SAFE_INTEGER).default(0),
   deadlineSeconds: z.number().int().min(1).max(MAX_DEADLINE_SECONDS).optional(),
-  priority: z.number().int().min(0).max(10).default(0),
+  priority: z.number().int().min(0).max(10).default(0).describe('Higher first among your own jobs; tenants take turns'),
   webhook: z
     .strictObject({
       url: z.string().max(2048),

@@ -1,9 +1,10 @@
 import { BullMqQueue } from '../../src/jobs/bullmq-queue.ts';
 import { InProcessQueue } from '../../src/jobs/in-process-queue.ts';
 import { skipWithout, startRedis } from '../helpers/services.ts';
-import { describeJobQueue } from './job-queue.ts';
+import { describeJobQueue, type QueueFixture } from './job-queue.ts';
+import { describeQueueTurns } from './queue-turns.ts';
 
-describeJobQueue('in process', {
+const IN_PROCESS = {
   skip: false,
   start: () =>
     Promise.resolve({
@@ -13,16 +14,16 @@ describeJobQueue('in process', {
       },
       stop: () => Promise.resolve(),
     }),
-});
+} as const;
 
-describeJobQueue('BullMQ (Redis)', {
+const REDIS = {
   skip: skipWithout('redis-server'),
-  start: async () => {
+  start: async (): Promise<QueueFixture> => {
     const redis = await startRedis();
     let count = 0;
     const client = (prefix: string) => new BullMqQueue({ redisUrl: redis.url, prefix });
     return {
-      fresh: (clients) => {
+      fresh: (clients: 1 | 2) => {
         const prefix = `t${count++}`;
         const first = client(prefix);
         return Promise.resolve([first, clients === 2 ? client(prefix) : first] as const);
@@ -30,4 +31,9 @@ describeJobQueue('BullMQ (Redis)', {
       stop: () => redis.stop(),
     };
   },
-});
+};
+
+for (const describeContract of [describeJobQueue, describeQueueTurns]) {
+  describeContract('in process', IN_PROCESS);
+  describeContract('BullMQ (Redis)', REDIS);
+}

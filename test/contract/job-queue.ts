@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, afterEach, before, describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
-import type { Consumer, JobHandler, JobQueue } from '../../src/jobs/job-queue.ts';
+import type { Consumer, JobHandler, JobQueue, QueuePlace } from '../../src/jobs/job-queue.ts';
 import { hasCode } from './object-store.ts';
 
 export interface QueueFixture {
@@ -50,10 +50,10 @@ export function describeJobQueue(
     it('delivers what was enqueued before and after consume', async () => {
       const queue = await open();
       const seen = recorder();
-      await queue.enqueue('job_a', { priority: 0 });
+      await queue.enqueue('job_a', placeOf());
       await consume(queue, seen.handler);
       await seen.count(1);
-      await queue.enqueue('job_b', { priority: 0 });
+      await queue.enqueue('job_b', placeOf());
       await seen.count(2);
       assert.deepEqual(seen.ids, ['job_a', 'job_b']);
       await until(async () => (await queue.counts()).active === 0);
@@ -64,11 +64,11 @@ export function describeJobQueue(
       const queue = await open();
       const seen = recorder();
       await consume(queue, seen.handler);
-      await queue.enqueue('job_warm', { priority: 0 });
+      await queue.enqueue('job_warm', placeOf());
       await seen.count(1);
       await delay(50);
       const start = performance.now();
-      await queue.enqueue('job_a', { priority: 0 });
+      await queue.enqueue('job_a', placeOf());
       await seen.count(2);
       assert.ok(performance.now() - start < 100, `${performance.now() - start} ms`);
     });
@@ -82,7 +82,7 @@ export function describeJobQueue(
         ['job_mid1', 5],
         ['job_mid2', 5],
       ] as const;
-      for (const [id, priority] of entries) await queue.enqueue(id, { priority });
+      for (const [id, priority] of entries) await queue.enqueue(id, placeOf(priority));
       const order = ['job_high', 'job_mid1', 'job_mid2', 'job_low1', 'job_low2'];
       assert.deepEqual(await Promise.all(order.map((id) => queue.position(id))), [0, 1, 2, 3, 4]);
       const counts = await queue.counts();
@@ -97,13 +97,13 @@ export function describeJobQueue(
     it('takes an id once while it is in the queue, and again when it is done', async () => {
       const queue = await open();
       const seen = recorder();
-      await queue.enqueue('job_a', { priority: 0 });
-      await queue.enqueue('job_a', { priority: 3 });
+      await queue.enqueue('job_a', placeOf());
+      await queue.enqueue('job_a', placeOf(3));
       assert.equal((await queue.counts()).waiting, 1);
       await consume(queue, seen.handler);
       await seen.count(1);
       await until(async () => (await queue.counts()).active === 0);
-      await queue.enqueue('job_a', { priority: 0 });
+      await queue.enqueue('job_a', placeOf());
       await seen.count(2);
       assert.deepEqual(seen.ids, ['job_a', 'job_a']);
     });
@@ -118,7 +118,7 @@ export function describeJobQueue(
         now--;
         return 'done';
       });
-      for (let n = 0; n < 9; n++) await queue.enqueue(`job_${n}x`, { priority: 0 });
+      for (let n = 0; n < 9; n++) await queue.enqueue(`job_${n}x`, placeOf());
       await consume(queue, seen.handler, 3);
       await seen.count(9);
       assert.equal(most, 3);
@@ -131,7 +131,7 @@ export function describeJobQueue(
         await delay(2);
         return 'done';
       });
-      for (let n = 0; n < 20; n++) await first.enqueue(`job_${n}x`, { priority: 0 });
+      for (let n = 0; n < 20; n++) await first.enqueue(`job_${n}x`, placeOf());
       await consume(first, seen.handler, 2);
       await consume(second, seen.handler, 2);
       await seen.count(20);
@@ -148,7 +148,7 @@ export function describeJobQueue(
         return times.length < 3 ? Promise.reject(new Error('store down')) : Promise.resolve('done');
       });
       await consume(queue, seen.handler);
-      await queue.enqueue('job_a', { priority: 0 });
+      await queue.enqueue('job_a', placeOf());
       await seen.count(3);
       const [first = 0, second = 0, third = 0] = times;
       assert.ok(second - first >= 90, `first pause ${second - first} ms`);
@@ -162,7 +162,7 @@ export function describeJobQueue(
       const seen = recorder(() => Promise.resolve(seen.ids.length < 4 ? 'requeue' : 'done'));
       await consume(queue, seen.handler);
       const start = performance.now();
-      await queue.enqueue('job_a', { priority: 0 });
+      await queue.enqueue('job_a', placeOf());
       await seen.count(4);
       assert.ok(performance.now() - start < 3000, 'handing back must not grow a backoff');
       await until(async () => (await queue.counts()).active === 0);
@@ -178,10 +178,10 @@ export function describeJobQueue(
         return 'requeue';
       });
       const consumer = await first.consume(leaving.handler, { concurrency: 1 });
-      await first.enqueue('job_a', { priority: 0 });
+      await first.enqueue('job_a', placeOf());
       await leaving.count(1);
       const closed = consumer.close();
-      await first.enqueue('job_b', { priority: 0 });
+      await first.enqueue('job_b', placeOf());
       closing = true;
       await closed;
       const staying = recorder();
@@ -200,7 +200,7 @@ export function describeJobQueue(
         return 'done';
       });
       const consumer = await queue.consume(seen.handler, { concurrency: 1 });
-      await queue.enqueue('job_a', { priority: 0 });
+      await queue.enqueue('job_a', placeOf());
       await seen.count(1);
       await consumer.close();
       assert.ok(ended);
@@ -208,8 +208,8 @@ export function describeJobQueue(
 
     it('removes a waiting entry, and leaves a running one', async () => {
       const queue = await open();
-      await queue.enqueue('job_gone', { priority: 0 });
-      await queue.enqueue('job_stays', { priority: 0 });
+      await queue.enqueue('job_gone', placeOf());
+      await queue.enqueue('job_stays', placeOf());
       await queue.remove('job_gone');
       await queue.remove('job_never');
       assert.equal((await queue.counts()).waiting, 1);
@@ -231,11 +231,11 @@ export function describeJobQueue(
       const queue = await open();
       let release: () => void = () => undefined;
       const held = new Promise<void>((resolve) => (release = resolve));
-      await queue.enqueue('job_taken', { priority: 5 });
+      await queue.enqueue('job_taken', placeOf(5));
       const seen = recorder(() => held.then(() => 'done'));
       await queue.consume(seen.handler, { concurrency: 1 });
       await seen.count(1);
-      for (const id of ['job_a', 'job_b']) await queue.enqueue(id, { priority: 0 });
+      for (const id of ['job_a', 'job_b']) await queue.enqueue(id, placeOf());
       assert.deepEqual(await queue.holds(['job_b', 'job_taken', 'job_never', 'job_a']), new Set(['job_b', 'job_a']));
       assert.deepEqual(await queue.holds([]), new Set());
       await queue.remove('job_a');
@@ -268,9 +268,14 @@ export function describeJobQueue(
       await queue.close();
       await queue.close();
       await assert.rejects(queue.ping(), hasCode('QUEUE_UNAVAILABLE'));
-      await assert.rejects(queue.enqueue('job_a', { priority: 0 }), hasCode('QUEUE_UNAVAILABLE'));
+      await assert.rejects(queue.enqueue('job_a', placeOf()), hasCode('QUEUE_UNAVAILABLE'));
     });
   });
+}
+
+/** Of a job that takes a turn of its tenant. */
+export function placeOf(priority = 0, tenant = 'acme'): QueuePlace {
+  return { tenant, priority, turn: 'own' };
 }
 
 export function recorder(work: () => Promise<'done' | 'requeue'> = () => Promise.resolve('done')) {

@@ -41,6 +41,21 @@ describe('Reconciler', () => {
     assert.deepEqual(await jobs.createReconciler().reconcile(), { pending: 0, enqueued: 0, silent: 0, settled: 0 });
   });
 
+  it('fills it so that tenants take turns, the oldest of their jobs first', async () => {
+    const many: string[] = [];
+    for (let n = 0; n < 60; n++) many.push(await submit());
+    const other = await submit({ tenant: 'other' });
+    const queue = new InProcessQueue();
+    assert.equal((await jobs.make({ queue }).createReconciler().reconcile()).enqueued, 61);
+    assert.ok(((await queue.position(other)) ?? 99) <= 1);
+    const places = await Promise.all(many.map(async (id) => (await queue.position(id)) ?? -1));
+    // Records are read several at a time.
+    for (const [n, place] of places.entries()) assert.ok(Math.abs(place - n) <= 32, `${n} at ${place}`);
+    await queue.close();
+    for (const jobId of many) await jobs.service.cancel('acme', jobId);
+    await jobs.service.cancel('other', other);
+  });
+
   it('does not read the record of a job that waits in the queue each time, but once a minute and when the queue has lost it', async () => {
     const jobId = await submit();
     const queue = new InProcessQueue();

@@ -6,7 +6,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { Redis as Client } from 'ioredis';
 import { BullMqQueue } from '../../src/jobs/bullmq-queue.ts';
 import { hasCode } from '../contract/object-store.ts';
-import { recorder, until } from '../contract/job-queue.ts';
+import { placeOf, recorder, until } from '../contract/job-queue.ts';
 import { newJob, openJobs, RESULT } from '../helpers/jobs.ts';
 import { freePort, skipWithout, startRedis } from '../helpers/services.ts';
 
@@ -114,7 +114,7 @@ describe('BullMqQueue through outages', { skip: skipWithout('redis-server') }, (
     async () => {
       const nowhere = queueOf(`redis://127.0.0.1:${await freePort()}`);
       assert.ok(
-        (await timed(assert.rejects(nowhere.enqueue('job_a', { priority: 0 }), hasCode('QUEUE_UNAVAILABLE')))) < 2_500,
+        (await timed(assert.rejects(nowhere.enqueue('job_a', placeOf()), hasCode('QUEUE_UNAVAILABLE')))) < 2_500,
       );
 
       const redis = await redisOf();
@@ -137,7 +137,7 @@ describe('BullMqQueue through outages', { skip: skipWithout('redis-server') }, (
       const queue = queueOf(`redis://127.0.0.1:${port}`);
       await queue.ping();
       swallow = true;
-      const waited = await timed(assert.rejects(queue.enqueue('job_a', { priority: 0 }), hasCode('QUEUE_UNAVAILABLE')));
+      const waited = await timed(assert.rejects(queue.enqueue('job_a', placeOf()), hasCode('QUEUE_UNAVAILABLE')));
       assert.ok(waited > 1_900 && waited < 2_500, `${waited} ms`);
       for (const socket of sockets) socket.destroy();
       hole.close();
@@ -151,7 +151,7 @@ describe('BullMqQueue through outages', { skip: skipWithout('redis-server') }, (
     const queue = queueOf(redis.url);
     const seen = recorder();
     await queue.consume(seen.handler, { concurrency: 1 });
-    await queue.enqueue('job_a', { priority: 0 });
+    await queue.enqueue('job_a', placeOf());
     await seen.count(1);
     await redis.kill();
     assert.ok((await timed(queue.close())) < 6_000);
