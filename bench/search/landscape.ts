@@ -35,6 +35,23 @@ export function landscapeError(point: Point): number {
   return error + 0.2 * hash(3, ...coordinates);
 }
 
+/** Work of an operation, as convolutions have it: `conv3` nine times `conv1`. */
+const WORK = [0, 0, 1, 9, 0] as const;
+/** What a block has besides its edges. */
+const REST = 1;
+
+/** A second objective that is at odds with the error: the logarithm (base 10) of depth x width^2 x (1 + work of the operations), width in eights. */
+export function landscapeLogCost(point: Point): number {
+  const coordinates = landscapeSpace.encode(point);
+  const work = coordinates.slice(0, EDGES).reduce((sum, op) => sum + (WORK[op] ?? 0), REST);
+  const depth = (coordinates[EDGES] ?? 0) + 1;
+  const width = (coordinates[EDGES + 1] ?? 0) + 1;
+  return Math.log10(depth * width ** 2 * work);
+}
+
+/** Up to here hypervolumes of error and cost are counted: about the median error, and more than any cost. */
+export const LANDSCAPE_REFERENCE = [16, 5.3] as const;
+
 /** [0, 1) by the murmur3 finalizer over the words. */
 function hash(...words: readonly number[]): number {
   let mixed = 0x9e3779b9;

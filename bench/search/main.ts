@@ -5,11 +5,11 @@
 import { parseArgs } from 'node:util';
 import { median, quantile } from '../../src/evaluation/statistics.ts';
 import { hypervolume } from '../../src/search/hypervolume.ts';
-import { mannWhitney } from '../../src/search/mann-whitney.ts';
+import { mannWhitney, type Alternative } from '../../src/search/mann-whitney.ts';
 import { nsga2 } from '../../src/search/nsga2.ts';
 import { randomSearch } from '../../src/search/random.ts';
 import type { Strategy, TrialResult } from '../../src/search/strategy.ts';
-import { CONTENDERS, bestErrors } from './contest.ts';
+import { CONTENDERS, bestErrors, frontVolumes } from './contest.ts';
 import { ZDT, ZDT_REFERENCE, zdtSpace, type ZdtProblem } from './zdt.ts';
 
 const POPULATION = 100;
@@ -62,15 +62,20 @@ function frontOf(strategy: Strategy, { evaluate }: ZdtProblem): number {
 function contend(contest: { readonly trials: number; readonly batch: number; readonly seeds: number }): void {
   const { trials, batch, seeds } = contest;
   console.log(
-    `\nLandscape (bench/search/landscape.ts): lowest error in ${trials} trials, batches of ${batch}, ${seeds} seeds`,
+    `\nLandscape (bench/search/landscape.ts): ${trials} trials, batches of ${batch}, ${seeds} seeds; p against random, one-sided (Mann-Whitney)`,
   );
-  console.log('strategy          median   quartiles         p (Mann-Whitney, lower than random)');
-  const random = bestErrors('random', contest);
+  ranking('lowest error', 'less', (name) => bestErrors(name, contest));
+  ranking('hypervolume of error and cost', 'greater', (name) => frontVolumes(name, contest));
+}
+
+function ranking(what: string, better: Alternative, valuesOf: (name: (typeof CONTENDERS)[number]) => number[]): void {
+  console.log(`\n${what}\nstrategy          median   quartiles         p`);
+  const random = valuesOf('random');
   for (const name of CONTENDERS) {
-    const best = bestErrors(name, contest);
-    const sorted = best.toSorted((a, b) => a - b);
+    const values = valuesOf(name);
+    const sorted = values.toSorted((a, b) => a - b);
     const quartiles = `${quantile(sorted, 0.25).toFixed(3)}-${quantile(sorted, 0.75).toFixed(3)}`;
-    const p = name === 'random' ? '' : mannWhitney(best, random, 'less').pValue.toExponential(1);
-    console.log(`${name.padEnd(17)} ${median(best).toFixed(3).padStart(6)}   ${quartiles.padEnd(17)} ${p}`);
+    const p = name === 'random' ? '' : mannWhitney(values, random, better).pValue.toExponential(1);
+    console.log(`${name.padEnd(17)} ${median(values).toFixed(3).padStart(6)}   ${quartiles.padEnd(17)} ${p}`);
   }
 }

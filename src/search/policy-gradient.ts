@@ -1,4 +1,5 @@
 import { askTell, type Trial } from './ask-tell.ts';
+import { maximinOfSeen } from './maximin.ts';
 import { firstObjective, type Scalarize } from './scalar-order.ts';
 import type { SearchSpace } from './space.ts';
 import type { Strategy, StrategyOptions } from './strategy.ts';
@@ -10,7 +11,7 @@ export interface PolicyGradientOptions extends StrategyOptions {
   readonly baselineDecay?: number;
   /** Weight of the policy's entropy, which keeps it from settling early. */
   readonly entropyWeight?: number;
-  /** What is minimized: the reward is its negative. The first objective alone unless given. */
+  /** What is minimized: the reward is its negative. Without it several objectives count by the maximin fitness. */
   readonly scalarize?: Scalarize;
 }
 
@@ -23,12 +24,15 @@ const MAX_ADVANTAGE = 3;
 /**
  * Policy gradient (REINFORCE): an independent softmax policy for each dimension, moved towards what brought more than the
  * moving average of the rewards. Advantages are in standard deviations, so the scale of the objective does not matter. An
- * infeasible trial counts 1 to 2 deviations below the average, by its violation; a failed one 2.
+ * infeasible trial counts 1 to 2 deviations below the average, by its violation; a failed one 2. With several objectives the reward
+ * is how far a trial lies before the front of the earlier ones: what is found already pays less each time, so that the policy moves on
+ * along the front.
  * @see Williams, "Simple Statistical Gradient-Following Algorithms for Connectionist Reinforcement Learning", 1992; for
- * architectures Zoph & Le, "Neural Architecture Search with Reinforcement Learning", ICLR 2017
+ * architectures Zoph & Le, "Neural Architecture Search with Reinforcement Learning", ICLR 2017; the reward of several
+ * objectives is Balling, "The Maximin Fitness Function", EMO 2003
  */
 export function policyGradient(space: SearchSpace, options: PolicyGradientOptions): Strategy {
-  const { learningRate = 0.3, baselineDecay = 0.9, entropyWeight = 0.05, scalarize = firstObjective } = options;
+  const { learningRate = 0.3, baselineDecay = 0.9, entropyWeight = 0.05, scalarize } = options;
   return askTell(space, options, (rng) => {
     const policies = space.dimensions.map((_, d) => new Float64Array(armsOf(space.count(d))));
     const advantageOf = advantages(scalarize, baselineDecay);
@@ -71,13 +75,15 @@ function step(
 }
 
 /** Rewards beside their moving average; the average itself is of feasible trials only. */
-function advantages(scalarize: Scalarize, decay: number): (trial: Trial) => number {
+function advantages(given: Scalarize | undefined, decay: number): (trial: Trial) => number {
+  const maximin = maximinOfSeen();
   let count = 0;
   let baseline = 0;
   let mean = 0;
   let squares = 0;
   return ({ objectives, violation }) => {
     if (violation > 0) return -(1 + Math.min(1, violation));
+    const scalarize = given ?? (objectives.length === 1 ? firstObjective : maximin);
     const reward = -scalarize(objectives);
     const deviation = count > 1 ? Math.sqrt(squares / (count - 1)) : 0;
     const advantage = deviation > 0 ? (reward - baseline) / deviation : 0;

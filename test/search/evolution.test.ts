@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { evolution } from '../../src/search/evolution.ts';
+import { paretoSet } from '../../src/search/pareto.ts';
 import { evaluateMixed, mixedSpace, run, smallSpace, type Evaluate } from './helpers.ts';
 
 describe('evolution', () => {
@@ -48,5 +49,22 @@ describe('evolution', () => {
     // 4 random ones, then children: all of a feasible parent, one dimension away.
     const best = finished.slice(4).map(({ candidate }) => candidate.point['c']);
     assert.ok(best.filter((c) => c === false).length >= 2, JSON.stringify(best));
+  });
+
+  it('breeds from the front of its members where there are several objectives', () => {
+    const population = 6;
+    const finished = run(evolution(mixedSpace(), { seed: 7, population, tournament: 60 }), evaluateMixed, 40);
+    finished.slice(population).forEach(({ candidate }, i) => {
+      const members = finished.slice(i, i + population);
+      const isFeasible = members.some(
+        ({ result }) => result.violation === 0 && result.objectives.every(Number.isFinite),
+      );
+      if (!isFeasible) return;
+      const front = paretoSet(members.map(({ result }) => result)).flatMap((k) => members[k] ?? []);
+      const changes = front.map(
+        ({ candidate: { point } }) => Object.keys(point).filter((key) => point[key] !== candidate.point[key]).length,
+      );
+      assert.equal(Math.min(...changes), 1, `trial ${candidate.index} is no mutation of a front's member`);
+    });
   });
 });

@@ -16,7 +16,7 @@ export const objectivesOption = z
   .max(3)
   .default(['accuracy', 'macs'])
   .describe(
-    'What is to be good; several: the front between them is searched. accuracy is the metric of the evaluation data (rmse: the smaller the better), all else is to be small. reward: see reward',
+    'What is to be good; several: the front between them is searched, and the first decides which candidate is the best. accuracy is the metric of the evaluation data (rmse: the smaller the better), all else is to be small. reward: see reward',
   );
 
 /** A soft goal: accuracy against one other figure. */
