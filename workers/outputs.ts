@@ -22,7 +22,8 @@ export interface CheckpointIndex {
   }[];
 }
 
-const MAX_FILES = 64;
+/** Of a job or a checkpoint: a search alone may hand out 256 models. */
+const MAX_FILES = 320;
 const INDEX = 'index.json';
 
 /**

@@ -6,6 +6,7 @@ import { importance } from '../../search/importance.ts';
 import { paretoSet } from '../../search/pareto.ts';
 import type { PassArtifact, PassContext } from '../pass.ts';
 import type { TrialRunner } from '../trials.ts';
+import { frontModels } from './front-models.ts';
 import type { ObjectiveName } from './goals.ts';
 import { timeCandidates } from './time-candidates.ts';
 import { ranked, type SearchPlan, type SearchRun, type Tried } from './run-search.ts';
@@ -64,13 +65,13 @@ export async function conclude(search: {
   readonly best: Model;
   readonly found: Found;
   readonly artifacts: readonly PassArtifact[];
-  /** What was not done, where the end came early. */
+  /** What was not done, where the end came early, and what of the front is not handed out. */
   readonly warnings: readonly string[];
   readonly details: Record<string, unknown>;
 }> {
   const { plan, run, random, keepFront, trials, context } = search;
   const found = findBest(run, plan.objectives);
-  const others = handedOut(found, keepFront);
+  const { others, warnings } = frontModels(found, keepFront);
   // All at once: each call may end the attempt.
   const specs = [found.best, ...others].flatMap(({ spec }) => (spec === undefined ? [] : [spec]));
   const [best, ...rest] = await trials.models(specs);
@@ -84,7 +85,7 @@ export async function conclude(search: {
     bytes: encodeModel(model),
   }));
   const details = { ...searchDetails(plan, run, found, random), timing };
-  return { best, found, artifacts, warnings: notDone(plan, run, random), details };
+  return { best, found, artifacts, warnings: [...notDone(plan, run, random), ...warnings], details };
 }
 
 function notDone({ trials }: SearchPlan, run: SearchRun, random: SearchRun | undefined): string[] {
@@ -96,13 +97,6 @@ function notDone({ trials }: SearchPlan, run: SearchRun, random: SearchRun | und
       ? [`the comparison with random is incomplete: ${ended(random)} candidates at random had ended`]
       : []),
   ];
-}
-
-/** Candidates besides the best one whose models are artifacts: the front, and the best one if there were no limits. */
-function handedOut({ best, front, bestOverall }: Found, keepFront: number): readonly Tried[] {
-  const others = front.filter(({ index }) => index !== best.index).slice(0, keepFront);
-  const isThere = [best, ...others].some(({ index }) => index === bestOverall.index);
-  return isThere || keepFront === 0 ? others : [...others, bestOverall];
 }
 
 /** The honest account of a search, for its step report. */

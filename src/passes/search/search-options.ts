@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { MAX_FRONT, MAX_FRONT_BYTES } from './front-models.ts';
 import { Limits, objectivesOption, Reward } from './goals.ts';
 import { STRATEGY_NAMES } from './strategies.ts';
 
@@ -39,10 +40,10 @@ export const searchOptions = {
     .number()
     .int()
     .min(0)
-    .max(32)
-    .default(8)
+    .max(MAX_FRONT)
+    .default(MAX_FRONT)
     .describe(
-      'Pareto points handed out as artifacts, at most; besides, the best candidate regardless of the constraints',
+      `Pareto points handed out as artifacts, at most, by the first objective: the whole front unless it is larger, or its files have more than ${MAX_FRONT_BYTES / 2 ** 20} MiB together; besides, the best candidate regardless of the constraints`,
     ),
 };
 

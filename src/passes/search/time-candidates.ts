@@ -3,9 +3,11 @@ import type { PassContext } from '../pass.ts';
 
 /** Time for each model. */
 const BUDGET_MS = 500;
+/** Models that are timed, the first ones: the sessions of all are open at the same time. */
+const MAX_TIMED = 33;
 
 /**
- * Median milliseconds of one sample for each model, timed in turns on the evaluation data; undefined where that has no samples.
+ * Median milliseconds of one sample for each of the first models, timed in turns on the evaluation data; undefined where that has no samples.
  * Estimates chose among the candidates; this is what the final ones really take here.
  */
 export async function timeCandidates(
@@ -17,7 +19,7 @@ export async function timeCandidates(
   const { measureLatencies } = await import('../../evaluation/latency.ts');
   const timed = await measureLatencies(
     context.runtime,
-    models.map((model) => ({ model })),
+    models.slice(0, MAX_TIMED).map((model) => ({ model })),
     feeds,
     { threads: context.threads, seed: context.seed, budgetMs: BUDGET_MS, signal: context.signal },
   );

@@ -11,7 +11,7 @@ import { context } from '../canonicalize/helpers.ts';
 import { triedOf } from './tried.ts';
 
 const plan: SearchPlan = {
-  space: new SearchSpace([{ name: 'x', type: 'choice', values: [0, 1, 2, 3, 4, 5, 6, 7] }]),
+  space: new SearchSpace([{ name: 'x', type: 'choice', values: [...Array(60).keys()] }]),
   strategy: 'random',
   objectives: ['accuracy', 'bytes'],
   constraints: {},
@@ -87,6 +87,19 @@ describe('the end of a search', () => {
     const all = Array.from({ length: 6 }, (_, index) => tried(index, 0.5 + index / 100, 10 + index));
     assert.deepEqual((await concluded(all, { keepFront: 2 })).artifacts, ['candidate-4.onnx', 'candidate-3.onnx']);
     assert.deepEqual((await concluded(all, { keepFront: 0 })).artifacts, []);
+  });
+
+  it('hands out a front of 60 whole, and says what of a larger one has no room', async () => {
+    const front = Array.from({ length: 60 }, (_, index) => tried(index, 0.2 + index / 100, 10 + index));
+    const whole = await concluded(front, { keepFront: 256 });
+    assert.equal(whole.artifacts.length, 59);
+    assert.deepEqual(whole.warnings, []);
+    assert.equal((whole.details['timing'] as unknown[]).length, 60);
+    const large = front.map((one) => ({ ...one, figures: { ...one.figures, bytes: 100 * 2 ** 20 } }));
+    const some = await concluded(large, { keepFront: 256 });
+    assert.deepEqual(some.artifacts, ['candidate-58.onnx', 'candidate-57.onnx']);
+    assert.match(some.warnings[0] ?? '', /^57 of 59 further Pareto points are no artifacts/);
+    assert.deepEqual((await concluded(front, { keepFront: 2 })).warnings, []);
   });
 
   it('says that it was cut short, and takes what there is', async () => {
