@@ -38,7 +38,7 @@ export function interfaceObstacle(network: Model, model: Model): string | undefi
     for (const [index, place] of own.entries()) {
       const other = wanted[index];
       if (other === undefined || fits(place.type, other.type)) continue;
-      return `${noun} "${place.info.name}" of the network is ${describe(place.type)}, ${noun} "${other.info.name}" of the model ${describe(other.type)}; choose one of the same sizes (inputSize, inputChannels and classes of an architecture)`;
+      return `${noun} "${place.info.name}" of the network is ${describe(place.type)}, ${noun} "${other.info.name}" of the model ${describe(other.type)}; choose one of the same sizes (inputSize, inputChannels and classes of an architecture; its resolution is what the layers work at)`;
     }
   }
   return undefined;

@@ -60,6 +60,12 @@ export const commonOptions = {
     .default(32)
     .describe('Pixels of a side, or [height, width]'),
   inputChannels: z.number().int().min(1).max(1024).default(3).describe('3 for colour, 1 for grey'),
+  resolution: z
+    .union([z.literal('input'), side, z.tuple([side, side])])
+    .default('input')
+    .describe(
+      'Pixels of a side, or [height, width], that the layers work at; where they are not those of inputSize, a Resize comes first. input: those of inputSize',
+    ),
 };
 
 export const stemOption = z
@@ -90,21 +96,29 @@ export const dropoutOption = z
   .default(0)
   .describe('Share of features dropped ahead of the last layer, in training only');
 
+type Size = number | readonly [number, number];
+
 interface InputOptions {
-  readonly inputSize: number | readonly [number, number];
+  readonly inputSize: Size;
   readonly inputChannels: number;
+  readonly resolution: 'input' | Size;
 }
 
-export function inputOf(network: NetworkBuilder, { inputSize, inputChannels }: InputOptions): Feature {
-  const [height, width] = typeof inputSize === 'number' ? [inputSize, inputSize] : inputSize;
-  return network.input(inputChannels, height, width);
+/** The network's input at the size that its layers work at. */
+export function inputOf(network: NetworkBuilder, { inputSize, inputChannels, resolution }: InputOptions): Feature {
+  const image = network.input(inputChannels, ...sidesOf(inputSize));
+  return resolution === 'input' ? image : network.resize('stem.resize', image, ...sidesOf(resolution));
+}
+
+function sidesOf(size: Size): readonly [height: number, width: number] {
+  return typeof size === 'number' ? [size, size] : size;
 }
 
 const SMALL_STEM_PIXELS = 64;
 
-export function hasSmallStem(stem: 'auto' | 'small' | 'large', { inputSize }: InputOptions): boolean {
+export function hasSmallStem(stem: 'auto' | 'small' | 'large', { inputSize, resolution }: InputOptions): boolean {
   if (stem !== 'auto') return stem === 'small';
-  return Math.max(...[inputSize].flat()) <= SMALL_STEM_PIXELS;
+  return Math.max(...sidesOf(resolution === 'input' ? inputSize : resolution)) <= SMALL_STEM_PIXELS;
 }
 
 /** Blocks of a stage under a depth factor. */

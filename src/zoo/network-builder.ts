@@ -71,6 +71,8 @@ export class NetworkBuilder {
   readonly #domains = new Map<string, number>();
   readonly #constants = new Map<string, string>();
   #elements = 0;
+  /** What the size of maps goes by. */
+  #sizeOption: 'inputSize' | 'resolution' = 'inputSize';
 
   constructor(name: string, weights: WeightSource, batchNorm: BatchNormDefaults = TORCH_BATCH_NORM) {
     this.graph = new GraphBuilder(name);
@@ -82,6 +84,20 @@ export class NetworkBuilder {
   input(channels: number, height: number, width: number): Feature {
     const value = this.graph.input('input', 'float', [BATCH, channels, height, width]);
     return { value, channels, height, width };
+  }
+
+  /** Bilinear, with a filter widened by the scale where a side shrinks: as images of data sets are resized. Nothing where the size is the same. */
+  resize(name: string, x: Feature, height: number, width: number): Feature {
+    if (height === x.height && width === x.width) return x;
+    this.#sizeOption = 'resolution';
+    const inputs = [x.value, '', '', this.ints([height, width])];
+    const value = this.op('Resize', inputs, name, {
+      mode: 'linear',
+      coordinate_transformation_mode: 'half_pixel',
+      axes: [2, 3],
+      ...(height < x.height || width < x.width ? { antialias: 1, exclude_outside: 1 } : {}),
+    });
+    return { ...x, value, height, width };
   }
 
   /** @throws CompressionError RECIPE_INVALID before memory is taken for a network of more than MAX_PARAMETERS */
@@ -276,8 +292,8 @@ export class NetworkBuilder {
     if (height < 1 || width < 1) {
       throw new CompressionError(
         'RECIPE_INVALID',
-        `${name}: a window of ${kernel} pixels does not fit the ${x.height}x${x.width} map; use a larger inputSize`,
-        { places: [{ pointer: '/inputSize', message: 'is too small for this architecture' }] },
+        `${name}: a window of ${kernel} pixels does not fit the ${x.height}x${x.width} map; use a larger ${this.#sizeOption}`,
+        { places: [{ pointer: `/${this.#sizeOption}`, message: 'is too small for this architecture' }] },
       );
     }
     return { ...x, height, width };

@@ -31,6 +31,7 @@ it('fills defaults of the architecture that a job asks for, and refuses what it 
     classes: 4,
     inputSize: 32,
     inputChannels: 3,
+    resolution: 'input',
     width: 1,
     depth: 1,
     stem: 'auto',

@@ -48,8 +48,9 @@ export const vit = defineArchitecture({
     const image = inputOf(network, given);
     if (image.height % patchSize !== 0 || image.width % patchSize !== 0) {
       const message = `must be a multiple of patchSize ${patchSize}, got ${image.height}x${image.width}`;
-      throw new CompressionError('RECIPE_INVALID', `inputSize ${message}`, {
-        places: [{ pointer: '/inputSize', message }],
+      const option = given.resolution === 'input' ? 'inputSize' : 'resolution';
+      throw new CompressionError('RECIPE_INVALID', `${option} ${message}`, {
+        places: [{ pointer: `/${option}`, message }],
       });
     }
     const std = Math.sqrt(1 / (image.channels * patchSize ** 2));

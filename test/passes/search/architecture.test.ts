@@ -1,12 +1,15 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { searchArchitecture } from '../../../src/passes/search/architecture.ts';
+import { takeNames } from '../../../src/passes/replace-model.ts';
+import { trainFinetune } from '../../../src/passes/train/finetune.ts';
 import type { PassContext, PassResult } from '../../../src/passes/pass.ts';
 import type { TrialRunner } from '../../../src/passes/trials.ts';
 import { countWeightElements } from '../../../src/onnx/print/summarize-model.ts';
 import type { Model } from '../../../src/onnx/model.ts';
 import type { TrialResult, TrialSpec } from '../../../src/schemas/trial.ts';
 import { buildArchitecture, type ArchitectureRequest } from '../../../src/zoo/build-architecture.ts';
+import { countNetwork } from '../../../src/zoo/counts.ts';
 import { RecordingCheckpoint } from './interrupted.ts';
 import { contextOf, jobModel } from './pictures.ts';
 
@@ -27,7 +30,10 @@ const isFinal = ({ recipe }: TrialSpec): boolean => JSON.stringify(recipe).inclu
 
 const TRAINED: TrialResult = { status: 'succeeded', metric: 'top1', accuracy: 0.9 };
 
-const figuresFrom = (size: number) => ({ accuracy: size / 10_000, macs: size, parameters: size });
+function figuresFrom(spec: TrialSpec) {
+  const size = sizeOf(spec);
+  return { accuracy: size / 10_000, macs: countNetwork(networkOf(spec)).macs, parameters: size };
+}
 
 /** Trials that train nothing: the larger the network, the more accurate. */
 class FakeTrials implements TrialRunner {
@@ -46,7 +52,7 @@ class FakeTrials implements TrialRunner {
     this.ran.push(...specs);
     return Promise.resolve(
       specs.map((spec) =>
-        isFinal(spec) ? this.#final : { status: 'succeeded', metric: 'top1', ...figuresFrom(sizeOf(spec)) },
+        isFinal(spec) ? this.#final : { status: 'succeeded', metric: 'top1', ...figuresFrom(spec) },
       ),
     );
   }
@@ -138,6 +144,64 @@ describe('search.architecture, candidates trained one by one', () => {
       told.toSorted((a, b) => a - b),
     );
     assert.ok((told.at(-1) ?? 1) < 0.8, 'the final training is to come');
+  });
+});
+
+describe('search.architecture over the resolution', () => {
+  const byResolution = { architecture: 'staged', stages: [{ channels: 4 }], resolution: { search: [4, 6, 8] } };
+  const requestAt = (resolution: number): ArchitectureRequest => ({
+    ...byResolution,
+    resolution,
+    inputSize: 8,
+    inputChannels: 1,
+    classes: 3,
+  });
+  const macsAt = (resolution: number): number => countNetwork(buildArchitecture(requestAt(resolution), 0)).macs;
+
+  it('tries networks that work at each, all with the input of the model', async () => {
+    const trials = new FakeTrials();
+    const { model, details } = await searched({ space: byResolution, objectives: ['macs'] }, trials);
+    const networks = trials.ran.map(networkOf);
+    assert.deepEqual(
+      networks.map(({ graph }) => JSON.stringify(graph.inputs[0]?.type)),
+      Array.from({ length: 3 }, () => JSON.stringify(networks[0]?.graph.inputs[0]?.type)),
+    );
+    assert.deepEqual(
+      networks.map((network) => countNetwork(network).macs).toSorted((a, b) => a - b),
+      [4, 6, 8].map(macsAt),
+    );
+    assert.deepEqual(
+      trials.ran.map(({ model: request }) => (request as ArchitectureRequest)['resolution']).toSorted(),
+      [4, 6, 8],
+    );
+    assert.equal((details['winner'] as ArchitectureRequest)['resolution'], 4);
+    assert.deepEqual([model.graph.inputs[0]?.name, countNetwork(model).macs], ['image', macsAt(4)]);
+  });
+
+  it('knows ahead of any training which are beyond the limits', async () => {
+    const trials = new FakeTrials();
+    const constraints = { maxMacs: macsAt(6) };
+    const { model, details } = await searched({ space: byResolution, constraints }, trials);
+    assert.equal(trials.ran.length, 2);
+    assert.ok(macsAt(6) < macsAt(8));
+    assert.ok(countNetwork(model).macs <= macsAt(6));
+    const rows = details['trials'] as { status: string; macs: number }[];
+    assert.deepEqual(
+      rows.filter(({ status }) => status === 'rejected').map(({ macs }) => macs),
+      [macsAt(8)],
+    );
+  });
+
+  it('trains what stands behind the Resize', async () => {
+    const model = buildArchitecture(requestAt(6), 1);
+    takeNames(model, jobModel());
+    const weight = (): number[] => [...(model.graph.initializers.get('stem.conv.weight')?.floats() ?? [])];
+    const before = weight();
+    const options = trainFinetune.options.parse({ training: { epochs: 6, batchSize: 12, learningRate: 0.1 } });
+    const { training } = await trainFinetune.run(model, options, contextOf());
+    const losses = training?.[0]?.epochs.map(({ loss }) => loss) ?? [];
+    assert.ok((losses.at(-1) ?? Infinity) < 0.7 * (losses[0] ?? 0), losses.join(', '));
+    assert.notDeepEqual(weight(), before);
   });
 });
 
