@@ -194,7 +194,7 @@ export interface Pass<Options = unknown> {
   models?(options: Options): readonly ReferencedModel[];
   /** The fresh network that the model is replaced by, if any: planning refuses one that cannot be. */
   network?(options: Options): ReplacingNetwork | undefined;
-  /** Layers that an option with a value a layer speaks of, for searches: one name for those that share a value. */
+  /** Layers that an option with a value a layer, or `exclude`, speaks of, for searches: one name for those that share a value. */
   layers?(model: Model, options: Options): readonly string[];
   /** For searches to start from: a good value for each of `layers`, found by measuring. */
   suggest?(

@@ -45,6 +45,19 @@ describe('steps that a search runs as trials', () => {
     assert.deepEqual(pointersIn(search(PRUNE, choice)), ['/recipe/steps/0/steps/1/search/2/pass']);
   });
 
+  it('have values for each layer in range, and yes or no where a list of layers stands', () => {
+    const layers = (values: unknown[]) => ({ search: { layers: values } });
+    const excluding = (values: unknown[]) => search({ pass: 'quantize.static', exclude: layers(values) });
+    assert.deepEqual(pointersIn(excluding([true, false])), []);
+    assert.deepEqual(pointersIn(excluding([0, 1])), ['/recipe/steps/0/steps/0/exclude']);
+    assert.deepEqual(pointersIn(search({ pass: 'quantize.static', rounding: layers([true, false]) })), [
+      '/recipe/steps/0/steps/0/rounding',
+    ]);
+    const ranks = (values: unknown[]) => search({ pass: 'factorize.svd', ranks: layers(values) });
+    assert.deepEqual(pointersIn(ranks([0.25, 8, null])), []);
+    assert.deepEqual(pointersIn(ranks([0.25, 1.5])), ['/recipe/steps/0/steps/0/ranks/search/layers/1']);
+  });
+
   it('are pointed at by their own place when one before them is left out', () => {
     const optional = { search: [null, { pass: 'prune.channels', macsRatio: 0.5 }] };
     assert.deepEqual(pointersIn(search(optional, { pass: 'quantize.nowhere' })), ['/recipe/steps/0/steps/1/pass']);

@@ -5,6 +5,7 @@ import { kMeans, type Clusters } from '../../numerics/k-means.ts';
 import { encodeModel } from '../../onnx/codec/encode.ts';
 import { opsetOf, type Model } from '../../onnx/model.ts';
 import { TrainingField } from '../../schemas/training.ts';
+import { layersWithWeights } from '../layers-with-weights.ts';
 import { definePass, type PassArtifact, type Skipped } from '../pass.ts';
 import { filterNodes } from '../quantize/node-filter.ts';
 import { codebookBytes, CodebookWriter, type WrittenCodebook } from './codebook-writer.ts';
@@ -60,6 +61,7 @@ export const clusterWeights = definePass({
     if (!finetune) return [];
     return 'role' in training.validation ? ['training', training.validation.role] : ['training'];
   },
+  layers: (model, options) => layersWithWeights(model, options),
   requires: (model, { finetune }) =>
     finetune && findWeights(model, new Set(model.graph.nodes)).weights.length === 0
       ? 'the model has no float weights of convolutions or products whose centroids could be trained'

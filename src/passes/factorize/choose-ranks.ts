@@ -1,6 +1,7 @@
 import { CompressionError } from '../../errors.ts';
 import type { Skipped } from '../pass.ts';
 import { layerMacs, type DenseLayer } from './layers.ts';
+import { ruleFor, type NamedRule } from './named-ranks.ts';
 import type { LossBudget, RankRule } from './options.ts';
 import { chooseWithinMacs, type BudgetLayer, type RankPoint } from './rank-budget.ts';
 import type { Variant } from './svd-variant.ts';
@@ -24,17 +25,19 @@ export interface Decision {
  */
 export function chooseRanks(
   candidates: readonly Candidate[],
-  rule: Exclude<RankRule, LossBudget>,
+  rule: Exclude<RankRule, LossBudget> | NamedRule,
   totalMacs: number,
 ): { readonly decisions: readonly Decision[]; readonly skipped: readonly Skipped[] } {
   if (rule.by === 'macs') return withinMacs(candidates, rule.ratio, totalMacs);
   const decisions: Decision[] = [];
   const skipped: Skipped[] = [];
   for (const { layer, variants } of candidates) {
-    const options = variants.map((variant) => ({ layer, variant, rank: rankOf(variant, rule) }));
+    const own = ruleFor(layer, rule);
+    if (own === undefined) continue;
+    const options = variants.map((variant) => ({ layer, variant, rank: rankOf(variant, own) }));
     const worth = options.filter((option) => isWorth(option));
-    if (worth.length === 0) skipped.push({ node: layer.label, reason: notWorth(options, rule) });
-    else decisions.push(best(worth, rule));
+    if (worth.length === 0) skipped.push({ node: layer.label, reason: notWorth(options, own) });
+    else decisions.push(best(worth, own));
   }
   return { decisions, skipped };
 }

@@ -10,7 +10,8 @@ import { chooseRanks, type Candidate, type Decision } from './choose-ranks.ts';
 import { inputMoments, MAX_FAN_IN, type InputMoments } from './input-covariance.ts';
 import { fanIn, findDenseLayers, layerMacs, type DenseLayer } from './layers.ts';
 import { chooseWithinBudget, type BudgetChoice } from './loss-budget.ts';
-import { rankRuleOf, type LossBudget, type RankOptions } from './options.ts';
+import { namedRule, ruleFor } from './named-ranks.ts';
+import { rankRuleOf, type LossBudget, type RankOptions, type RankRule } from './options.ts';
 import { canTakeBias, LayerReplacer } from './replace-layer.ts';
 import { kernelText, relativeError, type Variant } from './svd-variant.ts';
 
@@ -21,7 +22,19 @@ export interface FactorizeOptions extends RankOptions {
 }
 
 /** The ways to write a layer; none when it is no matter for this pass, in words. */
-export type VariantsOf = (layer: DenseLayer, moments: InputMoments | undefined) => readonly Variant[] | string;
+export type VariantsOf = (
+  layer: DenseLayer,
+  moments: InputMoments | undefined,
+  rule: RankRule,
+) => readonly Variant[] | string;
+
+/** Those that a rank can be chosen for. */
+export function factorableLayers(
+  model: Model,
+  { include, exclude }: Pick<FactorizeOptions, 'include' | 'exclude'>,
+): readonly DenseLayer[] {
+  return findDenseLayers(model, filterNodes(model.graph.nodes, { include, exclude })).layers;
+}
 
 /** Finds the layers, weighs the ranks, and writes the chains. What `factorize.svd` and `factorize.tucker` share. */
 export async function factorizeModel(
@@ -30,10 +43,14 @@ export async function factorizeModel(
   context: PassContext,
   variantsOf: VariantsOf,
 ): Promise<PassResult> {
-  const rule = rankRuleOf(options);
+  const asked = rankRuleOf(options);
   const kept = filterNodes(model.graph.nodes, { include: options.include, exclude: options.exclude });
-  const { layers, skipped: unfit, totalMacs } = findDenseLayers(model, kept);
+  const { layers: found, skipped: unfit, totalMacs } = findDenseLayers(model, kept);
   const skipped = [...unfit];
+  const rule = asked.by === 'name' ? namedRule(found, asked.ranks) : asked;
+  const layers = found.filter((layer) => rule.by !== 'name' || rule.rankOf.has(layer));
+  for (const layer of found)
+    if (!layers.includes(layer)) skipped.push({ node: layer.label, reason: 'ranks leaves it as it is' });
   const warnings: string[] = [];
   const feeds = options.dataAware === false ? undefined : context.data.calibration;
   const moments = new Map<DenseLayer, InputMoments>();
@@ -56,13 +73,15 @@ export async function factorizeModel(
     await setImmediate();
     context.signal.throwIfAborted();
     context.progress(MEASURING_SHARE + ((1 - MEASURING_SHARE) * index) / layers.length, `decomposing ${layer.label}`);
+    const own = ruleFor(layer, rule);
+    if (own === undefined) continue;
     const variants = layer.weight.every((value) => value === 0)
       ? 'its weight is all zeros'
-      : variantsOf(layer, moments.get(layer));
+      : variantsOf(layer, moments.get(layer), own);
     if (typeof variants === 'string') skipped.push({ node: layer.label, reason: variants });
     else candidates.push({ layer, variants });
   }
-  if (candidates.length === 0 && layers.length === 0 && unfit.length === 0) {
+  if (candidates.length === 0 && found.length === 0 && unfit.length === 0) {
     return { changes: 0, skipped, warnings, details: {} };
   }
   const run = { model, moments, context };

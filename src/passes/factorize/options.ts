@@ -1,17 +1,23 @@
 import { z } from 'zod';
 import { CompressionError } from '../../errors.ts';
 
+const Rank = z
+  .number()
+  .positive()
+  .max(1_000_000)
+  .refine((value) => value < 1 || Number.isInteger(value), 'must be a whole number, or a share below 1');
+
 const globs = z.array(z.string().min(1).max(256)).max(256);
 
 /** What `factorize.svd` and `factorize.tucker` have in common. At most one of `RANK_OPTIONS`. */
 export const SHARED_OPTIONS = {
-  rank: z
-    .number()
-    .positive()
-    .max(1_000_000)
-    .refine((value) => value < 1 || Number.isInteger(value), 'must be a whole number, or a share below 1')
+  rank: Rank.optional().describe('Rank of each layer: a whole number, or below 1 the share of its full rank'),
+  ranks: z
+    .record(z.string().min(1).max(256), z.union([Rank, z.null()]))
     .optional()
-    .describe('Rank of each layer: a whole number, or below 1 the share of its full rank'),
+    .describe(
+      'Rank of layers by node name or operator type (* and ? are wildcards; the first match counts); null, and layers that none matches: as they are',
+    ),
   energy: z
     .number()
     .gt(0)
@@ -50,15 +56,19 @@ export const SHARED_OPTIONS = {
   exclude: globs.default([]).describe('Node names or operator types to leave as they are; * and ? are wildcards'),
 };
 
-const RANK_OPTIONS = ['rank', 'energy', 'macsRatio', 'errorBudget', 'maxAccuracyDrop'] as const;
+const RANK_OPTIONS = ['rank', 'ranks', 'energy', 'macsRatio', 'errorBudget', 'maxAccuracyDrop'] as const;
 
 export interface RankOptions {
   readonly rank?: number | undefined;
+  readonly ranks?: NamedRanks | undefined;
   readonly energy?: number | undefined;
   readonly macsRatio?: number | undefined;
   readonly errorBudget?: number | undefined;
   readonly maxAccuracyDrop?: number | undefined;
 }
+
+/** By glob of node names or operator types; null: as it is. */
+export type NamedRanks = Readonly<Record<string, number | null>>;
 
 /** What the ranks go by. */
 export type RankRule =
@@ -83,10 +93,11 @@ export function conflictOf(options: RankOptions): string | undefined {
 }
 
 /** @throws CompressionError RECIPE_INVALID when several rules are given */
-export function rankRuleOf(options: RankOptions): RankRule {
+export function rankRuleOf(options: RankOptions): RankRule | { readonly by: 'name'; readonly ranks: NamedRanks } {
   const conflict = conflictOf(options);
   if (conflict !== undefined) throw new CompressionError('RECIPE_INVALID', conflict);
   if (options.rank !== undefined) return { by: 'rank', rank: options.rank };
+  if (options.ranks !== undefined) return { by: 'name', ranks: options.ranks };
   if (options.macsRatio !== undefined) return { by: 'macs', ratio: options.macsRatio };
   if (options.errorBudget !== undefined) return { by: 'budget', of: 'error', most: options.errorBudget };
   if (options.maxAccuracyDrop !== undefined) return { by: 'budget', of: 'accuracyDrop', most: options.maxAccuracyDrop };

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { definePass } from '../pass.ts';
-import { factorizeModel } from './factorize-model.ts';
+import { factorableLayers, factorizeModel } from './factorize-model.ts';
 import { conflictOf, neededRoles, SHARED_OPTIONS } from './options.ts';
 import { spatialVariant } from './spatial-variant.ts';
 import { channelVariant } from './svd-variant.ts';
@@ -44,6 +44,7 @@ export const factorizeSvd = definePass({
   example: { energy: 0.9 },
   needs: neededRoles,
   requires: () => undefined,
+  layers: (model, options) => factorableLayers(model, options).map(({ label }) => label),
   run: (model, options, context) =>
     factorizeModel(model, options, context, (layer, moments) => {
       const spatial = options.conv === 'channel' ? undefined : spatialVariant(layer, moments, options.conv);

@@ -18,8 +18,8 @@ interface Pair extends TuckerRanks {
  * @returns why there is none, in words
  */
 export function tuckerVariant(layer: DenseLayer, moments: InputMoments | undefined, rule: RankRule): Variant | string {
-  if (layer.kind !== 'Conv') return `${layer.kind} has two modes only: use factorize.svd`;
-  if (elementCount(layer.kernel) === 1) return 'a 1x1 convolution has two modes only: use factorize.svd';
+  const obstacle = tuckerObstacle(layer);
+  if (obstacle !== undefined) return obstacle;
   const decomposition = new TuckerDecomposition(layer, moments);
   const pairs = rule.by === 'rank' ? [namedPair(layer, decomposition, rule.rank)] : frontier(layer, decomposition);
   const at = (rank: number): Pair => pairs[rank - 1] ?? { input: 0, output: 0, macs: 0, parameters: 0, loss: 1 };
@@ -32,6 +32,12 @@ export function tuckerVariant(layer: DenseLayer, moments: InputMoments | undefin
     ranks: (rank) => ({ input: at(rank).input, output: at(rank).output }),
     build: (rank) => decomposition.build(at(rank)),
   };
+}
+
+/** Why a layer has no Tucker form, in words. */
+export function tuckerObstacle({ kind, kernel }: DenseLayer): string | undefined {
+  if (kind !== 'Conv') return `${kind} has two modes only: use factorize.svd`;
+  return elementCount(kernel) === 1 ? 'a 1x1 convolution has two modes only: use factorize.svd' : undefined;
 }
 
 function namedPair(layer: DenseLayer, decomposition: TuckerDecomposition, rank: number): Pair {

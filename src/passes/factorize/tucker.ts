@@ -1,8 +1,8 @@
 import { z } from 'zod';
 import { definePass } from '../pass.ts';
-import { factorizeModel } from './factorize-model.ts';
-import { conflictOf, neededRoles, rankRuleOf, SHARED_OPTIONS } from './options.ts';
-import { tuckerVariant } from './tucker-variant.ts';
+import { factorableLayers, factorizeModel } from './factorize-model.ts';
+import { conflictOf, neededRoles, SHARED_OPTIONS } from './options.ts';
+import { tuckerObstacle, tuckerVariant } from './tucker-variant.ts';
 
 const Options = z.strictObject(SHARED_OPTIONS).superRefine((options, check) => {
   const message = conflictOf(options);
@@ -26,12 +26,14 @@ export const factorizeTucker = definePass({
   example: { energy: 0.9 },
   needs: neededRoles,
   requires: () => undefined,
-  run(model, options, context) {
-    const rule = rankRuleOf(options);
-    return factorizeModel(model, options, context, (layer, moments) => {
+  layers: (model, options) =>
+    factorableLayers(model, options)
+      .filter((layer) => tuckerObstacle(layer) === undefined)
+      .map(({ label }) => label),
+  run: (model, options, context) =>
+    factorizeModel(model, options, context, (layer, moments, rule) => {
       const variant = tuckerVariant(layer, moments, rule);
       return typeof variant === 'string' ? variant : [variant];
-    });
-  },
+    }),
   ensures: () => undefined,
 });

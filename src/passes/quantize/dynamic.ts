@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { describeNode, type Node } from '../../onnx/node.ts';
 import { opsetOf, type Model } from '../../onnx/model.ts';
 import { withSubgraphs } from '../../onnx/graph.ts';
+import { layersWithWeights } from '../layers-with-weights.ts';
 import { definePass, type PassContext } from '../pass.ts';
 import { inferTypes } from '../../onnx/inference/infer-types.ts';
 import { CostModel, weightedWorkload } from '../cost/cost-model.ts';
@@ -34,6 +35,7 @@ export const quantizeDynamic = definePass({
   options: Options,
   example: { weights: 'int8', perChannel: true, exclude: [] },
   needs: () => [],
+  layers: (model, options) => layersWithWeights(model, options, ['LSTM']),
   requires(model) {
     const opset = opsetOf(model);
     if (opset >= 11) return undefined;

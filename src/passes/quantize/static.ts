@@ -1,5 +1,6 @@
 import { opsetOf } from '../../onnx/model.ts';
 import { isPackedType } from '../../onnx/packed-integers.ts';
+import { layersWithWeights } from '../layers-with-weights.ts';
 import { definePass } from '../pass.ts';
 import { pointsOf } from './activation-params.ts';
 import { quantizeWithin } from './auto.ts';
@@ -41,6 +42,7 @@ export const quantizeStatic = definePass({
   example: { method: 'minmax', perChannel: true },
   makesInt8: ({ weights, activations }) => !isPackedType(weights) && !activations.endsWith('16'),
   needs: ({ accuracy }) => (accuracy === 'auto' ? ['calibration', 'evaluation'] : ['calibration']),
+  layers: (model, options) => layersWithWeights(model, options),
   requires(model, options) {
     const activations = [...typesOf({ options }).activations];
     if (options.format === 'qoperator' && activations.some((type) => type.endsWith('16'))) {

@@ -10,6 +10,7 @@ import {
   examplePointsOf,
   examplesOf,
   expandLayers,
+  layerPlacesOf,
   originOf,
   substitute,
   templateProblem,
@@ -50,7 +51,7 @@ const Options = z.strictObject({
       },
     ])
     .describe(
-      'The recipe of a candidate. { "search": [a, b, …] } or { "search": { "min", "max", "step", "log" } } in the place of any option, or of a whole step (null: without it), is chosen by the search; { "search": { "layers": … } } stands for a record with such a choice for each layer',
+      'The recipe of a candidate. { "search": [a, b, …] } or { "search": { "min", "max", "step", "log" } } in the place of any option, or of a whole step (null: without it), is chosen by the search; { "search": { "layers": … } } stands for a record with such a choice for each layer, with [true, false] for the list of the layers that have true (exclude)',
     ),
   warmStart: z
     .boolean()
@@ -119,13 +120,11 @@ function withAnyLayer(template: unknown): unknown {
 }
 
 async function planOf(model: Model, options: Options, context: PassContext): Promise<SearchPlan> {
-  const steps = examplesOf(withAnyLayer({ steps: options.steps }))
-    .slice(0, 1)
-    .flatMap((example) => Steps.parse(example).steps);
+  const steps = options.steps.map(exampleOf);
   const template = expandLayers({ steps: options.steps }, (index) => layersOf(model, steps[index], context));
   const { seed } = context;
   const space = new SearchSpace(dimensionsOf(template));
-  const initial = await startOf(space, { model, steps, options }, context);
+  const initial = await startOf(space, { model, steps, template, options }, context);
   return {
     space,
     seed,
@@ -146,6 +145,12 @@ async function planOf(model: Model, options: Options, context: PassContext): Pro
   };
 }
 
+/** A step with values in the place of its ranges, nothing excluded: what a pass is asked of its layers with. */
+function exampleOf(step: unknown): Step | undefined {
+  const [example] = examplesOf(expandLayers(step, (_, form) => (form === 'names' ? [] : ['*'])));
+  return Step.safeParse(example).data;
+}
+
 /** Steps that train do so for a share of their epochs. */
 function atBudget(step: Step, budget: number): Step {
   const training = step['training'];
@@ -159,52 +164,58 @@ function layersOf(model: Model, step: Step | undefined, context: PassContext): r
   if (layers !== undefined && layers.length > 0) return layers;
   throw new CompressionError(
     'PASS_PRECONDITION',
-    `search.compression: { "search": { "layers": … } } stands in a step (${step?.pass ?? 'none'}) that has no layers to choose values for on this model`,
+    `search.compression: { "search": { "layers": … } } stands in a step (${step?.pass ?? 'none'}) that has no layers to choose values for on this model; take a range for the whole option, or a pass that names layers`,
   );
 }
 
 /**
- * Points to try first. With a value for each layer: the same for all, and what the pass finds by measuring each layer alone.
- * Kept, so that attempts that go on with the search need not measure again.
+ * Points to try first, where there is a value for each layer: the same for all, and what the pass finds by measuring each layer
+ * alone. Kept, so that attempts that go on with the search need not measure again.
  */
 async function startOf(
   space: SearchSpace,
-  { model, steps, options }: { readonly model: Model; readonly steps: readonly Step[]; readonly options: Options },
+  { model, steps, template, options }: Start,
   context: PassContext,
 ): Promise<Point[]> {
   if (!options.warmStart) return [];
   const kept = await context.checkpoint.load();
   if (kept !== undefined)
     return z.array(z.record(z.string(), z.json())).parse(JSON.parse(Buffer.from(kept).toString('utf8')));
+  const places = layerPlacesOf(template);
+  const excluding = new Set(places.flatMap(({ form, layers }) => (form === 'names' ? [...layers.keys()] : [])));
   const points: Point[] = [];
-  for (const [index, step] of steps.entries()) {
-    const prefix = `steps.${index}.`;
-    const own = space.dimensions.filter(({ name }) => name.startsWith(prefix) && name.split('.').length > 3);
-    if (own.length === 0 || context.innerSteps === undefined) continue;
-    const found = await context.innerSteps.suggest(model, step, options.constraints);
-    if (found === undefined) continue;
+  for (const { form, layers } of places) {
+    const [first] = space.dimensions.filter(({ name }) => layers.has(name));
+    const step = steps[Number(first?.name.split('.')[1])];
+    if (first === undefined || step === undefined) continue;
     const layered = (value: (layer: string) => JsonValue): Point =>
       Object.fromEntries(
         space.dimensions.map((dimension) => {
-          // Names may hold dots, and end like another one: the longest that fits is meant.
-          const [layer] = Object.keys(found)
-            .filter((name) => own.includes(dimension) && dimension.name.endsWith(`.${name}`))
-            .sort((a, b) => b.length - a.length);
-          return [
-            dimension.name,
-            layer === undefined ? (valuesOf(dimension)[0] ?? null) : nearestOf(dimension, value(layer)),
-          ];
+          const layer = layers.get(dimension.name);
+          if (layer !== undefined) return [dimension.name, nearestOf(dimension, value(layer))];
+          const other = excluding.has(dimension.name) ? false : (valuesOf(dimension)[0] ?? null);
+          return [dimension.name, nearestOf(dimension, other)];
         }),
       );
-    const isProportion = Object.values(found).every((value) => typeof value === 'number');
-    const alike = isProportion || own[0] === undefined ? [1] : valuesOf(own[0]);
-    points.push(
-      layered((layer) => found[layer] ?? 1),
-      ...alike.map((value) => layered(() => value)),
-    );
+    if (form === 'names') {
+      points.push(layered(() => false));
+      continue;
+    }
+    const found = await context.innerSteps?.suggest(model, step, options.constraints);
+    const isProportion = found !== undefined && Object.values(found).every((value) => typeof value === 'number');
+    const alike = isProportion ? [1] : valuesOf(first);
+    if (found !== undefined) points.push(layered((layer) => found[layer] ?? 1));
+    points.push(...alike.map((value) => layered(() => value)));
   }
-  await context.checkpoint.save(Buffer.from(JSON.stringify(points), 'utf8'));
+  if (points.length > 0) await context.checkpoint.save(Buffer.from(JSON.stringify(points), 'utf8'));
   return points;
+}
+
+interface Start {
+  readonly model: Model;
+  readonly steps: readonly (Step | undefined)[];
+  readonly template: unknown;
+  readonly options: Options;
 }
 
 function valuesOf(dimension: Dimension): readonly JsonValue[] {
@@ -214,7 +225,8 @@ function valuesOf(dimension: Dimension): readonly JsonValue[] {
 function nearestOf(dimension: Dimension, wanted: JsonValue): JsonValue {
   const among = valuesOf(dimension);
   const same = among.find((value) => canonicalJson(value) === canonicalJson(wanted));
-  if (same !== undefined || typeof wanted !== 'number') return same ?? among[0] ?? null;
+  if (same !== undefined) return same;
+  if (typeof wanted !== 'number') return among[0] ?? null;
   if (dimension.type !== 'choice') return Math.min(dimension.max, Math.max(dimension.min, wanted));
   const distance = (value: JsonValue): number =>
     typeof value === 'number' ? Math.abs(value - wanted) : Number.POSITIVE_INFINITY;

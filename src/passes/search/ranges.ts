@@ -85,22 +85,59 @@ function rangeProblem(
   return undefined;
 }
 
+/** On what `expandLayers` puts in the place of a range: what becomes of it. */
+const LAYERS = Symbol('layers');
+/** names: values are yes or no, and the names of the layers that have yes become a list, as `exclude` takes one. */
+export type LayerForm = 'record' | 'names';
+
 /**
  * `{ "search": { "layers": … } }` becomes a record with a range for each layer; what is in it is a list of values, or an interval.
+ * Where the values are `true` and `false` alone, `substitute` makes a list of the names that have `true`.
  *
  * @param layersAt - names of the layers for the step of that number; the records are made of them
  */
-export function expandLayers(template: unknown, layersAt: (step: number) => readonly string[], step = -1): unknown {
+export function expandLayers(
+  template: unknown,
+  layersAt: (step: number, form: LayerForm) => readonly string[],
+  step = -1,
+): unknown {
   if (typeof template !== 'object' || template === null) return template;
   const search = asRange(template)?.search;
   if (search !== undefined && !Array.isArray(search) && 'layers' in search) {
-    return Object.fromEntries(layersAt(step).map((layer) => [layer, { search: search.layers }]));
+    const form = isYesNo(search.layers) ? 'names' : 'record';
+    const ranges = layersAt(step, form).map((layer) => [layer, { search: search.layers }] as const);
+    return { ...Object.fromEntries(ranges), [LAYERS]: form };
   }
   if (search !== undefined) return template;
   if (Array.isArray(template)) {
     return template.map((value, index) => expandLayers(value, layersAt, step === -1 ? index : step));
   }
   return Object.fromEntries(Object.entries(template).map(([key, value]) => [key, expandLayers(value, layersAt, step)]));
+}
+
+function isYesNo(values: unknown): boolean {
+  return Array.isArray(values) && values.every((value) => typeof value === 'boolean');
+}
+
+function layerFormOf(template: object): LayerForm | undefined {
+  return LAYERS in template ? (template[LAYERS] as LayerForm) : undefined;
+}
+
+/** A place with a value for each layer. */
+export interface LayerPlace {
+  readonly form: LayerForm;
+  /** By the name of its dimension, the layer. */
+  readonly layers: ReadonlyMap<string, string>;
+}
+
+/** The places of an expanded template that have a value for each layer. */
+export function layerPlacesOf(template: unknown, name = ''): LayerPlace[] {
+  if (typeof template !== 'object' || template === null) return [];
+  const form = layerFormOf(template);
+  const names = Object.keys(template).map((key): [string, string] => [name === '' ? key : `${name}.${key}`, key]);
+  if (form !== undefined) return [{ form, layers: new Map(names) }];
+  const values: readonly unknown[] = Object.values(template);
+  return values.flatMap((value, index) => layerPlacesOf(value, names[index]?.[0]));
 }
 
 /** What the ranges of a template leave open, named by their place: `steps.0.macsRatio`. */
@@ -136,7 +173,12 @@ export function substitute(template: unknown, point: Point, name = ''): unknown 
       .map((value, index) => substitute(value, point, at(String(index))))
       .filter((value) => value !== null);
   }
-  return Object.fromEntries(Object.entries(template).map(([key, value]) => [key, substitute(value, point, at(key))]));
+  const values = Object.entries(template).map(([key, value]) => [key, substitute(value, point, at(key))] as const);
+  return layerFormOf(template) === 'names' ? namesWithYes(values) : Object.fromEntries(values);
+}
+
+function namesWithYes(values: readonly (readonly [string, unknown])[]): readonly string[] {
+  return values.flatMap(([name, value]) => (value === true ? [name] : []));
 }
 
 /** Why no space can be made of these dimensions; undefined when one can. */
@@ -159,14 +201,23 @@ export function originOf(
   name = '',
 ): readonly PropertyKey[] {
   const at = (key: PropertyKey): string => (name === '' ? String(key) : `${name}.${String(key)}`);
-  const range = asRange(template);
-  if (range !== undefined) {
-    if (!Array.isArray(range.search)) return ['search'];
+  const own = asRange(template);
+  if (own !== undefined) {
+    if (!Array.isArray(own.search)) return ['search'];
     const chosen = canonicalJson(point[name] ?? null);
-    return ['search', range.search.findIndex((value) => canonicalJson(value) === chosen), ...path];
+    return ['search', own.search.findIndex((value) => canonicalJson(value) === chosen), ...path];
   }
   const [key, ...rest] = path;
   if (key === undefined || typeof template !== 'object' || template === null) return path;
+  const form = layerFormOf(template);
+  if (form !== undefined) {
+    const layer =
+      form === 'record'
+        ? key
+        : namesWithYes(Object.entries(template).map(([own]) => [own, point[at(own)]]))[Number(key)];
+    const range = new Map<PropertyKey, unknown>(Object.entries(template)).get(layer ?? '');
+    return ['search', 'layers', ...originOf(range, point, rest, at(layer ?? '')).slice(1)];
+  }
   const place = Array.isArray(template) ? keptPlaces(template, point, name)[Number(key)] : key;
   if (place === undefined) return path;
   const inner = new Map<PropertyKey, unknown>(Object.entries(template)).get(String(place));

@@ -10,6 +10,7 @@ import { Tensor } from '../../../src/onnx/tensor.ts';
 import { runStep } from '../../../src/passes/pass-manager.ts';
 import { factorizeSvd } from '../../../src/passes/factorize/svd.ts';
 import type { FeedSource, Pass, PassContext } from '../../../src/passes/pass.ts';
+import { copyModel } from '../../../src/training/copy-model.ts';
 import { contextOf, net, noise, operators, outputOf, source, weight } from '../quantize/helpers.ts';
 
 const run = (model: Model, options: object, context: PassContext = contextOf(), pass: Pass = factorizeSvd) =>
@@ -327,6 +328,44 @@ describe('factorize.svd', () => {
     const { changes, skipped } = await run(model, { rank: 2 });
     assert.equal(changes, 0);
     assert.equal(skipped.filter(({ reason }) => reason.includes('shared')).length, 2);
+  });
+
+  it('takes a rank for each layer by its name, the first glob that matches; null and the others stay', async () => {
+    const model = net({
+      nodes: [
+        makeNode('MatMul', ['x', 'w1'], ['a'], { name: 'one' }),
+        makeNode('Relu', ['a'], ['b']),
+        makeNode('MatMul', ['b', 'w2'], ['c'], { name: 'two' }),
+        makeNode('Relu', ['c'], ['d']),
+        makeNode('MatMul', ['d', 'w3'], ['e'], { name: 'three' }),
+        makeNode('Relu', ['e'], ['f']),
+        makeNode('MatMul', ['f', 'w4'], ['y'], { name: 'four' }),
+      ],
+      tensors: ['w1', 'w2', 'w3', 'w4'].map((name) => weight(name, [16, 16])),
+      inputs: { x: [2, 16] },
+      outputs: { y: [2, 16] },
+    });
+    const ranks = { one: 3, 't*e': null, 't*': 0.25 };
+    const { changes, skipped, details } = await run(copyModel(model), { ranks });
+    assert.equal(changes, 2);
+    const layers = details['layers'] as { node: string; rank: number }[];
+    assert.deepEqual(
+      layers.map(({ node, rank }) => [node, rank]),
+      [
+        ['one', 3],
+        ['two', 4],
+      ],
+    );
+    assert.deepEqual(skipped, [
+      { node: 'three', reason: 'ranks leaves it as it is' },
+      { node: 'four', reason: 'ranks leaves it as it is' },
+    ]);
+    await assert.rejects(run(copyModel(model), { ranks: { five: 3 } }), {
+      code: 'RECIPE_NO_MATCH',
+      message: /one, two/,
+    });
+    assert.equal(factorizeSvd.options.safeParse({ ranks, energy: 0.5 }).success, false);
+    assert.equal(factorizeSvd.options.safeParse({ ranks: { one: 1.5 } }).success, false);
   });
 
   it('refuses two rules at once, data that are not there, and a filter that matches nothing', async () => {

@@ -85,11 +85,12 @@ describe('factorize.tucker', () => {
   });
 
   it('takes ranks by number and by share', async () => {
-    for (const [rank, expected] of [
-      [2, { input: 2, output: 2 }],
-      [0.5, { input: 5, output: 6 }],
+    for (const [options, expected] of [
+      [{ rank: 2 }, { input: 2, output: 2 }],
+      [{ rank: 0.5 }, { input: 5, output: 6 }],
+      [{ ranks: { conv: 0.5 } }, { input: 5, output: 6 }],
     ] as const) {
-      const { details } = await run(conv(weight('w', [12, 10, 3, 3], 5)), { rank });
+      const { details } = await run(conv(weight('w', [12, 10, 3, 3], 5)), options);
       const [layer] = details['layers'] as { rank: object }[];
       assert.deepEqual(layer?.rank, expected);
     }

@@ -4,6 +4,7 @@ import {
   dimensionsOf,
   examplesOf,
   expandLayers,
+  layerPlacesOf,
   originOf,
   substitute,
   templateProblem,
@@ -109,6 +110,56 @@ describe('ranges of a template', () => {
     assert.deepEqual(substitute(expanded, point), {
       steps: [{ pass: 'a', ratio: { conv1: 0.25, 'a.b/c': 1 } }, { pass: 'b' }],
     });
+  });
+});
+
+describe('yes or no for each layer', () => {
+  const template = {
+    steps: [
+      { pass: 'a', exclude: { search: { layers: [true, false] } }, factors: { search: { layers: [0, 1] } } },
+      { pass: 'b', exclude: ['head'] },
+    ],
+  };
+  const forms: string[] = [];
+  const expanded = expandLayers(template, (step, form) => {
+    forms.push(`${step} ${form}`);
+    return ['conv1', 'a.b/c'];
+  });
+  const point = {
+    'steps.0.exclude.conv1': false,
+    'steps.0.exclude.a.b/c': true,
+    'steps.0.factors.conv1': 1,
+    'steps.0.factors.a.b/c': 0,
+  };
+
+  it('has a dimension by the name of each, and becomes the list of those with yes', () => {
+    assert.deepEqual(forms, ['0 names', '0 record']);
+    assert.deepEqual(
+      dimensionsOf(expanded).map(({ name }) => name),
+      Object.keys(point),
+    );
+    const { steps } = substitute(expanded, point) as { steps: { exclude: string[]; factors: object }[] };
+    assert.deepEqual(steps, [
+      { pass: 'a', exclude: ['a.b/c'], factors: { conv1: 1, 'a.b/c': 0 } },
+      { pass: 'b', exclude: ['head'] },
+    ]);
+    assert.deepEqual(
+      layerPlacesOf(expanded).map(({ form, layers }) => [form, ...layers]),
+      [
+        ['names', ['steps.0.exclude.conv1', 'conv1'], ['steps.0.exclude.a.b/c', 'a.b/c']],
+        ['record', ['steps.0.factors.conv1', 'conv1'], ['steps.0.factors.a.b/c', 'a.b/c']],
+      ],
+    );
+  });
+
+  it('knows where a value of a layer comes from', () => {
+    const at = (path: string): string => originOf(expanded, point, path.split('|')).join('|');
+    assert.equal(at('steps|0|exclude|0'), 'steps|0|exclude|search|layers|0');
+    assert.equal(at('steps|0|factors|a.b/c'), 'steps|0|factors|search|layers|0');
+    assert.equal(at('steps|0|factors|conv1'), 'steps|0|factors|search|layers|1');
+    assert.equal(at('steps|1|exclude|0'), 'steps|1|exclude|0');
+    const interval = expandLayers({ ratio: { search: { layers: { min: 0, max: 1 } } } }, () => ['x']);
+    assert.deepEqual(originOf(interval, { 'ratio.x': 1 }, ['ratio', 'x']), ['ratio', 'search', 'layers']);
   });
 });
 

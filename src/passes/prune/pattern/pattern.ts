@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { distillationModels } from '../../distillation-field.ts';
+import { layersWithWeights } from '../../layers-with-weights.ts';
 import { definePass } from '../../pass.ts';
 import type { SparsityPattern } from '../scores/choose-masks.ts';
 import { contradiction, PAPERS, pruningFields, sparsityField } from '../scores/options.ts';
@@ -45,6 +46,7 @@ export const prunePattern = definePass({
   example: { n: 2, m: 4 },
   needs: neededRoles,
   models: distillationModels,
+  layers: (model, options) => layersWithWeights(model, options),
   requires: whyImpossible,
   run(model, options, context) {
     const remedy = 'use a lower sparsity, smaller blocks, or exclude these layers';

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import type { Model } from '../../../onnx/model.ts';
 import { distillationModels } from '../../distillation-field.ts';
+import { layersWithWeights } from '../../layers-with-weights.ts';
 import { definePass } from '../../pass.ts';
 import { applyMasks } from '../scores/apply-masks.ts';
 import { checkNoneEmpty, thresholdMask } from '../scores/choose-masks.ts';
@@ -58,6 +59,7 @@ export const pruneUnstructured = definePass({
   example: { method: 'magnitude', sparsity: 0.5 },
   needs: neededRoles,
   models: distillationModels,
+  layers: (model, options) => layersWithWeights(model, options),
   requires: whyImpossible,
   async run(model, options, context) {
     const found = weightTargets(model, options);

@@ -1,6 +1,7 @@
 import { parametersOf } from '../../../training/parameters.ts';
 import { opsetOf } from '../../../onnx/model.ts';
 import { distillationModels } from '../../distillation-field.ts';
+import { layersWithWeights } from '../../layers-with-weights.ts';
 import { definePass } from '../../pass.ts';
 import { planAware } from './aware-plan.ts';
 import { AwareOptions } from './options.ts';
@@ -37,6 +38,7 @@ export const quantizeAware = definePass({
       ? ['training', 'calibration', training.validation.role]
       : ['training', 'calibration'],
   models: distillationModels,
+  layers: (model, options) => layersWithWeights(model, options),
   requires(model) {
     if (parametersOf(model).length === 0) {
       return 'the model has no float weights to train; quantized weights cannot be trained';

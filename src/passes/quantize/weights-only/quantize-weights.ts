@@ -1,4 +1,5 @@
 import { opsetOf } from '../../../onnx/model.ts';
+import { layersWithWeights } from '../../layers-with-weights.ts';
 import { definePass } from '../../pass.ts';
 import { WeightsOptions } from './options.ts';
 import { quantizeModel } from './quantize-model.ts';
@@ -26,6 +27,7 @@ export const quantizeWeights = definePass({
   options: WeightsOptions,
   example: { bits: 4, blockSize: 32 },
   needs: ({ algorithm }) => (algorithm === 'gptq' || algorithm === 'awq' ? ['calibration'] : []),
+  layers: (model, options) => layersWithWeights(model, options),
   requires(model, { format, bits, algorithm, symmetric }) {
     if (algorithm === 'hqq' && symmetric) {
       return 'hqq looks for zero points, and symmetric codes have none; set symmetric to false, or take k-quant';
