@@ -23,17 +23,20 @@ export interface Choice {
   readonly estimate?: Estimate;
 }
 
+export type ChoiceSettings = PlanSettings & {
+  readonly kept: ReadonlySet<Node>;
+  readonly costTable: KernelCostTable;
+  /** Nodes that are quantized to types without kernels because the recipe says so: the table has no say in them. */
+  readonly isPinned?: (node: Node) => boolean;
+};
+
 /**
  * Chooses which candidates become int8, by the kernel cost table alone: first single nodes that int8 makes slower than
  * leaving and re-entering int8 around them costs, then whole regions that cost more in int8 than in float. The same table
  * gives the same choice.
  */
-export function chooseUnits(
-  view: GraphView,
-  candidates: Candidates,
-  settings: PlanSettings & { readonly kept: ReadonlySet<Node>; readonly costTable: KernelCostTable },
-): Choice {
-  const { kept, costTable } = settings;
+export function chooseUnits(view: GraphView, candidates: Candidates, settings: ChoiceSettings): Choice {
+  const { kept, costTable, isPinned = () => false } = settings;
   const planWithout = (left: ReadonlySet<Node>): QuantPlan => {
     const compute = new Map([...candidates.units].filter(([node]) => !left.has(node)));
     return makePlan(view, compute, settings, new Set([...kept].filter((node) => !left.has(node))));
@@ -41,7 +44,7 @@ export function chooseUnits(
   const model = new CostModel(costTable);
   const everything = planWithout(new Set());
   if (model.isEmpty || candidates.units.size === 0) return { plan: everything, skipped: [] };
-  const costs = new PlanCosts(view, candidates, model, new UnitTimes(costTable, view));
+  const costs = new PlanCosts(view, candidates, { model, unitTimes: new UnitTimes(costTable, view), isPinned });
   const search = new Search(costs, planWithout, everything);
   search.removeSlowNodes(costs.slowNodes(everything));
   search.removeSlowRegions();
@@ -99,7 +102,9 @@ class Search {
     if (this.#costs.floatNs - this.cost < REGION_MARGIN * float) this.#tryWithout(units, -Infinity);
   }
 
-  #tryWithout(nodes: readonly Node[], atLeast: number): void {
+  #tryWithout(from: readonly Node[], atLeast: number): void {
+    const nodes = from.filter((node) => !this.#costs.isPinned(node));
+    if (nodes.length === 0) return;
     const left = new Set([...this.left, ...nodes]);
     const plan = this.#planWithout(left);
     const cost = this.#costs.total(plan);
@@ -113,13 +118,27 @@ class Search {
 /** Estimated times of a graph's quantizable part under a plan. */
 class PlanCosts {
   readonly floatNs: number;
+  readonly isPinned: (node: Node) => boolean;
   readonly #view: GraphView;
   readonly #model: CostModel;
   readonly #unitTimes: UnitTimes;
   readonly #estimates = new Map<Node, Estimate>();
 
-  constructor(view: GraphView, candidates: Candidates, model: CostModel, unitTimes: UnitTimes) {
+  constructor(
+    view: GraphView,
+    candidates: Candidates,
+    {
+      model,
+      unitTimes,
+      isPinned,
+    }: {
+      readonly model: CostModel;
+      readonly unitTimes: UnitTimes;
+      readonly isPinned: (node: Node) => boolean;
+    },
+  ) {
     this.#view = view;
+    this.isPinned = isPinned;
     this.#unitTimes = unitTimes;
     this.#model = model;
     let floatNs = 0;
@@ -172,6 +191,8 @@ class PlanCosts {
       return workload === undefined ? undefined : this.#model.estimate(workload);
     }
     const estimate = this.#unitTimes.of(unit);
+    // Such a node computes in float between its quantizers.
+    if (estimate !== undefined && this.isPinned(node)) return { floatNs: estimate.floatNs, int8Ns: estimate.floatNs };
     if (estimate === undefined || !this.#isBias(unit)) return estimate;
     return { floatNs: 0, int8Ns: estimate.int8Ns };
   }

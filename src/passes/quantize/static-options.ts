@@ -30,6 +30,28 @@ export const OverridesField = z
     'By value name: the range of an activation in place of the observed one, and its type in place of the usual one',
   );
 
+const WeightOverride = z
+  .strictObject({
+    type: z.enum(WEIGHT_TYPES).optional(),
+    symmetric: z.boolean().optional(),
+    perChannel: z.boolean().optional(),
+    min: z.number().optional(),
+    max: z.number().optional(),
+  })
+  .superRefine((override, context) => {
+    const { min, max, perChannel } = override;
+    const issue = (message: string): void => context.addIssue({ code: 'custom', message });
+    if (Object.values(override).every((field) => field === undefined)) {
+      issue('give at least one of type, symmetric, perChannel, or min and max');
+    }
+    if ((min === undefined) !== (max === undefined)) issue('give both min and max, or neither');
+    if (min !== undefined && max !== undefined && !(min <= 0 && max >= 0 && min < max)) {
+      issue(`min ${min} and max ${max} must have 0 between them, and min be below max`);
+    }
+    if (min !== undefined && perChannel === true) issue('a range gives one scale a tensor: leave perChannel out');
+  });
+export type WeightOverride = z.output<typeof WeightOverride>;
+
 /** Options of quantize.static. */
 export const StaticOptions = z.strictObject({
   activations: z.enum(ACTIVATION_TYPES).default('uint8').describe('Integer type of activations'),
@@ -61,6 +83,12 @@ export const StaticOptions = z.strictObject({
       'everywhere: all that has an integer kernel; layers: only convolutions and products of matrices, and sums, factors, pooling and Softmax between them stay in float, as suits transformers',
     ),
   overrides: OverridesField,
+  weightOverrides: z
+    .record(z.string().min(1).max(256), WeightOverride)
+    .default({})
+    .describe(
+      'Weights that are quantized otherwise, by node name, operator type or name of the initializer (* and ? are wildcards; the first match counts): type, symmetric (false: with a zero point), perChannel, and the range min to max with one scale',
+    ),
   equalize: z
     .boolean()
     .default(false)

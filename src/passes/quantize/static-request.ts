@@ -6,6 +6,7 @@ import { opsetFor, type ActivationType, type WeightType } from './quant-type.ts'
 import type { StaticOptions } from './static-options.ts';
 import { targetRules } from './target.ts';
 import type { ComputeUnit } from './units.ts';
+import { weightOverrideOf } from './weight-overrides.ts';
 import type { WeightScheme } from './weights.ts';
 
 /** What a layer is quantized to; `float`: it stays as it is. */
@@ -46,10 +47,12 @@ export function schemesOf(request: StaticRequest, context: PassContext): (unit: 
   const { options } = request;
   return ({ node }) => {
     const choice = choiceOf(request, node);
-    const type = choice === undefined || choice === 'float' ? options.weights : choice.weights;
+    const { type: ownType, symmetric = true, min, max } = weightOverrideOf(options, node) ?? {};
+    const type = ownType ?? (choice === undefined || choice === 'float' ? options.weights : choice.weights);
     return {
       type,
-      symmetric: true,
+      symmetric,
+      ...(min === undefined || max === undefined ? {} : { interval: { min, max } }),
       // uint8 * uint8 has its own kernels, which widen to int16 before they multiply, and smaller types have none: nothing saturates.
       range: type === 'int8' ? targetRules(context).weightRange : 'full',
       powerOfTwo: options.powerOfTwoScales,
@@ -67,6 +70,7 @@ export function typesOf({ options, choices }: StaticRequest): UsedTypes {
   const weights = new Set<WeightType>(choices === undefined ? [options.weights] : []);
   const activations = new Set<ActivationType>([options.activations]);
   for (const { type } of Object.values(options.overrides)) if (type !== undefined) activations.add(type);
+  for (const { type } of Object.values(options.weightOverrides)) if (type !== undefined) weights.add(type);
   for (const choice of choices?.values() ?? []) {
     if (choice === 'float') continue;
     weights.add(choice.weights);
@@ -94,8 +98,8 @@ export function warningsOf(request: StaticRequest, { targetCpu }: PassContext): 
   const packed = [...weights].filter(isPackedType);
   if (packed.length > 0) {
     warnings.push(
-      `CPUs have no kernels for ${packed.join(' and ')} weights of these operators: the file is smaller, but the model computes in float ` +
-        'between quantizers and is slower than in int8',
+      `CPUs have no kernels for ${packed.join(' and ')} weights of these operators: the file is smaller, but layers with them compute in float ` +
+        'between quantizers and are slower than in int8',
     );
   }
   if (weights.has('uint8') && !onArm) {

@@ -32,6 +32,7 @@ import {
 } from './static-request.ts';
 import { saturationRisk, targetRules } from './target.ts';
 import type { ComputeUnit } from './units.ts';
+import { checkWeightOverrides, isPerChannel, weightOverrideOf } from './weight-overrides.ts';
 import { planWeights, type WeightPlan } from './weight-plan.ts';
 
 /** Quantizes weights and activations by calibration data. Changes the model. */
@@ -218,10 +219,11 @@ export function decide(
   const kept = new Set([...wanted].filter((node) => !floatValues.has(node.outputs[0] ?? '')));
   const settings = {
     ...wishesOf(request),
-    perChannel: options.perChannel,
+    perChannel: (node: Node) => isPerChannel(options, node),
     pairSafe: targetRules(context).weightRange === 'pair-safe',
   };
   const candidates = findCandidates(view, settings, kept);
+  checkWeightOverrides(options, candidates.units.values(), { view, context });
   const units = new Map(candidates.units);
   const left: Skipped[] = [];
   const leave = (node: Node, reason: string): void => {
@@ -248,7 +250,8 @@ export function decide(
   const hasKernels = !options.activations.endsWith('16') && !isPackedType(options.weights);
   const byCost = choices === undefined && hasKernels && context.targetCpu !== 'int8-only';
   const costTable = byCost ? context.costTable : emptyCostTable();
-  const choice = chooseUnits(view, { ...candidates, units }, { ...settings, kept, costTable });
+  const isPinned = (node: Node): boolean => isPackedType(weightOverrideOf(options, node)?.type ?? 'int8');
+  const choice = chooseUnits(view, { ...candidates, units }, { ...settings, kept, costTable, isPinned });
   checkOverrides(options, choice.plan);
   const skipped = [
     ...candidates.skipped.filter(({ node }) => !floatValues.has(node)),

@@ -44,18 +44,20 @@ export const quantizeStatic = definePass({
   needs: ({ accuracy }) => (accuracy === 'auto' ? ['calibration', 'evaluation'] : ['calibration']),
   layers: (model, options) => layersWithWeights(model, options),
   requires(model, options) {
-    const activations = [...typesOf({ options }).activations];
+    const types = typesOf({ options });
+    const activations = [...types.activations];
+    const weights = [...types.weights];
     if (options.format === 'qoperator' && activations.some((type) => type.endsWith('16'))) {
       return 'integer operators take 8-bit activations only; use format qdq for 16 bits';
     }
     if (activations.some((type) => type.startsWith('u') !== options.activations.startsWith('u'))) {
       return `activations are ${options.activations}, and overrides name ${activations.slice(1).join(', ')}: all must be signed, or none`;
     }
-    if (options.activations === 'int8' && options.weights === 'uint8') {
+    if (options.activations === 'int8' && weights.includes('uint8')) {
       return 'int8 activations with uint8 weights have no kernel; use uint8 activations or int8 weights';
     }
-    if (options.format === 'qoperator' && isPackedType(options.weights)) {
-      return `integer operators take 8-bit weights only; use format qdq for ${options.weights}`;
+    if (options.format === 'qoperator' && weights.some(isPackedType)) {
+      return `integer operators take 8-bit weights only; use format qdq for ${weights.filter(isPackedType).join(' and ')}`;
     }
     if (options.rounding === 'adaround' && options.biasCorrection !== 'none') {
       return 'adaround fits the outputs, means included, so biasCorrection would correct it twice; leave one of them out';

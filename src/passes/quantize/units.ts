@@ -49,7 +49,8 @@ export interface Refusal {
 
 export interface UnitSettings {
   readonly activations: ActivationType;
-  readonly perChannel: boolean;
+  /** Whether a node's weight has one scale an output channel. */
+  readonly perChannel: (node: Node) => boolean;
   /** Whether int16 saturation is to be ruled out. */
   readonly pairSafe: boolean;
 }
@@ -181,7 +182,7 @@ function weightOf(node: Node, index: number, view: GraphView, settings: UnitSett
   if (tensor.dims.length < 2) return { reason: `weight "${name}" has ${tensor.dims.length} axes, expected 2 or more` };
   const factor = node.opType === 'Gemm' ? node.float('alpha', 1) : 1;
   // ONNX Runtime's kernels take one scale for a batch of constant matrices, or refuse to run.
-  const perChannel = settings.perChannel && !(node.opType === 'MatMul' && tensor.dims.length > 2);
+  const perChannel = settings.perChannel(node) && !(node.opType === 'MatMul' && tensor.dims.length > 2);
   return { index, tensor, factor, axis: perChannel ? channelAxis(node, tensor.dims.length) : undefined };
 }
 

@@ -7,6 +7,7 @@ import type { WeightType } from './quant-type.ts';
 import type { ComputeUnit, UnitWeight } from './units.ts';
 import {
   channelLayout,
+  clippedTo,
   quantizeWeight,
   weightParams,
   type ChannelLayout,
@@ -60,7 +61,8 @@ export function planWeights(
     const key = weightKey(unit.weight);
     const layout = channelLayout(unit.weight.tensor.dims, unit.weight.axis);
     const scheme = schemeOf(unit);
-    const chosen = scales.get(key) ?? learned.get(key) ?? weightParams(valuesOf(unit.weight), layout, scheme);
+    const chosen =
+      scales.get(key) ?? learned.get(key) ?? weightParams(clippedTo(valuesOf(unit.weight), scheme), layout, scheme);
     scales.set(key, chosen);
     if (learned.has(key)) continue;
     widenForBias(unit, chosen.scales, inputScale(unit, plan, params), scheme.powerOfTwo);
@@ -72,8 +74,10 @@ export function planWeights(
     if (weights.has(key)) continue;
     const layout = channelLayout(tensor.dims, axis);
     const chosen = defined(scales.get(key), `scales of ${tensor.name}`);
-    const { type } = schemeOf(unit);
-    const quantized = learned.get(key) ?? quantizeWeight(valuesOf(unit.weight), layout, type, chosen);
+    const scheme = schemeOf(unit);
+    const { type } = scheme;
+    const values = clippedTo(valuesOf(unit.weight), scheme);
+    const quantized = learned.get(key) ?? quantizeWeight(values, layout, type, chosen);
     weights.set(key, { ...quantized, type, tensor, axis, layout });
   }
   const weightOf = (unit: ComputeUnit): PlannedWeight => {

@@ -2,6 +2,7 @@ import { isPackedType } from '../../onnx/packed-integers.ts';
 import { roundHalfEven } from '../../numerics/round-half-even.ts';
 import { affineParams, powerOfTwoParams } from './affine.ts';
 import { QUANT_RANGE, SYMMETRIC_RANGE, allocateQuantized, type QuantType, type WeightType } from './quant-type.ts';
+import type { Interval } from './thresholds.ts';
 import { leastErrorScale } from './weight-scale-search.ts';
 
 /** Which codes a weight may take. */
@@ -16,6 +17,8 @@ export interface WeightScheme {
   readonly symmetric: boolean;
   readonly range: WeightRange;
   readonly powerOfTwo: boolean;
+  /** What the codes cover in place of the range of the values, which are clipped to it. */
+  readonly interval?: Interval;
 }
 
 /** Weights in integers, with one scale and zero point, or one a channel. */
@@ -69,12 +72,13 @@ export function weightParams(
   const zeroPoints = new Int32Array(layout.channels);
   for (let channel = 0; channel < layout.channels; channel += 1) {
     const extremes = extremesOf(values, layout, channel);
+    const { min, max } = scheme.interval ?? extremes;
     const range = scheme.symmetric ? SYMMETRIC_RANGE[scheme.type] : QUANT_RANGE[scheme.type];
     const choose = scheme.powerOfTwo ? powerOfTwoParams : affineParams;
-    const params = choose(extremes.min, extremes.max, range, scheme.symmetric);
+    const params = choose(min, max, range, scheme.symmetric);
     const { scale } = params;
-    const isPacked = isPackedType(scheme.type) && !scheme.powerOfTwo;
-    scales[channel] = isPacked
+    const isSearched = isPackedType(scheme.type) && !scheme.powerOfTwo && scheme.interval === undefined;
+    scales[channel] = isSearched
       ? leastErrorScale(values, layout, channel, { ...params, range })
       : scheme.range === 'pair-safe'
         ? pairSafeScale(extremes, scale, scheme)
@@ -210,6 +214,14 @@ export function limitPairs(codes: Int8Array | Uint8Array | Int16Array | Uint16Ar
       }
     }
   }
+}
+
+/** Values beyond a given range are put at its end: in it, codes of a pair-safe scale stay pair-safe. O(n). */
+export function clippedTo(values: Float32Array, { interval, symmetric }: WeightScheme): Float32Array {
+  if (interval === undefined) return values;
+  const size = Math.max(-interval.min, interval.max);
+  const [min, max] = symmetric ? [-size, size] : [interval.min, interval.max];
+  return values.map((value) => Math.min(Math.max(value, min), max));
 }
 
 /** O(n). */

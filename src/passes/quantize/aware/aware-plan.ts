@@ -66,7 +66,7 @@ export function planAware(model: Model, options: AwareOptions): AwarePlan {
   foldLayers(folded.graph, pairs);
   const view = viewOf(folded);
   const keptFolded = new Set(view.nodes.filter(({ outputs }) => keptKeys.has(outputs[0] ?? '')));
-  const settings = { activations: 'uint8', perChannel: options.perChannel, pairSafe: false } as const;
+  const settings = { activations: 'uint8', perChannel: () => options.perChannel, pairSafe: false } as const;
   const candidates = findCandidates(view, settings, keptFolded);
   const skipped: Skipped[] = [...candidates.skipped];
   const units = new Map(candidates.units);

@@ -53,27 +53,29 @@ export async function learnCodes(
   if (settings.rounding === 'gptq') await byGptq({ values, steps, grid, target }, rows, tools);
   else await byAdaRound({ values, steps, grid, target }, rows, { settings, tools });
   const codes = allocateQuantized(planned.type, values.length);
-  for (let i = 0; i < codes.length; i += 1) codes[i] = (steps[i] ?? 0) + grid.zeroPoint;
+  const { channels, inner } = planned.layout;
+  for (let i = 0; i < codes.length; i += 1) {
+    codes[i] = (steps[i] ?? 0) + grid.zeroPointOf(Math.floor(i / inner) % channels);
+  }
   return codes;
 }
 
-/** Scales by output channel; codes are counted from the one that stands for 0. */
+/** By output channel; codes are counted from the one that stands for 0. */
 interface Grid {
   readonly scaleOf: (output: number) => number;
-  readonly zeroPoint: number;
-  readonly low: number;
-  readonly high: number;
+  readonly zeroPointOf: (output: number) => number;
+  readonly lowOf: (output: number) => number;
+  readonly highOf: (output: number) => number;
 }
 
 function gridOf({ scales, zeroPoints, type }: PlannedWeight): Grid {
-  // Weights are symmetric: all channels have one zero point.
-  const zeroPoint = zeroPoints[0] ?? 0;
   const [qmin, qmax] = QUANT_RANGE[type];
+  const zeroPointOf = (output: number): number => zeroPoints[zeroPoints.length === 1 ? 0 : output] ?? 0;
   return {
     scaleOf: (output) => scales[scales.length === 1 ? 0 : output] ?? 1,
-    zeroPoint,
-    low: qmin - zeroPoint,
-    high: qmax - zeroPoint,
+    zeroPointOf,
+    lowOf: (output) => qmin - zeroPointOf(output),
+    highOf: (output) => qmax - zeroPointOf(output),
   };
 }
 
@@ -100,11 +102,12 @@ async function byGptq(
   const perGroup = layout.outputs / layout.groups;
   for (const [group, h] of moments.entries()) {
     const matrix = groupMatrix(values, layout, group);
-    const scaleOf = (row: number): number => grid.scaleOf(group * perGroup + row);
+    const outputOf = (row: number): number => group * perGroup + row;
+    const scaleOf = (row: number): number => grid.scaleOf(outputOf(row));
     gptq(matrix, h, {
       round: (value, row) => {
         const code = roundHalfEven(value / scaleOf(row));
-        return Math.min(Math.max(code, grid.low), grid.high) * scaleOf(row);
+        return Math.min(Math.max(code, grid.lowOf(outputOf(row))), grid.highOf(outputOf(row))) * scaleOf(row);
       },
     });
     const { data } = matrix;
@@ -140,8 +143,9 @@ async function byAdaRound(
     weights: new Float32Array(groups * columns * outputs),
     scales: Float32Array.from({ length: layout.outputs }, (_, output) => grid.scaleOf(output)),
     bias: settings.bias,
-    low: grid.low,
-    high: grid.high,
+    // All channels have one zero point here.
+    low: grid.lowOf(0),
+    high: grid.highOf(0),
     clip: settings.clip,
   };
   for (let group = 0; group < groups; group += 1) {

@@ -91,7 +91,7 @@ export async function repairLayers(
       const label = nodeLabel(layer.node);
       context.progress(number / layers.length, `repairing ${label}`);
       const target = targets.get(layer.output);
-      const reason = obstacle(layer, target, settings);
+      const reason = obstacle(layer, target, { settings, weights });
       if (target === undefined || reason !== undefined) {
         skipped.push({ node: label, reason: `rounded to nearest: ${reason ?? 'its weight is no matrix'}` });
         continue;
@@ -127,15 +127,19 @@ export async function repairLayers(
 const MAX_COLUMNS = 4608;
 
 function obstacle(
-  { node, weight }: SimulatedLayer,
+  { node, unit, weight }: SimulatedLayer,
   target: WeightTarget | undefined,
-  { rounding }: RepairSettings,
+  { settings: { rounding }, weights }: { readonly settings: RepairSettings; readonly weights: WeightPlan },
 ): string | undefined {
   if (target === undefined) return `its weight "${weight.tensor.name}" is no matrix`;
   if (target.nodes.length > 1) return 'several layers share its weight';
   const columns = target.layout.inputs * target.layout.kernel;
   if (rounding === 'gptq' && columns > MAX_COLUMNS) {
     return `${columns} weights a channel are too many for gptq, at most ${MAX_COLUMNS}; use adaround`;
+  }
+  const [first, ...others] = weights.weightOf(unit).zeroPoints;
+  if (rounding === 'adaround' && others.some((zeroPoint) => zeroPoint !== first)) {
+    return 'adaround takes one zero point for all channels; use gptq';
   }
   return rowsObstacle(node);
 }
