@@ -1,32 +1,7 @@
 import { z } from 'zod';
+import { given, listOf, recordOf } from './tolerant.ts';
 
-/**
- * What the report's page reads of the `details` of a step that searched. Passes write these details, and pages are made of
- * reports of any age: whatever does not fit is left out, the rest is shown.
- */
-
-const given = <Schema extends z.ZodType>(schema: Schema) => schema.optional().catch(undefined);
-/** Entries that do not fit are dropped, each by itself. */
-const listOf = <Schema extends z.ZodType>(schema: Schema) =>
-  z
-    .array(z.unknown())
-    .catch([])
-    .transform((items) =>
-      items.flatMap((item) => {
-        const parsed = schema.safeParse(item);
-        return parsed.success ? [parsed.data] : [];
-      }),
-    );
-const recordOf = <Schema extends z.ZodType>(schema: Schema) =>
-  z
-    .record(z.string(), z.unknown())
-    .catch({})
-    .transform((record) =>
-      Object.entries(record).flatMap(([name, item]) => {
-        const parsed = schema.safeParse(item);
-        return parsed.success ? [[name, parsed.data] as const] : [];
-      }),
-    );
+/** What the report's page reads of the `details` of a step that searched. */
 
 /** Figures of a candidate, in the order in which they are shown. */
 export const SEARCH_FIGURES = [

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { PASSES } from '../../passes/registry.ts';
 import type { Report } from '../../schemas/report.ts';
+import { choicesSection } from './choices-section.ts';
 import { environmentSection, glossarySection, stepsSection } from './detail-sections.ts';
 import { diagnosisSection } from './diagnosis-section.ts';
 import { accuracySection, layersSection, speedSection } from './measurement-sections.ts';
@@ -34,9 +35,9 @@ export function renderHtml(report: Report, describePass: (name: string) => strin
         ${headerSection(report)}
         <main>
           ${cardsSection(report)} ${constraintsSection(report)} ${adviceSection(report)} ${tableSection(report)}
-          ${accuracySection(report)} ${diagnosisSection(report)} ${speedSection(report)} ${searchSection(report)}
-          ${trainingSection(report)} ${layersSection(report)} ${stepsSection(report, describePass)}
-          ${environmentSection(report)} ${glossarySection()}
+          ${accuracySection(report)} ${diagnosisSection(report)} ${choicesSection(report)} ${speedSection(report)}
+          ${searchSection(report)} ${trainingSection(report)} ${layersSection(report)}
+          ${stepsSection(report, describePass)} ${environmentSection(report)} ${glossarySection()}
           <footer>
             Report version ${report.version}. The same data as JSON: <code>report.json</code>, or
             <code>GET /v1/jobs/…/report</code>.

@@ -1,6 +1,7 @@
 import type { SearchDetails, SearchTrial } from '../../schemas/search-report.ts';
 import { html, Markup } from './markup.ts';
-import { linearScale, px, tickText, ticks, type Scale } from './scale.ts';
+import { axisOf, axisTitle, type Axis } from './figure-axis.ts';
+import { px, type Scale } from './scale.ts';
 import { spokenTrial, standingOf, type FigureView, type Standing } from '../search-figures.ts';
 
 const WIDTH = 440;
@@ -162,37 +163,6 @@ export function mark(standing: Standing, x: number, y: number): Markup {
 function drawingOrder(dots: readonly Dot[]): Dot[] {
   const order: readonly Standing[] = ['rejected', 'failed', 'stopped', 'over', 'within', 'front', 'best'];
   return dots.toSorted((a, b) => order.indexOf(a.standing) - order.indexOf(b.standing));
-}
-
-interface Axis {
-  readonly scale: Scale;
-  readonly domain: readonly [number, number];
-  readonly at: readonly number[];
-  readonly unit: string;
-  readonly text: (tick: number) => string;
-}
-
-function axisOf(values: readonly number[], view: FigureView, pixels: readonly [number, number]): Axis {
-  let [low, high] = [Infinity, -Infinity];
-  for (const value of values) {
-    low = Math.min(low, value);
-    high = Math.max(high, value);
-  }
-  const pad = (high - low) * 0.04 || Math.abs(high) * 0.05 || 0.01;
-  const domain: [number, number] = [low >= 0 ? Math.max(0, low - pad) : low - pad, high + pad];
-  const { factor, text } = view.unit(high);
-  const scaled = ticks(domain[0] * factor, domain[1] * factor, 5);
-  return {
-    scale: linearScale(domain, pixels),
-    domain,
-    at: scaled.map((tick) => tick / factor),
-    unit: text,
-    text: (tick) => tickText(tick * factor, scaled),
-  };
-}
-
-function axisTitle({ name }: FigureView, unit: string): string {
-  return unit === '' ? name : `${name} (${unit})`;
 }
 
 /** From the best by `across` on: as far as the next point nothing is better than the one before. */

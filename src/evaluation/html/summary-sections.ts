@@ -1,3 +1,4 @@
+import { quantizeDetailsOf } from '../../schemas/quantize-report.ts';
 import type { Report } from '../../schemas/report.ts';
 import { isSearch } from '../../schemas/search-report.ts';
 import { formatBytes, formatMs, formatNumber, formatPoints, formatShare } from '../format.ts';
@@ -32,6 +33,7 @@ export function headerSection(report: Report): Markup {
       <a href="#advice">What to do</a><a href="#table">Before and after</a>
       ${report.baseline.accuracy === undefined ? undefined : html`<a href="#accuracy">Accuracy</a>`}
       ${report.steps.some(({ diagnosis }) => diagnosis !== undefined) ? html`<a href="#diagnosis">Diagnosis</a>` : undefined}
+      ${report.steps.some((step) => quantizeDetailsOf(step) !== undefined) ? html`<a href="#choices">Choices</a>` : undefined}
       ${report.comparison.latency === undefined ? undefined : html`<a href="#speed">Speed</a>`}
       ${report.steps.some(isSearch) ? html`<a href="#search">Search</a>` : undefined}
       ${report.steps.some(({ training = [] }) => training.length > 0) ? html`<a href="#training">Training</a>` : undefined}

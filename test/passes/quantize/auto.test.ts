@@ -4,6 +4,7 @@ import type { Model } from '../../../src/onnx/model.ts';
 import { makeNode } from '../../../src/onnx/node.ts';
 import type { Trial } from '../../../src/passes/quantize/auto.ts';
 import { quantizeStatic } from '../../../src/passes/quantize/static.ts';
+import { quantizeDetailsOf } from '../../../src/schemas/quantize-report.ts';
 import { net, apply, contextOf, source, weight } from './helpers.ts';
 import { LABELLED_DIMS as DIMS, answersOf, labelledBy } from './labelled.ts';
 
@@ -65,6 +66,13 @@ describe('accuracy auto', () => {
     const found = (await answersOf(model)).filter((label, i) => label === labels[i]).length / labels.length;
     assert.ok(Math.abs(1 - found - best) < 1e-9);
     assert.deepEqual(accuracy.chosen, accuracy.trials[drops.indexOf(best)]?.added);
+    const asJson = JSON.parse(JSON.stringify(details)) as Record<string, unknown>;
+    const shown = quantizeDetailsOf({ pass: 'quantize.static', details: asJson })?.accuracy;
+    assert.deepEqual(
+      shown?.trials.map(({ added }) => added),
+      accuracy.trials.map(({ added }) => added),
+      'the page reads every trial',
+    );
     assert.equal(accuracy.met, best === 0);
     if (best > 0) {
       assert.equal(accuracy.trials.length, 10);

@@ -55,6 +55,7 @@ export function accuracyDetails(
     value: chosen.value,
     drop: chosen.drop,
     met: chosen.met,
+    chosen: { givenBack: chosen.givenBack },
     trials: trials.map(trialOf),
   };
 }

@@ -3,8 +3,11 @@ import { describe, it } from 'node:test';
 import { encodeModel } from '../../../../src/onnx/codec/encode.ts';
 import type { Model } from '../../../../src/onnx/model.ts';
 import { quantizeMixed } from '../../../../src/passes/quantize/mixed/mixed.ts';
+import { quantizeDetailsOf } from '../../../../src/schemas/quantize-report.ts';
 import { makeNode } from '../../../../src/onnx/node.ts';
+import { makeCostTable } from '../../../../src/passes/cost/kernel-cost-table.ts';
 import { net, apply, weight } from '../helpers.ts';
+import { labelOf, type Choice } from './helpers.ts';
 import { LABELLED_DIMS as DIMS, answersOf, labelledBy } from '../labelled.ts';
 
 const pads = [1, 1, 1, 1];
@@ -24,6 +27,8 @@ function network(): Model {
     outputs: { y: [1, 6] },
   });
 }
+
+const asJson = (details: object) => JSON.parse(JSON.stringify(details)) as Record<string, unknown>;
 
 interface Trial {
   readonly givenBack: number;
@@ -52,6 +57,10 @@ describe('maxAccuracyDrop', () => {
       // The choice one step cheaper was tried, and lost too much.
       if (chosen > 0) assert.equal(trials.find(({ givenBack }) => givenBack === chosen - 1)?.met, false);
       assert.equal(new Set(trials.map(({ givenBack }) => givenBack)).size, trials.length);
+      const shown = quantizeDetailsOf({ pass: 'quantize.mixed', details: asJson(details) });
+      assert.equal(shown?.accuracy?.trials.length, trials.length, 'the page reads every trial');
+      assert.deepEqual(shown.accuracy.chosen, { givenBack: chosen });
+      assert.equal(shown.pareto?.unit, 'bytes');
     }
   });
 
@@ -63,6 +72,35 @@ describe('maxAccuracyDrop', () => {
     assert.equal((details['accuracy'] as Accuracy).trials.length, 1);
     const choices = details['choices'] as { choice: { weights: string } }[];
     assert.ok(choices.every(({ choice }) => choice.weights === 'int2'));
+  });
+
+  it('makes the estimated time small, by the kernel cost table, where that is asked for', async () => {
+    const { context } = await labelledBy(network());
+    const candidates = ['float', { weights: 'int8' }, { weights: 'int4' }];
+    /** What the layers behind the stem become when convolutions take so long in int8; in float 10 µs. */
+    const chosen = async (convInt8Ns: number) => {
+      const costTable = makeCostTable({
+        cpuKind: 'test',
+        runtimeVersion: 'test',
+        threads: 1,
+        entries: [
+          { kernel: 'conv', shape: [8, 72, 36], work: 20_736, floatNs: 10_000, int8Ns: convInt8Ns },
+          { kernel: 'matmul', shape: [6, 288, 1], work: 1728, floatNs: 1000, int8Ns: 100 },
+          { kernel: 'boundary', shape: [144], work: 144, floatNs: 0, int8Ns: 500 },
+        ],
+      });
+      const options = { candidates, maxAccuracyDrop: 0.99, minimize: 'latency' };
+      const { details } = await apply(quantizeMixed, network(), options, { ...context, costTable });
+      assert.equal((details['accuracy'] as Accuracy).trials.length, 1);
+      const { unit, chosen: point } = details['pareto'] as { unit: string; chosen: { cost: number } };
+      assert.equal(unit, 'latencyNs');
+      const choices = (details['choices'] as Choice[]).slice(1);
+      return { types: choices.map(labelOf), cost: point.cost };
+    };
+    const [quick, slow] = [await chosen(2000), await chosen(20_000)];
+    assert.deepEqual(quick.types, ['int8/uint8', 'int8/uint8']);
+    assert.deepEqual(slow.types, ['float', 'int8/uint8']);
+    assert.ok(quick.cost < slow.cost && slow.cost >= 10_000);
   });
 
   it('keeps the best it has seen where nothing is good enough, and warns', async () => {

@@ -50,6 +50,11 @@ export interface BudgetReport {
 export const labelOf = ({ choice }: Choice): string =>
   choice === 'float' ? choice : `${choice.weights}/${choice.activations}`;
 
+/** What a layer costs as what was chosen for it. */
+export function costOf(layer: Choice): number {
+  return layer.candidates.find(({ choice }) => choice === labelOf(layer))!.cost;
+}
+
 /** The least summed loss of all ways to choose, those beyond the limit left out; and that of what was chosen. */
 export function bruteForce(choices: readonly Choice[], limit: number): { least: number; chosen: number } {
   let least = Infinity;

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { CompressionError } from '../../../../src/errors.ts';
 import { encodeModel } from '../../../../src/onnx/codec/encode.ts';
 import { macsOf } from '../../../../src/onnx/cost/macs.ts';
 import type { Model } from '../../../../src/onnx/model.ts';
@@ -11,7 +12,7 @@ import type { DataRole, FeedSource } from '../../../../src/passes/pass.ts';
 import { quantizeMixed } from '../../../../src/passes/quantize/mixed/mixed.ts';
 import { quantizeStatic } from '../../../../src/passes/quantize/static.ts';
 import { apply, contextOf, cosine, net, noise, outputOf, source, weight } from '../helpers.ts';
-import { bruteForce, DIMS, labelOf, network, type BudgetReport, type Choice } from './helpers.ts';
+import { bruteForce, costOf, DIMS, labelOf, network, type BudgetReport, type Choice } from './helpers.ts';
 
 const context = contextOf(source('x', DIMS));
 const feeds = { x: { type: 'float', dims: DIMS, data: noise(256, 100) } } as const;
@@ -115,6 +116,23 @@ describe('quantize.mixed', () => {
     assert.equal(budget.before, macsOf(network()).bitOperations);
     assert.equal(budget.after, macsOf(model).bitOperations);
     assert.ok(budget.after <= 0.04 * budget.before);
+  });
+
+  it('keeps a limit on bit operations given as a number', async () => {
+    const { bitOperations } = macsOf(network());
+    const maxBops = Math.floor(bitOperations / 30);
+    const { model, choices, budget } = await mixed({ budget: { maxBops } });
+    assert.deepEqual([budget.limit, budget.before], [maxBops, bitOperations]);
+    assert.equal(budget.after, macsOf(model).bitOperations);
+    assert.ok(budget.after <= maxBops);
+    // What is no layer of these costs the same whatever is chosen.
+    const layers = choices.reduce((sum, layer) => sum + costOf(layer), 0);
+    const { least, chosen } = bruteForce(choices, maxBops - (budget.after - layers));
+    assert.ok(Math.abs(least - chosen) <= 1e-12 * least);
+    await assert.rejects(
+      apply(quantizeMixed, network(), { budget: { maxBops: 1000 } }, context),
+      (error) => error instanceof CompressionError && error.message.includes('maxBops allows 1000 '),
+    );
   });
 
   it('says what a budget out of reach would need', async () => {
