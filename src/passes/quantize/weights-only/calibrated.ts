@@ -6,6 +6,7 @@ import { weightTargets, type WeightTarget } from '../../layer-inputs/weight-targ
 import type { FeedSource, PassContext } from '../../pass.ts';
 import { moveScales } from '../smooth/move-scales.ts';
 import { allFinite } from '../weights.ts';
+import { clippedRows, type ClippedRows } from './awq-clip.ts';
 import { awqScales, type AwqChoice } from './awq-scales.ts';
 import type { SharedWeight } from './find-sites.ts';
 import { diagonalOf, gptqRows, type LayerWeight } from './gptq-rows.ts';
@@ -13,7 +14,7 @@ import { searchedRows } from './k-quant.ts';
 import type { LayerReport } from './layer-report.ts';
 import { outputError } from './output-error.ts';
 import type { WeightsOptions } from './options.ts';
-import type { QuantizedRows } from './quantized-rows.ts';
+import type { BlockScheme, QuantizedRows } from './quantized-rows.ts';
 import { rowsOf } from './read-rows.ts';
 import { rtnRows } from './rtn.ts';
 
@@ -56,7 +57,7 @@ export function observableWeights(model: Model, weights: readonly SharedWeight[]
 export interface CalibratedResult {
   readonly weight: SharedWeight;
   readonly quantized: QuantizedRows;
-  readonly report: Pick<LayerReport, 'algorithm' | 'outputError' | 'inputScales'>;
+  readonly report: Pick<LayerReport, 'algorithm' | 'outputError' | 'inputScales' | 'clippedBlockShare'>;
 }
 
 export interface CalibratedJob {
@@ -148,11 +149,14 @@ function byAwq(group: readonly Observable[], moments: ReadonlyMap<string, InputM
     const layer = layerOf(model, weight, target);
     const rows = rowsOf(layer.values, layer.view);
     const importance = isScalable ? diagonalOf(scaled.groups[0] ?? new Float64Array(0), scaled.columns) : undefined;
-    const quantized = searchedRows(rows, layer.view, scheme, importance);
+    const searched = searchedRows(rows, layer.view, scheme, importance);
+    const clipped =
+      isScalable && options.clipSearch ? clip(searched, { layer, rows, moments: scaled, scheme }) : undefined;
     keepBetter(job, weight, {
       layer,
       moments: scaled,
-      quantized,
+      quantized: clipped?.quantized ?? searched,
+      ...(clipped === undefined ? {} : { clippedBlockShare: clipped.changedShare }),
       algorithm: isScalable ? 'awq' : 'k-quant',
       before: before[i] ?? 0,
       ...(choice === undefined || isFolded === undefined
@@ -160,6 +164,27 @@ function byAwq(group: readonly Observable[], moments: ReadonlyMap<string, InputM
         : { inputScales: { ratio: choice.ratio, folded: isFolded } }),
     });
   }
+}
+
+/** Undefined where blocks that do better each for itself do worse together. */
+function clip(
+  searched: QuantizedRows,
+  {
+    layer,
+    rows,
+    moments,
+    scheme,
+  }: {
+    readonly layer: LayerWeight;
+    readonly rows: Float32Array;
+    readonly moments: InputMoments;
+    readonly scheme: BlockScheme;
+  },
+): ClippedRows | undefined {
+  const products = moments.groups[0] ?? new Float64Array(0);
+  const clipped = clippedRows(searched, { values: rows, view: layer.view, products }, scheme);
+  const isBetter = outputError(layer, clipped.quantized, moments) < outputError(layer, searched, moments);
+  return isBetter ? clipped : undefined;
 }
 
 /** Hands on the result, or plain rounding where that changes the layer's outputs less. */
@@ -174,9 +199,10 @@ function keepBetter(
     /** Error of plain rounding of the weights as they were, where they have been scaled since. */
     readonly before?: number;
     readonly inputScales?: { readonly ratio: number; readonly folded: boolean };
+    readonly clippedBlockShare?: number;
   },
 ): void {
-  const { layer, moments, quantized, algorithm, inputScales } = found;
+  const { layer, moments, quantized, algorithm, inputScales, clippedBlockShare } = found;
   const { bits, symmetric } = job.options;
   const plain = rtnRows(rowsOf(layer.values, layer.view), layer.view, { bits, symmetric });
   const plainError = outputError(layer, plain, moments);
@@ -190,6 +216,7 @@ function keepBetter(
       algorithm: isBetter || inputScales !== undefined ? algorithm : 'rtn',
       outputError: { before: found.before ?? plainError, after: isBetter ? error : plainError },
       ...(inputScales === undefined ? {} : { inputScales }),
+      ...(clippedBlockShare === undefined || !isBetter ? {} : { clippedBlockShare }),
     },
   });
 }

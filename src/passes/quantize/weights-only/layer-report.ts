@@ -18,5 +18,7 @@ export interface LayerReport {
   readonly outputError?: { readonly before: number; readonly after: number };
   /** AWQ's exponent, and whether the division of the inputs went into the operator before (else a Mul was added). */
   readonly inputScales?: { readonly ratio: number; readonly folded: boolean };
+  /** Share of the blocks whose range AWQ's search for a clipping chose. */
+  readonly clippedBlockShare?: number;
   readonly bytes: { readonly before: number; readonly after: number };
 }

@@ -41,6 +41,12 @@ export const WeightsOptions = z.strictObject({
     .max(1)
     .default(0.01)
     .describe('gptq: share of the mean diagonal added to the diagonal of the moments of the inputs'),
+  clipSearch: z
+    .boolean()
+    .default(true)
+    .describe(
+      'awq: tries for each block how far to clip its weights once the scales are chosen, and clips where the outputs change less',
+    ),
   include: globs.min(1).optional().describe('Only these node names or operator types; * and ? are wildcards'),
   exclude: globs.default([]).describe('Node names or operator types to leave in float; * and ? are wildcards'),
 });

@@ -15,7 +15,6 @@ export function rtnRows(values: Float32Array, view: BlockView, scheme: BlockSche
   const result = emptyRows(rows, view);
   const { codes, scales, zeros } = result;
   const top = 2 ** scheme.bits - 1;
-  const middle = 2 ** (scheme.bits - 1);
   for (let row = 0; row < rows; row += 1) {
     for (let block = 0; block < blocks; block += 1) {
       const from = row * size + block * blockSize;
@@ -27,8 +26,7 @@ export function rtnRows(values: Float32Array, view: BlockView, scheme: BlockSche
         if (value < min) min = value;
         else if (value > max) max = value;
       }
-      const scale = usable(scheme.symmetric ? (max > -min ? max : min) / -middle : Math.fround(max - min) / top);
-      const zero = scheme.symmetric ? middle : zeroOf(min, scale, top);
+      const { scale, zero } = extremesGrid(min, max, scheme);
       const place = row * blocks + block;
       scales[place] = scale;
       zeros[place] = zero;
@@ -36,6 +34,22 @@ export function rtnRows(values: Float32Array, view: BlockView, scheme: BlockSche
     }
   }
   return result;
+}
+
+/**
+ * Scale and zero of codes that cover a block.
+ *
+ * @param min - the smallest value, 0 at most; `max` 0 at least
+ */
+export function extremesGrid(
+  min: number,
+  max: number,
+  { bits, symmetric }: BlockScheme,
+): { readonly scale: number; readonly zero: number } {
+  const top = 2 ** bits - 1;
+  const middle = 2 ** (bits - 1);
+  const scale = usable(symmetric ? (max > -min ? max : min) / -middle : Math.fround(max - min) / top);
+  return { scale, zero: symmetric ? middle : zeroOf(min, scale, top) };
 }
 
 /** Below this a float32 is not normal, and dividing by it overflows. */

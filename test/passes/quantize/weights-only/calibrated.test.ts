@@ -96,6 +96,21 @@ describe('algorithms that look at calibration data', () => {
     assert.deepEqual(layers.map(({ nodes }) => nodes[0]).sort(), ['down', 'gate', 'up']);
   });
 
+  for (const options of [{ bits: 4 }, { bits: 2 }, { bits: 4, symmetric: true, blockSize: 128 }]) {
+    it(`awq clips where the outputs change less, and never loses by it (${JSON.stringify(options)})`, async () => {
+      const without = await quantized({ ...options, algorithm: 'awq', clipSearch: false });
+      const clipped = await quantized({ ...options, algorithm: 'awq' });
+      assert.ok(clipped.error < without.error, `${clipped.error} against ${without.error}`);
+      assert.ok(without.layers.every(({ clippedBlockShare }) => clippedBlockShare === undefined));
+      assert.ok(clipped.layers.some(({ clippedBlockShare = 0 }) => clippedBlockShare > 0));
+      // The last layer is the first to be quantized: both times on the same inputs.
+      const [a, b] = [without, clipped].map(
+        ({ layers }) => layers.find(({ nodes }) => nodes[0] === 'down')?.outputError,
+      );
+      assert.ok(a !== undefined && b !== undefined && b.after <= a.after && b.before === a.before);
+    });
+  }
+
   it('awq adds a Mul where somebody else reads the value', async () => {
     const model = gatedBlock();
     model.graph.nodes.push(makeNode('Identity', ['h'], ['z']));
