@@ -57,8 +57,9 @@ export function candidatesFor(constraints: AutoConstraints, roles: ReadonlySet<D
     }
   }
   if (!speedMatters && roles.has('training') && calibrated) {
-    const why = 'weights of 4 bits, trained with their quantizers in place: an eighth of the size, no faster';
-    add('qat-int4', why, { pass: 'quantize.aware', weights: 4, activations: 8, training: TRAINING });
+    const why =
+      'weights of 4 bits and activations of 8, trained with their quantizers in place: an eighth of the size, no faster';
+    add('qat-w4a8', why, { pass: 'quantize.aware', weights: 4, activations: 8, training: TRAINING });
   }
   return candidates;
 }

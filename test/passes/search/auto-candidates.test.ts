@@ -3,6 +3,7 @@ import { describe, it } from 'node:test';
 import type { DataRole } from '../../../src/passes/pass.ts';
 import { candidatesFor } from '../../../src/passes/search/auto-candidates.ts';
 import type { AutoConstraints } from '../../../src/passes/search/nearness.ts';
+import { PRESETS } from '../../../src/recipes/presets.ts';
 import { resolveRecipe } from '../../../src/recipes/resolve.ts';
 
 const ALL: readonly DataRole[] = ['calibration', 'training', 'evaluation'];
@@ -26,6 +27,9 @@ describe('candidates of the recipe auto', () => {
           const plan = resolveRecipe({ version: 1, steps: steps.map((step) => ({ ...step })) });
           for (const role of plan.steps.flatMap(({ needs }) => needs))
             assert.ok(roles.has(role), `${name} needs ${role}`);
+          // A preset's name stands for what the preset does, nothing else.
+          const preset = PRESETS.find((one) => one.name === name);
+          if (preset !== undefined) assert.deepEqual(steps, preset.steps, name);
         }
         assert.equal(new Set(candidates.map(({ name }) => name)).size, candidates.length);
       }
@@ -54,8 +58,8 @@ describe('candidates of the recipe auto', () => {
   });
 
   it('do not make small files that are no faster where speed is asked for', () => {
-    assert.ok(names({ maxBytes: 9 }, ...ALL).includes('qat-int4'));
-    assert.ok(!names({ maxBytes: 9, minSpeedup: 2 }, ...ALL).includes('qat-int4'));
+    assert.ok(names({ maxBytes: 9 }, ...ALL).includes('qat-w4a8'));
+    assert.ok(!names({ maxBytes: 9, minSpeedup: 2 }, ...ALL).includes('qat-w4a8'));
     assert.ok(!names({ maxLatencyP50Ms: 9 }).includes('int4-weights'));
   });
 });
