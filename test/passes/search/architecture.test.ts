@@ -159,7 +159,7 @@ describe('search.architecture over the resolution', () => {
   const macsAt = (resolution: number): number => countNetwork(buildArchitecture(requestAt(resolution), 0)).macs;
 
   it('tries networks that work at each, all with the input of the model', async () => {
-    const trials = new FakeTrials();
+    const trials = new FakeTrials(TRAINED);
     const { model, details } = await searched({ space: byResolution, objectives: ['macs'] }, trials);
     const networks = trials.ran.map(networkOf);
     assert.deepEqual(
@@ -179,7 +179,7 @@ describe('search.architecture over the resolution', () => {
   });
 
   it('knows ahead of any training which are beyond the limits', async () => {
-    const trials = new FakeTrials();
+    const trials = new FakeTrials(TRAINED);
     const constraints = { maxMacs: macsAt(6) };
     const { model, details } = await searched({ space: byResolution, constraints }, trials);
     assert.equal(trials.ran.length, 2);
