@@ -1,7 +1,7 @@
+import { Constraints } from '../src/schemas/constraints.ts';
 import { z } from 'zod';
 import {
   ArtifactEntry,
-  Constraints,
   DataRoleField,
   EvaluationRoleField,
   JobSummary,

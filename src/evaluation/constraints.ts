@@ -1,7 +1,8 @@
-import type { Constraints } from '../schemas/job.ts';
+import type { Constraints } from '../schemas/constraints.ts';
 import type { z } from 'zod';
 import type { Verdict } from '../schemas/job.ts';
 import type { Comparison, ConstraintReport, Measurement } from '../schemas/report.ts';
+import { accuracyDrop } from './accuracy-drop.ts';
 import { formatBytes, formatMs, formatNumber, formatPoints } from './format.ts';
 import { bootstrapMedianInterval } from './statistics.ts';
 
@@ -75,7 +76,8 @@ function judgeAccuracy(limit: number, { comparison }: JudgedNumbers): Constraint
   }
   if (accuracy.metric === 'rmse') {
     // The limit is a share; for an error in the target's own units that is the relative growth.
-    const value = accuracy.before === 0 ? (accuracy.after === 0 ? 0 : null) : accuracy.after / accuracy.before - 1;
+    const growth = accuracyDrop('rmse', accuracy.before, accuracy.after);
+    const value = Number.isFinite(growth) ? growth : null;
     return {
       name,
       limit,

@@ -14,6 +14,8 @@ export interface ScheduledStep extends StepOf {
   readonly recipeIndex: number;
   /** A later step has the model compute in 8-bit integers. */
   readonly int8Ahead: boolean;
+  /** The recipe has steps after this one. */
+  readonly stepsAhead: boolean;
 }
 
 /**
@@ -36,13 +38,28 @@ export function withImplicitSteps(
   const implicit = (recipeIndex: number, foldBatchNormalization: boolean): void => {
     if (canonicalize === undefined) return;
     const options = canonicalize.options.parse({ foldBatchNormalization });
-    scheduled.push({ pass: canonicalize, options, implicit: true, recipeIndex, int8Ahead: recipeIndex <= lastInt8 });
+    scheduled.push({
+      pass: canonicalize,
+      options,
+      implicit: true,
+      recipeIndex,
+      int8Ahead: recipeIndex <= lastInt8,
+      stepsAhead: true,
+    });
   };
   if (steps[0]?.pass !== canonicalize) implicit(0, lastNormalized < 0);
   for (const [recipeIndex, { pass, options }] of steps.entries()) {
     const settled = pass === canonicalize ? settle(options, lastNormalized < 0) : options;
-    scheduled.push({ pass, options: settled, implicit: false, recipeIndex, int8Ahead: recipeIndex < lastInt8 });
-    if (recipeIndex === lastNormalized && recipeIndex + 1 < steps.length) implicit(recipeIndex + 1, true);
+    const stepsAhead = recipeIndex + 1 < steps.length;
+    scheduled.push({
+      pass,
+      options: settled,
+      implicit: false,
+      recipeIndex,
+      int8Ahead: recipeIndex < lastInt8,
+      stepsAhead,
+    });
+    if (recipeIndex === lastNormalized && stepsAhead) implicit(recipeIndex + 1, true);
   }
   return scheduled;
 }

@@ -4,6 +4,7 @@ import type { TensorSpool } from '../onnx/codec/tensor-spool.ts';
 import type { Model } from '../onnx/model.ts';
 import type { NdArray } from '../onnx/nd-array.ts';
 import type { Runtime } from '../runtime/session.ts';
+import type { Constraints } from '../schemas/constraints.ts';
 import type { StoredModelField } from '../schemas/stored-model.ts';
 import type { TrainingRunReport } from '../schemas/training-report.ts';
 import type { JsonValue } from '../search/space.ts';
@@ -94,8 +95,10 @@ export interface PassContext {
   readonly threads: number;
   readonly seed: number;
   readonly targetCpu: TargetCpu;
-  /** What the job lets the accuracy drop by (share of the samples); absent where it asks for nothing. */
-  readonly maxAccuracyDrop?: number;
+  /** What the job asks of its result. Absent outside of jobs. */
+  readonly constraints?: Constraints;
+  /** Whether the recipe has steps after this one. Absent outside of jobs. */
+  readonly stepsAhead?: boolean;
   /** Present when the job named a data set for the role. */
   readonly data: Partial<Record<DataRole, FeedSource>>;
   /**

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { DatasetId, JobId, ModelId, Sha256, Timestamp } from './common.ts';
 import { ArchitectureField } from './architecture.ts';
+import { Constraints } from './constraints.ts';
 import { RecipeField, ResolvedRecipe } from './recipe.ts';
 import { StoredModelField } from './stored-model.ts';
 import { SearchState, TrialOf } from './trial.ts';
@@ -63,14 +64,6 @@ export const EvaluationRoleField = z.strictObject({
     .describe('Default: top1 with integer labels, rmse with float labels'),
 });
 export type EvaluationRoleField = z.infer<typeof EvaluationRoleField>;
-
-export const Constraints = z.strictObject({
-  maxAccuracyDrop: z.number().min(0).max(1).optional().describe('Share, 0..1: before minus after'),
-  maxBytes: z.number().int().positive().optional(),
-  maxLatencyP50Ms: z.number().positive().optional(),
-  minSpeedup: z.number().positive().optional(),
-});
-export type Constraints = z.infer<typeof Constraints>;
 
 export const TargetField = z.strictObject({
   cpu: z.enum(['portable', 'x64-vnni', 'arm64-dotprod', 'this', 'int8-only']).default('portable'),

@@ -5,7 +5,7 @@ import { judgeConstraints } from '../../src/evaluation/constraints.ts';
 import { cpuFlags, hasExactInt8 } from '../../src/evaluation/environment.ts';
 import type { Evaluation } from '../../src/evaluation/evaluate.ts';
 import { CompressionError } from '../../src/errors.ts';
-import type { Constraints } from '../../src/schemas/job.ts';
+import type { Constraints } from '../../src/schemas/constraints.ts';
 import { Report } from '../../src/schemas/report.ts';
 import type { TrainingRunReport } from '../../src/schemas/training-report.ts';
 import { evaluation, facts } from './report-fixture.ts';

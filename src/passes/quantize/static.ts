@@ -80,7 +80,7 @@ export const quantizeStatic = definePass({
     return quantizeWithin(
       model,
       {
-        maxDrop: options.maxAccuracyDrop ?? context.maxAccuracyDrop ?? MAX_ACCURACY_DROP,
+        maxDrop: options.maxAccuracyDrop ?? context.constraints?.maxAccuracyDrop ?? MAX_ACCURACY_DROP,
         allows: ({ method }) => method !== 'learned' || !options.powerOfTwoScales,
         quantize: (candidate, added) => quantizeStatically(candidate, { options: { ...options, ...added } }, context),
       },

@@ -1,7 +1,7 @@
 import type { Model } from '../../onnx/model.ts';
 import type { TrialResult, TrialSpec } from '../../schemas/trial.ts';
 import type { ArchitectureRequest } from '../../zoo/build-architecture.ts';
-import { definePass, type PassContext } from '../pass.ts';
+import { definePass, type PassContext, type PassResult } from '../pass.ts';
 import { partOf } from '../progress-part.ts';
 import { interfaceObstacle, replaceModel, takeNames } from '../replace-model.ts';
 import type { TrialRunner } from '../trials.ts';
@@ -9,6 +9,7 @@ import { ArchitectureOptions, isSharing } from './architecture-options.ts';
 import { correlationsOf } from './correlations.ts';
 import { operationSpace } from './darts/places.ts';
 import { interfaceOptions } from './interface-options.ts';
+import { accuracyByTrial, jobLimits } from './job-limits.ts';
 import { networkOrReason, requestOf } from './networks.ts';
 import { sharedSpace } from './one-shot/shared-space.ts';
 import { planNetworks } from './plan-networks.ts';
@@ -97,19 +98,22 @@ export const searchArchitecture = definePass({
       ? `the candidates cannot share weights: ${shared}; search what does not fit by a strategy whose candidates are trained (evolution, tpe …)`
       : undefined;
   },
-  async run(model, options, context) {
-    const { strategy } = options;
+  async run(model, given, context) {
+    const { strategy } = given;
+    const accuracy = accuracyOfCandidates(given, context);
+    const { constraints, open, warnings: left } = await jobLimits(given.constraints, model, accuracy, context);
+    const options = { ...given, constraints };
     if (isSharing(strategy)) {
       // Loaded where it trains: the HTTP side lists passes, and never loads the engine.
       if (strategy === 'darts') {
         const { runDarts } = await import('./darts/run-darts.ts');
-        return runDarts(model, options, context);
+        return withWarnings(await runDarts(model, options, context), left);
       }
       const { runOneShot } = await import('./one-shot/run-one-shot.ts');
-      return runOneShot(model, { ...options, strategy: 'evolution' }, context);
+      return withWarnings(await runOneShot(model, { ...options, strategy: 'evolution' }, context), left);
     }
     const trials = trialsOf(context);
-    const plan = planNetworks(model, { ...options, strategy }, context);
+    const plan = { ...planNetworks(model, { ...options, strategy }, context), open };
     const picked = await pickedBy(plan, { model, options, trials }, partOf(context, 0, SHARES.picked));
     const { run, found, best, artifacts, warnings, details } = await searchAndConclude({
       // Those that the score picked, each once: the strategy has nothing more to choose.
@@ -135,7 +139,7 @@ export const searchArchitecture = definePass({
     return {
       changes: 1,
       skipped: [],
-      warnings: [...warnings, ...finalProblem(trained, isCut)],
+      warnings: [...left, ...warnings, ...finalProblem(trained, isCut)],
       artifacts,
       details: {
         ...details,
@@ -149,6 +153,21 @@ export const searchArchitecture = definePass({
   },
   ensures: () => undefined,
 });
+
+/** Whether the accuracy of a candidate says what the result's will be. */
+function accuracyOfCandidates(
+  { strategy, finalTraining, evaluationSamples }: ArchitectureOptions,
+  context: PassContext,
+) {
+  if (strategy === 'darts') return 'no candidate is measured with "darts"';
+  if (strategy === 'one-shot') return 'candidates are measured with weights that all share';
+  if (finalTraining !== undefined) return 'the winner is trained anew (finalTraining)';
+  return accuracyByTrial(evaluationSamples, context);
+}
+
+function withWarnings(result: PassResult, warnings: readonly string[]): PassResult {
+  return { ...result, warnings: [...warnings, ...result.warnings] };
+}
 
 async function pickedBy(
   plan: SearchPlan,

@@ -1,5 +1,5 @@
 import type { DataRole } from '../pass.ts';
-import type { AutoConstraints } from './nearness.ts';
+import type { Constraints } from '../../schemas/constraints.ts';
 
 export interface AutoCandidate {
   readonly name: string;
@@ -16,7 +16,7 @@ const INT8 = { pass: 'quantize.static' };
  *
  * @param roles - data that the job gives
  */
-export function candidatesFor(constraints: AutoConstraints, roles: ReadonlySet<DataRole>): readonly AutoCandidate[] {
+export function candidatesFor(constraints: Constraints, roles: ReadonlySet<DataRole>): readonly AutoCandidate[] {
   const calibrated = roles.has('calibration');
   const speedMatters = constraints.minSpeedup !== undefined || constraints.maxLatencyP50Ms !== undefined;
   const candidates: AutoCandidate[] = [];

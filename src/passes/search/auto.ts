@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { CompressionError } from '../../errors.ts';
+import { Constraints } from '../../schemas/constraints.ts';
 import type { TrialResult, TrialSpec } from '../../schemas/trial.ts';
 import { encodeModel } from '../../onnx/codec/encode.ts';
 import { definePass, type DataRole, type PassContext } from '../pass.ts';
@@ -9,15 +10,7 @@ import { nearness } from './nearness.ts';
 import { modelOfTrials, trialsOf } from './trials-of.ts';
 
 const Options = z.strictObject({
-  constraints: z
-    .strictObject({
-      maxAccuracyDrop: z.number().min(0).max(1).optional(),
-      maxBytes: z.number().int().positive().optional(),
-      maxLatencyP50Ms: z.number().positive().optional(),
-      minSpeedup: z.number().positive().optional(),
-    })
-    .default({})
-    .describe("What has to hold: the job's constraints"),
+  constraints: Constraints.default({}).describe("What has to hold: the job's constraints"),
   roles: z
     .array(z.enum(['calibration', 'training', 'evaluation']))
     .default([])

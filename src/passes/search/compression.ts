@@ -5,6 +5,7 @@ import type { Model } from '../../onnx/model.ts';
 import { SearchSpace, type Dimension, type JsonValue, type Point } from '../../search/space.ts';
 import { definePass, type PassContext } from '../pass.ts';
 import { replaceModel } from '../replace-model.ts';
+import { accuracyByTrial, jobLimits } from './job-limits.ts';
 import {
   dimensionsOf,
   examplePointsOf,
@@ -106,10 +107,12 @@ export const searchCompression = definePass({
   requires: () => undefined,
   async run(model, options, context) {
     const trials = trialsOf(context);
-    const plan = await planOf(model, options, context);
-    const { best, artifacts, warnings, details } = await searchAndConclude({ plan, options, trials, context });
+    const accuracy = accuracyByTrial(options.evaluationSamples, context);
+    const { constraints, open, warnings: left } = await jobLimits(options.constraints, model, accuracy, context);
+    const plan = { ...(await planOf(model, { ...options, constraints }, context)), open };
+    const { best, artifacts, details, warnings } = await searchAndConclude({ plan, options, trials, context });
     replaceModel(model, best);
-    return { changes: 1, skipped: [], warnings, artifacts, details };
+    return { changes: 1, skipped: [], warnings: [...left, ...warnings], artifacts, details };
   },
   ensures: () => undefined,
 });

@@ -85,7 +85,8 @@ export async function conclude(search: {
     bytes: encodeModel(model),
   }));
   const details = { ...searchDetails(plan, run, found, random), timing };
-  return { best, found, artifacts, warnings: [...notDone(plan, run, random), ...warnings], details };
+  const said = [...notDone(plan, run, random), ...warnings, ...withoutEstimate(plan, run)];
+  return { best, found, artifacts, warnings: said, details };
 }
 
 function notDone({ trials }: SearchPlan, run: SearchRun, random: SearchRun | undefined): string[] {
@@ -97,6 +98,18 @@ function notDone({ trials }: SearchPlan, run: SearchRun, random: SearchRun | und
       ? [`the comparison with random is incomplete: ${ended(random)} candidates at random had ended`]
       : []),
   ];
+}
+
+/** Candidates that a limit by an estimate could not judge. */
+function withoutEstimate({ open }: SearchPlan, { tried }: SearchRun): string[] {
+  if (open?.has('maxLatencyEstimateMs') !== true) return [];
+  const made = tried.filter(({ status }) => status === 'succeeded' || status === 'stopped');
+  const blind = made.filter(({ figures }) => figures.latencyEstimateMs === undefined).length;
+  return blind === 0
+    ? []
+    : [
+        `${blind} of ${made.length} candidates have no estimate of their time, which only models in float have: the job's limits on time did not choose among them, and are judged on the result alone`,
+      ];
 }
 
 /** The honest account of a search, for its step report. */

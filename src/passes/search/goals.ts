@@ -77,15 +77,22 @@ export function objectivesOf(figures: Figures, names: readonly ObjectiveName[]):
 /**
  * Sum of the shares by which limits are missed, 0 when all are met.
  *
- * @param ignoreMissing - before a trial has run: of its figures only those known ahead are judged
+ * @param ignoreMissing - before a trial has run: of its figures only those known ahead are judged; or the limits that what has no
+ * such figure does not miss
  */
-export function violationOf(figures: Figures, limits: Limits, ignoreMissing = false): number {
+export function violationOf(
+  figures: Figures,
+  limits: Limits,
+  ignoreMissing: boolean | ReadonlySet<keyof Limits> = false,
+): number {
+  const isOpen = (name: keyof Limits): boolean =>
+    typeof ignoreMissing === 'boolean' ? ignoreMissing : ignoreMissing.has(name);
   let violation = 0;
   for (const { name, figure, isFloor = false } of LIMITS) {
     const limit = limits[name];
     if (limit === undefined) continue;
     const value = figures[figure];
-    if (value === undefined) violation += ignoreMissing ? 0 : 1;
+    if (value === undefined) violation += isOpen(name) ? 0 : 1;
     else violation += missedBy(value, limit, isFloor && figures.metric !== 'rmse');
   }
   return violation;

@@ -1,11 +1,6 @@
+import { accuracyDrop } from '../../evaluation/accuracy-drop.ts';
+import type { Constraints } from '../../schemas/constraints.ts';
 import type { TrialResult } from '../../schemas/trial.ts';
-
-export interface AutoConstraints {
-  readonly maxAccuracyDrop?: number | undefined;
-  readonly maxBytes?: number | undefined;
-  readonly maxLatencyP50Ms?: number | undefined;
-  readonly minSpeedup?: number | undefined;
-}
 
 /** A point of accuracy weighs as much as a tenth of size or time. */
 const ACCURACY_WEIGHT = 10;
@@ -14,13 +9,13 @@ const ACCURACY_WEIGHT = 10;
  * Sum of the shares by which a trial misses the constraints: 0 when it meets all, with what it measured; 1 for each that it
  * could not measure.
  */
-export function nearness(result: TrialResult, constraints: AutoConstraints): number {
+export function nearness(result: TrialResult, constraints: Constraints): number {
   const { maxAccuracyDrop, maxBytes, maxLatencyP50Ms, minSpeedup } = constraints;
   const { accuracy, accuracyBefore, bytes, latencyP50Ms, speedup, metric } = result;
   let missed = 0;
   if (maxAccuracyDrop !== undefined) {
     const known = accuracy !== undefined && accuracyBefore !== undefined;
-    const drop = known ? (metric === 'rmse' ? accuracy - accuracyBefore : accuracyBefore - accuracy) : undefined;
+    const drop = known ? accuracyDrop(metric, accuracyBefore, accuracy) : undefined;
     missed += drop === undefined ? 1 : ACCURACY_WEIGHT * Math.max(0, drop - maxAccuracyDrop);
   }
   missed += atMost(bytes, maxBytes) + atMost(latencyP50Ms, maxLatencyP50Ms);

@@ -25,6 +25,8 @@ export interface SearchPlan {
   readonly strategy: StrategyName;
   readonly objectives: readonly ObjectiveName[];
   readonly constraints: Limits;
+  /** Limits that what has no such figure does not miss. */
+  readonly open?: ReadonlySet<keyof Limits>;
   readonly reward?: Reward;
   readonly trials: number;
   readonly batch: number;
@@ -200,7 +202,7 @@ function judged(measured: Figures, plan: SearchPlan): Pick<Tried, 'figures' | 'o
   return {
     figures,
     objectives: objectivesOf(figures, plan.objectives),
-    violation: violationOf(figures, plan.constraints),
+    violation: violationOf(figures, plan.constraints, plan.open),
   };
 }
 

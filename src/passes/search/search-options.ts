@@ -7,7 +7,9 @@ import { STRATEGY_NAMES } from './strategies.ts';
 export const searchOptions = {
   strategy: z.enum(STRATEGY_NAMES).default('evolution').describe('How the next candidates are chosen'),
   objectives: objectivesOption,
-  constraints: Limits.default({}).describe('Hard limits: a candidate within all of them is better than any other'),
+  constraints: Limits.default({}).describe(
+    "Hard limits: a candidate within all of them is better than any other. The job's constraints count besides, as far as a trial can tell",
+  ),
   reward: Reward.optional(),
   trials: z.number().int().min(1).max(2000).default(32).describe('Candidates that are run'),
   batch: z

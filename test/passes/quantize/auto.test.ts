@@ -45,7 +45,7 @@ describe('accuracy auto', () => {
       quantizeStatic,
       network(),
       { accuracy: 'auto' },
-      { ...context, maxAccuracyDrop: 1 },
+      { ...context, constraints: { maxAccuracyDrop: 1 } },
     );
     const accuracy = details['accuracy'] as Accuracy;
     assert.equal(accuracy.float, 1);

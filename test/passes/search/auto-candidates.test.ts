@@ -2,18 +2,18 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { DataRole } from '../../../src/passes/pass.ts';
 import { candidatesFor } from '../../../src/passes/search/auto-candidates.ts';
-import type { AutoConstraints } from '../../../src/passes/search/nearness.ts';
 import { PRESETS } from '../../../src/recipes/presets.ts';
+import type { Constraints } from '../../../src/schemas/constraints.ts';
 import { resolveRecipe } from '../../../src/recipes/resolve.ts';
 
 const ALL: readonly DataRole[] = ['calibration', 'training', 'evaluation'];
-const CONSTRAINTS: readonly AutoConstraints[] = [
+const CONSTRAINTS: readonly Constraints[] = [
   { maxBytes: 1 },
   { maxAccuracyDrop: 0.01 },
   { minSpeedup: 2 },
   { maxLatencyP50Ms: 1, maxAccuracyDrop: 0.1 },
 ];
-const names = (constraints: AutoConstraints, ...roles: DataRole[]): string[] =>
+const names = (constraints: Constraints, ...roles: DataRole[]): string[] =>
   candidatesFor(constraints, new Set(roles)).map(({ name }) => name);
 
 describe('candidates of the recipe auto', () => {
