@@ -172,6 +172,24 @@ describe('a job that searches', () => {
     assert.equal(details.cutShort, true);
   });
 
+  it('under constraints of the job, takes no candidate that misses them', async () => {
+    const { details } = undisturbed;
+    const free = z.number().parse(details.trials[details.best]?.['bytes']);
+    // The most accurate one is too large; any drop is allowed, but has to be known.
+    const constraints = { maxBytes: free - 1, maxAccuracyDrop: 1 };
+    const { id } = await submit(STEP, { constraints });
+    const record = await service.finished(id, PATIENCE_MS);
+    assert.deepEqual([record.status, record.verdict], ['succeeded', 'met'], JSON.stringify(record.error));
+    const found = await answerOf(record);
+    assert.ok(z.number().parse(found.details.trials[found.details.best]?.['bytes']) < free);
+    const passes = (await trialsOf(id)).map(({ recipe }) => recipe.steps.map(({ pass }) => pass).join());
+    assert.equal(
+      passes.filter((names) => names === 'canonicalize').length,
+      1,
+      'the input is measured once, as a trial',
+    );
+  });
+
   it('that can meet no constraint, misses them with the nearest candidates at hand', async () => {
     const constraints = { maxBytes: 1000, minSpeedup: 1000 };
     const { id } = await service.submit({
