@@ -47,5 +47,9 @@ export function innerStepsOf(passes: readonly Pass[], context: PassContext): Inn
       const found = find(step);
       return found?.pass.suggest?.(model, found.options, ahead, limits);
     },
+    costs: async (model, step, values) => {
+      const found = find(step);
+      return found?.pass.costs?.(model, found.options, values, ahead);
+    },
   };
 }

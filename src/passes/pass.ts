@@ -168,12 +168,36 @@ export interface InnerSteps {
     step: InnerRecipe['steps'][number],
     limits: SuggestionLimits,
   ): Promise<Readonly<Record<string, JsonValue>> | undefined>;
+  /** Undefined where the pass cannot count them. */
+  costs(
+    model: Model,
+    step: InnerRecipe['steps'][number],
+    values: readonly JsonValue[],
+  ): Promise<LayerCosts | undefined>;
 }
 
 /** What the result of a search may cost, where it says so. */
 export interface SuggestionLimits {
   readonly maxBytes?: number | undefined;
   readonly maxBops?: number | undefined;
+}
+
+/** What a model costs by the values of its layers, counted without running it; its own rest and what each layer adds. */
+export interface LayerCosts {
+  readonly rest: CountedFigures;
+  /** By name, in order. */
+  readonly layers: Readonly<Record<string, LayerCost>>;
+}
+
+/** Figures that hold for a file, whatever the machine. */
+export type CountedFigures = Readonly<Partial<Record<'bytes' | 'bops', number | undefined>>>;
+
+/** Of one layer. */
+export interface LayerCost {
+  /** What an agent may see of it, about 0 to 1; as many numbers for each layer. */
+  readonly features: readonly number[];
+  /** For each value. */
+  readonly costs: readonly CountedFigures[];
 }
 
 /** One graph transform. A pass never imports another pass; it changes the model it is given. */
@@ -206,6 +230,8 @@ export interface Pass<Options = unknown> {
     context: PassContext,
     limits: SuggestionLimits,
   ): Promise<Readonly<Record<string, JsonValue>>>;
+  /** For searches that keep a budget: what each of `values` costs in each of `layers`. */
+  costs?(model: Model, options: Options, values: readonly JsonValue[], context: PassContext): Promise<LayerCosts>;
   /** What makes the pass impossible on this model, in words with a remedy; undefined when nothing does. Never changes it. */
   requires(model: Model, options: Options): string | undefined;
   /**

@@ -22,13 +22,14 @@ const ATTEMPTS = 50;
 /** The part that all strategies share: numbering, no point twice, results in order whenever they come. */
 export function askTell(
   space: SearchSpace,
-  { seed, initial = [] }: StrategyOptions,
+  { seed, initial = [], budget }: StrategyOptions,
   proposerOf: (rng: SeededRandom) => Proposer,
 ): Strategy {
   const rng = new SeededRandom(seed);
   const proposer = proposerOf(rng);
   const seen = new Set<string>();
-  const first = initial.map((point) => space.encode(point));
+  const within = (coordinates: Coordinates): Coordinates => budget?.walkDown(coordinates) ?? coordinates;
+  const first = initial.map((point) => within(space.encode(point)));
   let pending = new Map<number, Coordinates>();
   let told = new Map<number, Trial>();
   let objectiveCount: number | undefined;
@@ -39,9 +40,9 @@ export function askTell(
   const choose = (): Coordinates | undefined => {
     for (let given = first.shift(); given !== undefined; given = first.shift()) if (isNew(given)) return given;
     if (seen.size >= space.size) return undefined;
-    let chosen = proposer.propose();
-    for (let i = 0; i < ATTEMPTS && !isNew(chosen); i += 1) chosen = proposer.propose();
-    for (let i = 0; i < ATTEMPTS && !isNew(chosen); i += 1) chosen = mutateOne(space, chosen, rng);
+    let chosen = within(proposer.propose());
+    for (let i = 0; i < ATTEMPTS && !isNew(chosen); i += 1) chosen = within(proposer.propose());
+    for (let i = 0; i < ATTEMPTS && !isNew(chosen); i += 1) chosen = within(mutateOne(space, chosen, rng));
     return isNew(chosen) ? chosen : nextFree(space, rng, isNew);
   };
 

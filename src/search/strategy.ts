@@ -1,3 +1,4 @@
+import type { Budget } from './budget.ts';
 import type { Point } from './space.ts';
 
 /** A point to try. */
@@ -44,4 +45,6 @@ export interface StrategyOptions {
   readonly seed: number;
   /** Points to try before all others, in this order. */
   readonly initial?: readonly Point[];
+  /** Every point, before it is asked, walks down until it is within. */
+  readonly budget?: Budget;
 }

@@ -1,17 +1,16 @@
 import { z } from 'zod';
-import { canonicalJson } from '../../canonical-json.ts';
 import { CompressionError } from '../../errors.ts';
 import type { Model } from '../../onnx/model.ts';
-import { SearchSpace, type Dimension, type JsonValue, type Point } from '../../search/space.ts';
+import { SearchSpace } from '../../search/space.ts';
 import { definePass, type PassContext } from '../pass.ts';
 import { replaceModel } from '../replace-model.ts';
 import { accuracyByTrial, jobLimits } from './job-limits.ts';
+import { layerStart } from './layer-start.ts';
 import {
   dimensionsOf,
   examplePointsOf,
   examplesOf,
   expandLayers,
-  layerPlacesOf,
   originOf,
   substitute,
   templateProblem,
@@ -79,6 +78,10 @@ export const searchCompression = definePass({
       url: 'https://arxiv.org/abs/1802.03494',
     },
     {
+      title: 'Wang et al., HAQ: Hardware-Aware Automated Quantization with Mixed Precision, CVPR 2019',
+      url: 'https://arxiv.org/abs/1811.08886',
+    },
+    {
       title: 'Real et al., Regularized Evolution for Image Classifier Architecture Search, AAAI 2019',
       url: 'https://arxiv.org/abs/1802.01548',
     },
@@ -127,11 +130,13 @@ async function planOf(model: Model, options: Options, context: PassContext): Pro
   const template = expandLayers({ steps: options.steps }, (index) => layersOf(model, steps[index], context));
   const { seed } = context;
   const space = new SearchSpace(dimensionsOf(template));
-  const initial = await startOf(space, { model, steps, template, options }, context);
+  const { constraints, warmStart } = options;
+  const { initial, budget } = await layerStart(space, { model, steps, template, constraints, warmStart }, context);
   return {
     space,
     seed,
     ...(initial.length === 0 ? {} : { initial }),
+    ...(budget === undefined ? {} : { budget }),
     ...plannedOptions(options),
     prepare: (point, budget) => {
       const chosen = Steps.parse(substitute(template, point)).steps.map((step) => atBudget(step, budget));
@@ -169,69 +174,4 @@ function layersOf(model: Model, step: Step | undefined, context: PassContext): r
     'PASS_PRECONDITION',
     `search.compression: { "search": { "layers": … } } stands in a step (${step?.pass ?? 'none'}) that has no layers to choose values for on this model; take a range for the whole option, or a pass that names layers`,
   );
-}
-
-/**
- * Points to try first, where there is a value for each layer: the same for all, and what the pass finds by measuring each layer
- * alone. Kept, so that attempts that go on with the search need not measure again.
- */
-async function startOf(
-  space: SearchSpace,
-  { model, steps, template, options }: Start,
-  context: PassContext,
-): Promise<Point[]> {
-  if (!options.warmStart) return [];
-  const kept = await context.checkpoint.load();
-  if (kept !== undefined)
-    return z.array(z.record(z.string(), z.json())).parse(JSON.parse(Buffer.from(kept).toString('utf8')));
-  const places = layerPlacesOf(template);
-  const excluding = new Set(places.flatMap(({ form, layers }) => (form === 'names' ? [...layers.keys()] : [])));
-  const points: Point[] = [];
-  for (const { form, layers } of places) {
-    const [first] = space.dimensions.filter(({ name }) => layers.has(name));
-    const step = steps[Number(first?.name.split('.')[1])];
-    if (first === undefined || step === undefined) continue;
-    const layered = (value: (layer: string) => JsonValue): Point =>
-      Object.fromEntries(
-        space.dimensions.map((dimension) => {
-          const layer = layers.get(dimension.name);
-          if (layer !== undefined) return [dimension.name, nearestOf(dimension, value(layer))];
-          const other = excluding.has(dimension.name) ? false : (valuesOf(dimension)[0] ?? null);
-          return [dimension.name, nearestOf(dimension, other)];
-        }),
-      );
-    if (form === 'names') {
-      points.push(layered(() => false));
-      continue;
-    }
-    const found = await context.innerSteps?.suggest(model, step, options.constraints);
-    const isProportion = found !== undefined && Object.values(found).every((value) => typeof value === 'number');
-    const alike = isProportion ? [1] : valuesOf(first);
-    if (found !== undefined) points.push(layered((layer) => found[layer] ?? 1));
-    points.push(...alike.map((value) => layered(() => value)));
-  }
-  if (points.length > 0) await context.checkpoint.save(Buffer.from(JSON.stringify(points), 'utf8'));
-  return points;
-}
-
-interface Start {
-  readonly model: Model;
-  readonly steps: readonly (Step | undefined)[];
-  readonly template: unknown;
-  readonly options: Options;
-}
-
-function valuesOf(dimension: Dimension): readonly JsonValue[] {
-  return dimension.type === 'choice' ? dimension.values : [dimension.min, dimension.max];
-}
-
-function nearestOf(dimension: Dimension, wanted: JsonValue): JsonValue {
-  const among = valuesOf(dimension);
-  const same = among.find((value) => canonicalJson(value) === canonicalJson(wanted));
-  if (same !== undefined) return same;
-  if (typeof wanted !== 'number') return among[0] ?? null;
-  if (dimension.type !== 'choice') return Math.min(dimension.max, Math.max(dimension.min, wanted));
-  const distance = (value: JsonValue): number =>
-    typeof value === 'number' ? Math.abs(value - wanted) : Number.POSITIVE_INFINITY;
-  return among.reduce((best, value) => (distance(value) < distance(best) ? value : best));
 }

@@ -1,4 +1,5 @@
 import { CompressionError } from '../../errors.ts';
+import type { Budget } from '../../search/budget.ts';
 import type { Point, SearchSpace } from '../../search/space.ts';
 import type { Candidate, Strategy } from '../../search/strategy.ts';
 import { successiveHalving } from '../../search/successive-halving.ts';
@@ -32,6 +33,8 @@ export interface SearchPlan {
   readonly batch: number;
   readonly seed: number;
   readonly initial?: readonly Point[];
+  /** Limits that are counted ahead, for candidates to walk down to. */
+  readonly budget?: Budget;
   /** Stops candidates of a batch that are worse than others at a share of their training. */
   readonly earlyStopping?: { readonly minBudget: number; readonly eta?: number };
   /** @param budget - share of the candidate's training, 0..1 */
@@ -75,12 +78,13 @@ export async function runSearch(
   trials: TrialRunner,
   context: Pick<PassContext, 'signal' | 'progress'>,
 ): Promise<SearchRun> {
-  const { space, batch, seed, initial } = plan;
+  const { space, batch, seed, initial, budget } = plan;
   const strategy = createStrategy(plan.strategy, space, {
     seed,
     trials: plan.trials,
     batch,
     ...(initial === undefined ? {} : { initial }),
+    ...(budget === undefined ? {} : { budget }),
   });
   const tried: Tried[] = [];
   let run = 0;

@@ -1,5 +1,6 @@
 import { evolution } from '../../search/evolution.ts';
 import { nsga2 } from '../../search/nsga2.ts';
+import { layerPolicy } from '../../search/layer-policy.ts';
 import { policyGradient } from '../../search/policy-gradient.ts';
 import { tpe } from '../../search/tpe.ts';
 import { randomSearch } from '../../search/random.ts';
@@ -18,7 +19,8 @@ const STRATEGIES = {
   nsga2: (space, plan) => nsga2(space, { ...plan, population: Math.max(4, Math.min(40, plan.batch)) }),
   tpe: (space, plan) =>
     tpe(space, { ...plan, startup: Math.max(plan.batch, Math.min(20, Math.ceil(plan.trials / 3))) }),
-  rl: policyGradient,
+  rl: (space, plan) =>
+    plan.budget === undefined ? policyGradient(space, plan) : layerPolicy(space, { ...plan, budget: plan.budget }),
   random: randomSearch,
 } as const satisfies Record<string, (space: SearchSpace, plan: StrategyPlan) => Strategy>;
 

@@ -3,16 +3,19 @@ import { describe, it } from 'node:test';
 import { encodeModel } from '../../../src/onnx/codec/encode.ts';
 import { macsOf } from '../../../src/onnx/cost/macs.ts';
 import type { Model } from '../../../src/onnx/model.ts';
+import { countWeightElements } from '../../../src/onnx/print/summarize-model.ts';
 import { runStep, scheduleRecipe } from '../../../src/passes/pass-manager.ts';
 import { takeNames } from '../../../src/passes/replace-model.ts';
 import { searchCompression } from '../../../src/passes/search/compression.ts';
+import type { PassContext } from '../../../src/passes/pass.ts';
 import type { TrialRunner } from '../../../src/passes/trials.ts';
 import type { TrialResult, TrialSpec } from '../../../src/schemas/trial.ts';
 import { buildArchitecture } from '../../../src/zoo/build-architecture.ts';
+import { RecordingCheckpoint } from './interrupted.ts';
 import { contextOf, jobModel, pictureFeeds } from './pictures.ts';
 
 function network(): Model {
-  const stages = [{ block: 'plain', blocks: 2, channels: 16 }];
+  const stages = [{ block: 'plain', blocks: 2, channels: 32 }];
   const sizes = { inputSize: 8, inputChannels: 1, classes: 3 };
   const model = buildArchitecture({ architecture: 'staged', stemChannels: 8, stages, ...sizes }, 1);
   takeNames(model, jobModel());
@@ -55,7 +58,7 @@ class RealTrials implements TrialRunner {
   }
 }
 
-async function searched(step: StepOf, given: StepOf = {}) {
+async function searched(step: StepOf, given: StepOf = {}, changes: Partial<PassContext> = {}) {
   const options = searchCompression.options.parse({
     steps: [step],
     strategy: 'random',
@@ -65,8 +68,12 @@ async function searched(step: StepOf, given: StepOf = {}) {
     ...given,
   });
   const trials = new RealTrials();
-  const model = network();
-  const outcome = await runStep(model, { pass: searchCompression, options }, { ...context, trials });
+  // As a job begins.
+  const [model] = await trials.models([
+    { recipe: { version: 1, steps: [{ pass: 'canonicalize' }] } } as unknown as TrialSpec,
+  ]);
+  assert.ok(model);
+  const outcome = await runStep(model, { pass: searchCompression, options }, { ...context, trials, ...changes });
   return { model, trials, dimensions: (outcome.details['space'] as { dimensions: { name: string }[] }).dimensions };
 }
 
@@ -100,6 +107,55 @@ describe('yes or no for each layer', () => {
   });
 });
 
+describe('types for each layer within a limit that can be counted', () => {
+  const mixed = {
+    pass: 'quantize.mixed',
+    layers: layers([{ weights: 'int8' }, { weights: 'int4' }, { weights: 'int2' }]),
+  };
+  const given = { trials: 10, batch: 5, objectives: ['bytes'] };
+  const typesOf = (spec: TrialSpec): string => JSON.stringify(firstStep(spec)['layers']);
+  const sizesOf = async (trials: RealTrials): Promise<{ bytes: number; bops: number }[]> =>
+    (await trials.models(trials.ran)).map((model) => ({
+      bytes: encodeModel(model).length,
+      bops: macsOf(model).bitOperations,
+    }));
+  const alike = async (weights: string): Promise<{ bytes: number; bops: number }> => {
+    const trials = new RealTrials();
+    const step = { pass: 'quantize.mixed', layers: { '*': { weights } } };
+    const [model] = await trials.models([{ recipe: { version: 1, steps: [step] } } as unknown as TrialSpec]);
+    assert.ok(model);
+    return { bytes: encodeModel(model).length, bops: macsOf(model).bitOperations };
+  };
+
+  for (const strategy of ['rl', 'evolution', 'random'])
+    it(`${strategy} tries none beyond it, from the first on`, async () => {
+      // Bytes are counted to a few; bit operations exactly.
+      const { bytes: fourBytes, bops: maxBops } = await alike('int4');
+      const maxBytes = fourBytes + 64;
+      for (const constraints of [{ maxBops }, { maxBytes }]) {
+        const { trials } = await searched(mixed, { ...given, strategy, constraints });
+        assert.equal(trials.ran.length, 10);
+        const sizes = await sizesOf(trials);
+        for (const { bytes, bops } of sizes)
+          assert.ok('maxBops' in constraints ? bops <= maxBops : bytes <= maxBytes, `${bytes} bytes, ${bops} bops`);
+        assert.equal(new Set(trials.ran.map(typesOf)).size, 10);
+        const used = sizes.map(({ bytes, bops }) => ('maxBops' in constraints ? bops / maxBops : bytes / maxBytes));
+        assert.ok(Math.max(...used) > 0.98, `the closest uses ${Math.max(...used)} of it`);
+      }
+    });
+
+  it('is counted once: attempts that go on have what the first one measured', async () => {
+    const checkpoint = new RecordingCheckpoint();
+    const { bytes } = await alike('int4');
+    const options = { ...given, strategy: 'rl', constraints: { maxBytes: Math.round(1.2 * bytes) } };
+    const first = await searched(mixed, options, { checkpoint });
+    const saved = checkpoint.saves.length;
+    const second = await searched(mixed, options, { checkpoint });
+    assert.deepEqual(second.trials.ran, first.trials.ran);
+    assert.deepEqual([saved, checkpoint.saves.length], [1, 1]);
+  });
+});
+
 describe('ranks for each layer', () => {
   it('are tried alike first, then each by itself; the best file is the one of the lowest', async () => {
     const { trials, dimensions, model } = await searched({
@@ -119,7 +175,7 @@ describe('ranks for each layer', () => {
       [[0.25], [0.5], [null]],
     );
     assert.ok(tried.slice(3).every((ranks) => new Set(Object.values(ranks)).size > 1));
-    assert.ok(encodeModel(model).length < encodeModel(network()).length);
+    assert.ok(countWeightElements(model) < 0.7 * countWeightElements(network()));
   });
 
   it('are those of the convolutions that factorize.tucker can write', async () => {

@@ -1,6 +1,7 @@
 import { opsetOf } from '../../../onnx/model.ts';
 import { definePass } from '../../pass.ts';
 import { MixedOptions } from './options.ts';
+import { countedCosts } from './counted-costs.ts';
 import { exactChoice, layerNames, quantizeMixed as run } from './run-mixed.ts';
 
 /** A type of its own for each layer, chosen by what it costs in accuracy. */
@@ -43,6 +44,7 @@ export const quantizeMixed = definePass({
     return `quantizers need opset 13, the model has ${opset}; run canonicalize first, which raises it`;
   },
   layers: layerNames,
+  costs: countedCosts,
   suggest: (model, options, context, limits) => exactChoice(model, { options, limits }, context),
   run,
   ensures: () => undefined,
