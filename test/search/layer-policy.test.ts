@@ -59,14 +59,15 @@ function bests(create: (seed: number) => Strategy): number[] {
 describe('policy over layers', () => {
   const learned = bests((seed) => layerPolicy(space, { seed, budget }));
 
-  it('finds better points than random ones that walk down to the budget, with as many trials', () => {
-    const { pValue } = mannWhitney(
-      learned,
-      bests((seed) => randomSearch(space, { seed, budget })),
-      'less',
-    );
-    assert.ok(pValue < 0.05, `p = ${pValue}`);
-  });
+  for (const create of [randomSearch, policyGradient])
+    it(`finds better points than ${create.name} that walks down to the budget, with as many trials`, () => {
+      const { pValue } = mannWhitney(
+        learned,
+        bests((seed) => create(space, { seed, budget })),
+        'less',
+      );
+      assert.ok(pValue < 0.05, `p = ${pValue}`);
+    });
 
   it('and than random ones, and a policy gradient that has to learn the budget from what misses it', () => {
     for (const create of [randomSearch, policyGradient]) {
