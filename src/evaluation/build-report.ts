@@ -126,8 +126,17 @@ function withoutError({ sqnrDb: _, ...stored }: NonNullable<LayerReport['weights
 /** The job's limits, and one that needs no asking: a quantized result that was shown to be slower than its input misses it. */
 function limitsOf({ constraints, evaluation, steps }: ReportFacts): Constraints {
   const isSlower = evaluation.comparison.latency?.verdict === 'slower';
-  const quantizes = steps.some(({ pass }) => pass.startsWith('quantize.'));
+  const quantizes = steps.some(
+    ({ pass }) => pass.startsWith('quantize.') || (pass.startsWith('search.') && hasFewerBits(evaluation)),
+  );
   return isSlower && quantizes ? { ...constraints, minSpeedup: constraints.minSpeedup ?? 1 } : constraints;
+}
+
+/** What a search chose is not among the steps of its job. */
+function hasFewerBits({ baseline, result }: Evaluation): boolean {
+  const { effectiveBitsPerWeight: before } = baseline;
+  const { effectiveBitsPerWeight: after } = result;
+  return before !== undefined && after !== undefined && after < before;
 }
 
 const WithFloatNodes = z.object({ floatNodes: z.array(z.object({ node: z.string() })).default([]) });

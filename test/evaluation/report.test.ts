@@ -131,6 +131,31 @@ describe('recommendations', () => {
     );
   });
 
+  it('judge what a search chose as its trial was judged: slower and quantized is missed, slower and float is not', () => {
+    const latency = {
+      speedup: 0.5,
+      confidenceInterval: [0.4, 0.6] as [number, number],
+      verdict: 'slower' as const,
+      reason: '',
+      blocks: 16,
+      spinning: false,
+    };
+    const [step] = facts().steps;
+    assert.ok(step);
+    const verdictOf = (pass: string, effectiveBitsPerWeight: number) =>
+      buildReport(
+        facts({
+          constraints: { maxBytes: 1000 },
+          steps: [{ ...step, pass }],
+          evaluation: evaluation({ comparison: { latency }, result: { effectiveBitsPerWeight } }),
+        }),
+      ).verdict;
+    assert.equal(verdictOf('search.auto', 8.5), 'missed');
+    assert.equal(verdictOf('search.compression', 8.5), 'missed');
+    assert.equal(verdictOf('search.compression', 32), 'met');
+    assert.equal(verdictOf('prune.channels', 8.5), 'met');
+  });
+
   it('state the saturation risk of a target, and none for portable', () => {
     const steps = facts().steps;
     assert.ok(codes({ target: { cpu: 'x64-vnni' }, steps }).includes('saturation-risk'));
