@@ -7,6 +7,7 @@ import { z } from 'zod';
 import { loadConfig } from '../../src/config.ts';
 import { createLogger } from '../../src/logger.ts';
 import { Job } from '../../src/schemas/job.ts';
+import type { KernelCostTable } from '../../src/passes/cost/kernel-cost-table.ts';
 import { startService, type Service } from '../../src/service.ts';
 import { FileSystemStore } from '../../src/storage/filesystem.ts';
 import { putKnownKernelCosts } from '../helpers/known-kernel-costs.ts';
@@ -28,11 +29,11 @@ export class LiveService {
   readonly failures: string[] = [];
   readonly #service: Service;
 
-  static async start(env: Readonly<Record<string, string>> = {}): Promise<LiveService> {
+  static async start(env: Readonly<Record<string, string>> = {}, costs?: KernelCostTable): Promise<LiveService> {
     const folder = await mkdtemp(join(tmpdir(), 'tersor-e2e-'));
     const store = new FileSystemStore(folder);
-    // Measuring takes seconds; a table without entries makes no choice for speed's sake.
-    await putKnownKernelCosts(store);
+    // Measuring takes seconds; a table without entries, the default, makes no choice for speed's sake.
+    await putKnownKernelCosts(store, [1, 2], costs);
     await store.close();
     const level = process.env['TEST_LOG'] ?? 'silent';
     const config = loadConfig({ DATA_DIR: folder, PORT: '0', JOB_THREADS: '1', LOG_LEVEL: level, ...env });
