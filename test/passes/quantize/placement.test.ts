@@ -2,8 +2,20 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { Model } from '../../../src/onnx/model.ts';
 import { makeNode } from '../../../src/onnx/node.ts';
+import { verifyModel } from '../../../src/onnx/verify/verify-model.ts';
 import { quantizeStatic } from '../../../src/passes/quantize/static.ts';
-import { apply, contextOf, cosine, net, noise, operators, outputOf, source, weight } from './helpers.ts';
+import {
+  apply,
+  contextOf,
+  cosine,
+  net,
+  noise,
+  operators,
+  optimizedOperators,
+  outputOf,
+  source,
+  weight,
+} from './helpers.ts';
 
 const DIMS = [1, 6, 8];
 const feeds = source('x', DIMS);
@@ -27,6 +39,29 @@ function attention(): Model {
       ...['q', 'k', 'v'].map((name, i) => weight(`${name}_w`, [8, 8], i + 1)),
       weight('bias', [8], 7),
       weight('factor', [1], 8, 1),
+    ],
+    inputs: { x: DIMS },
+    outputs: { y: DIMS },
+  });
+}
+
+/** What stands behind attention: normalization, two products with a Gelu between them, a sum. */
+function feedForward(): Model {
+  return net({
+    nodes: [
+      makeNode('LayerNormalization', ['x', 'gamma', 'beta'], ['n'], { name: 'norm' }),
+      makeNode('MatMul', ['n', 'up_w'], ['up_p'], { name: 'up' }),
+      makeNode('Add', ['up_p', 'up_b'], ['u'], { name: 'up_bias' }),
+      makeNode('Gelu', ['u'], ['g'], { name: 'gelu' }),
+      makeNode('MatMul', ['g', 'down_w'], ['d'], { name: 'down' }),
+      makeNode('Add', ['d', 'x'], ['y'], { name: 'residual' }),
+    ],
+    tensors: [
+      weight('gamma', [8], 1, 1),
+      weight('beta', [8], 2),
+      weight('up_w', [8, 32], 3),
+      weight('up_b', [32], 4),
+      weight('down_w', [32, 8], 5),
     ],
     inputs: { x: DIMS },
     outputs: { y: DIMS },
@@ -58,4 +93,34 @@ describe('placement', () => {
     assert.equal((await apply(quantizeStatic, everywhere, { placement: 'everywhere' }, contextOf(feeds))).changes, 11);
     assert.deepEqual(operators(default_), operators(everywhere));
   });
+
+  for (const placement of ['everywhere', 'layers'] as const) {
+    it(`${placement}: Gelu and LayerNormalization stay in float, the products around them are in int8`, async () => {
+      const model = feedForward();
+      const x = { x: { type: 'float' as const, dims: DIMS, data: noise(48, 100) } };
+      const before = await outputOf(model, x);
+      const { changes, skipped } = await apply(quantizeStatic, model, { placement }, contextOf(feeds));
+      verifyModel(model);
+      const reasons = Object.fromEntries(skipped.map(({ node, reason }) => [node, reason]));
+      assert.equal(reasons['norm'], 'ONNX Runtime has no int8 kernel for LayerNormalization');
+      assert.equal(reasons['gelu'], 'ONNX Runtime has no int8 kernel for Gelu');
+      const isLayers = placement === 'layers';
+      assert.deepEqual(
+        Object.keys(reasons).sort(),
+        isLayers ? ['gelu', 'norm', 'residual', 'up_bias'] : ['gelu', 'norm'],
+      );
+      assert.equal(changes, isLayers ? 2 : 4);
+      const makers = new Map(model.graph.nodes.map((node) => [node.outputs[0], node]));
+      const readBy = (name: string) =>
+        model.graph.nodes.find((node) => node.name === name)!.inputs.map((input) => makers.get(input)?.opType);
+      for (const name of ['up', 'down']) assert.deepEqual(readBy(name), ['DequantizeLinear', 'DequantizeLinear'], name);
+      // What normalizes reads the input as it came: nobody rounds it first.
+      assert.deepEqual(readBy('norm'), [undefined, undefined, undefined]);
+      // An int8 sum makes codes, whoever reads them.
+      assert.deepEqual(readBy('gelu'), [isLayers ? 'Add' : 'DequantizeLinear']);
+      const fused = await optimizedOperators(model);
+      assert.deepEqual([fused['LayerNormalization'], fused['MatMul']], [1, undefined]);
+      assert.ok(cosine(before, await outputOf(model, x)) > 0.999);
+    });
+  }
 });
