@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
@@ -33,4 +33,22 @@ describe('weights of a model over 2 GiB', () => {
       assert.ok(difference < 1e-5, `${layer} differs by ${difference}`);
     }
   });
+
+  // Searches take minutes for a billion of weights: a model larger than the limit shows as much.
+  for (const algorithm of ['k-quant', 'hqq'] as const) {
+    it(`${algorithm} takes no more memory than its stripes`, async () => {
+      const own = join(folder, algorithm);
+      mkdirSync(own);
+      const path = await writeTransformer(own, shapeOfBytes(0.6e9));
+      const bytes = readdirSync(own).reduce((sum, name) => sum + statSync(join(own, name)).size, 0);
+      assert.ok(bytes > 0.55e9, `${bytes} bytes`);
+      const target = join(own, 'result', 'model.onnx');
+      const options = JSON.stringify({ algorithm });
+      const args = ['--import', 'tsx', 'bench/weight-only/stream.ts', 'quantize', path, target, options];
+      const { stdout, stderr, status } = spawnSync(process.execPath, args, { encoding: 'utf8' });
+      assert.equal(status, 0, stderr);
+      const { peakBytes } = JSON.parse(stdout) as StreamResult;
+      assert.ok(peakBytes < 450e6, `peak memory ${peakBytes} bytes`);
+    });
+  }
 });
