@@ -15,7 +15,7 @@ const ParetoPoint = z.object({
 });
 export type ParetoPoint = z.infer<typeof ParetoPoint>;
 
-export const COST_UNITS = ['weightBits', 'bytes', 'bops', 'latencyNs'] as const;
+const COST_UNITS = ['weightBits', 'bytes', 'bops', 'latencyNs'] as const;
 
 const Pareto = z.object({
   unit: z.enum(COST_UNITS),

@@ -25,7 +25,7 @@ interface ShownPoint {
   readonly cost: number;
 }
 
-export interface ParetoChart {
+interface ParetoChart {
   readonly chart: Markup;
   /** Whether the budget is among what is drawn, and points beyond it. */
   readonly hasLimit: boolean;

@@ -23,7 +23,7 @@ export interface Choice {
   readonly estimate?: Estimate;
 }
 
-export type ChoiceSettings = PlanSettings & {
+type ChoiceSettings = PlanSettings & {
   readonly kept: ReadonlySet<Node>;
   readonly costTable: KernelCostTable;
   /** Nodes that are quantized to types without kernels because the recipe says so: the table has no say in them. */
