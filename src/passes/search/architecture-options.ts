@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { TeacherField } from '../named-models.ts';
 import { TrainingField } from '../../schemas/training.ts';
 import type { Limits } from './goals.ts';
 import { NetworkSpace } from './networks.ts';
@@ -126,10 +127,12 @@ export const ArchitectureOptions = z
       .boolean()
       .default(false)
       .describe("The job's model teaches the winner while it is trained finally (distill, 0.1 ce + 0.9 kd)"),
+    teacher: TeacherField,
     oneShot: OneShotField.optional(),
     darts: DartsField.optional(),
   })
   .superRefine(checkSharing)
+  .superRefine(checkTeacher)
   .superRefine(checkProxy);
 export type ArchitectureOptions = z.infer<typeof ArchitectureOptions>;
 
@@ -172,6 +175,21 @@ function checkSharing(options: Checked, context: z.RefinementCtx): void {
   if (trainable !== undefined) refuse(['training', 'trainable'], 'all of the network is trained: leave it out');
   if (frozen !== undefined) refuse(['training', 'frozen'], 'all of the network is trained: leave it out');
   if (options.strategy === 'darts') checkDarts(options, refuse);
+}
+
+/** What would teach nothing is refused, not passed over. */
+function checkTeacher(
+  {
+    finalTraining,
+    teach,
+    teacher,
+  }: { readonly finalTraining?: unknown; readonly teach: boolean; readonly teacher?: unknown },
+  context: z.RefinementCtx,
+): void {
+  if (finalTraining !== undefined) return;
+  const message = 'teaches while the winner is trained finally: give finalTraining ({} has defaults), or leave it out';
+  if (teach) context.addIssue({ code: 'custom', path: ['teach'], message });
+  if (teacher !== undefined) context.addIssue({ code: 'custom', path: ['teacher'], message });
 }
 
 /** A score stands in for the accuracy, in a search whose candidates are trained. */

@@ -1,6 +1,7 @@
 import type { Model } from '../../onnx/model.ts';
 import type { TrialResult, TrialSpec } from '../../schemas/trial.ts';
 import type { ArchitectureRequest } from '../../zoo/build-architecture.ts';
+import { namedModel } from '../named-models.ts';
 import { definePass, type PassContext, type PassResult } from '../pass.ts';
 import { partOf } from '../progress-part.ts';
 import { interfaceObstacle, replaceModel, takeNames } from '../replace-model.ts';
@@ -68,6 +69,7 @@ export const searchArchitecture = definePass({
     finalTraining: { epochs: 20, learningRate: 0.1 },
   },
   needs: () => ['training', 'evaluation'],
+  models: ({ teacher }) => namedModel(teacher, ['teacher']),
   inner: ({ training, finalTraining }) =>
     [
       { name: 'training', field: training },
@@ -200,16 +202,17 @@ function finalProblem(trained: TrialResult | undefined, isCut: boolean): string[
 
 /** The winner from fresh weights, trained as it shall be in the end. */
 function finalSpec({ spec }: Tried, options: ArchitectureOptions, context: PassContext): TrialSpec | undefined {
-  const { finalTraining, teach } = options;
+  const { finalTraining, teach, teacher } = options;
   if (finalTraining === undefined || spec === undefined) return undefined;
   const common = { measure: 'light' as const, seed: context.seed };
-  if (!teach) {
+  if (!teach && teacher === undefined) {
     return {
       ...common,
       model: spec.model,
       recipe: { version: 1, steps: [{ pass: 'train.finetune', training: finalTraining }] },
     };
   }
-  const step = { pass: 'distill', student: spec.model, training: finalTraining };
+  const taughtBy = teacher === undefined ? {} : { teacher };
+  const step = { pass: 'distill', student: spec.model, ...taughtBy, training: finalTraining };
   return { ...common, model: modelOfTrials(context), recipe: { version: 1, steps: [step] } };
 }

@@ -5,7 +5,8 @@ import { finetune, type FinetuneContext } from '../../training/finetune.ts';
 import { runReport } from '../../training/run-report.ts';
 import { withTrained } from '../../training/trained-values.ts';
 import { isBetter, validate } from '../../training/validation.ts';
-import type { FeedSource, PassResult } from '../pass.ts';
+import { openAlike, type TeacherField } from '../named-models.ts';
+import type { FeedSource, PassContext, PassResult } from '../pass.ts';
 import type { Chapters } from './chapters.ts';
 
 export interface TrainedWinner {
@@ -14,6 +15,16 @@ export interface TrainedWinner {
   readonly warnings: readonly string[];
   /** It was not trained to the end. */
   readonly cutShort: boolean;
+}
+
+/** What teaches the winner: the model that is named, else the job's where that is asked for. */
+export async function teacherOfWinner(
+  { teach, teacher }: { readonly teach: boolean; readonly teacher?: TeacherField },
+  model: Model,
+  context: PassContext,
+): Promise<Model | undefined> {
+  if (teacher !== undefined) return openAlike(teacher.model, 'search.architecture: teacher', model, context);
+  return teach ? model : undefined;
 }
 
 /**
@@ -26,7 +37,7 @@ export interface TrainedWinner {
 export async function trainWinner(
   winner: {
     readonly training: TrainingField | undefined;
-    /** The job's model, which teaches. */
+    /** What teaches, if anything. */
     readonly teacher: Model | undefined;
     /** As the search found it. */
     readonly found: Model;

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { searchArchitecture } from '../../../src/passes/search/architecture.ts';
+import { teacherOfWinner } from '../../../src/passes/search/train-winner.ts';
 import { takeNames } from '../../../src/passes/replace-model.ts';
 import { trainFinetune } from '../../../src/passes/train/finetune.ts';
 import type { PassContext, PassResult } from '../../../src/passes/pass.ts';
@@ -21,8 +22,10 @@ const space = {
 };
 const FINAL_EPOCHS = 5;
 
-function networkOf({ model, seed }: TrialSpec): Model {
-  return buildArchitecture(model as ArchitectureRequest, seed);
+/** What a trial trains: the student, where another model teaches. */
+function networkOf({ model, recipe, seed }: TrialSpec): Model {
+  const student = recipe.steps[0]?.['student'];
+  return buildArchitecture((student ?? model) as ArchitectureRequest, seed);
 }
 
 const sizeOf = (spec: TrialSpec): number => countWeightElements(networkOf(spec));
@@ -131,6 +134,47 @@ describe('search.architecture, candidates trained one by one', () => {
     assert.deepEqual([details['cutShort'], details['finalTraining']], [true, undefined]);
     assert.deepEqual(trials.fetched.map(isFinal), [false]);
     assert.equal(countWeightElements(model), Math.max(...trials.ran.map(sizeOf)));
+  });
+
+  it('has the winner taught by the model of the job, or by another that is named', async () => {
+    const teacher = { model: 'mdl_fedcba9876543210' };
+    for (const [given, expected] of [
+      [{ teach: true }, undefined],
+      [{ teacher }, teacher],
+      [{ teach: true, teacher }, teacher],
+    ] as const) {
+      const trials = new FakeTrials(TRAINED);
+      const parsed = searchArchitecture.options.parse({ space, finalTraining, ...given });
+      assert.deepEqual(
+        searchArchitecture.models?.(parsed),
+        expected === undefined ? [] : [{ id: teacher.model, path: ['teacher', 'model'] }],
+      );
+      await searched({ finalTraining, ...given }, trials);
+      const last = trials.ran.at(-1);
+      const [step] = last?.recipe.steps ?? [];
+      assert.equal(last?.model, 'mdl_0123456789abcdef');
+      assert.deepEqual([step?.pass, step?.['teacher']], ['distill', expected]);
+      assert.equal((step?.['student'] as ArchitectureRequest).architecture, 'staged');
+    }
+    for (const given of [{ teach: true }, { teacher }]) {
+      const { error } = searchArchitecture.options.safeParse({ space, ...given });
+      assert.match(error?.message ?? '', /give finalTraining/);
+    }
+  });
+
+  it('finds the teacher for a training within the step', async () => {
+    const model = jobModel();
+    const other = jobModel();
+    const context = { ...contextOf(), openModel: () => Promise.resolve(other) };
+    assert.equal(await teacherOfWinner({ teach: false }, model, context), undefined);
+    assert.equal(await teacherOfWinner({ teach: true }, model, context), model);
+    const teacher = { model: 'mdl_fedcba9876543210' };
+    assert.equal(await teacherOfWinner({ teach: false, teacher }, model, context), other);
+    const unlike = { ...context, openModel: () => Promise.resolve(buildArchitecture({ architecture: 'mlp' }, 0)) };
+    await assert.rejects(teacherOfWinner({ teach: false, teacher }, model, unlike), {
+      code: 'PASS_PRECONDITION',
+      message: /^search\.architecture: teacher: /,
+    });
   });
 
   it('goes on with its progress from candidates to those at random, and to the final training', async () => {

@@ -14,7 +14,7 @@ import { firstBatches } from '../first-batches.ts';
 import { violationOf } from '../goals.ts';
 import { interfaceOptions } from '../interface-options.ts';
 import { networkOrReason, sizesOf } from '../networks.ts';
-import { trainWinner } from '../train-winner.ts';
+import { teacherOfWinner, trainWinner } from '../train-winner.ts';
 import { chooseOperations, type Choice } from './choose-operations.ts';
 import { mixedName, mixedNetwork } from './mixed-network.ts';
 import { operationSpace, type OperationSpace } from './places.ts';
@@ -69,7 +69,7 @@ export async function runDarts(model: Model, options: ArchitectureOptions, conte
     const final = await trainWinner(
       {
         training: options.finalTraining,
-        teacher: options.teach ? model : undefined,
+        teacher: await teacherOfWinner(options, model, context),
         found: taken,
         start,
         measuredOn: validation,

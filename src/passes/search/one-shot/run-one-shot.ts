@@ -16,7 +16,7 @@ import { planNetworks } from '../plan-networks.ts';
 import type { SearchPlan } from '../run-search.ts';
 import { searchAndConclude } from '../search-and-conclude.ts';
 import type { StrategyName } from '../strategies.ts';
-import { trainWinner } from '../train-winner.ts';
+import { teacherOfWinner, trainWinner } from '../train-winner.ts';
 import { partAt, sharedSpace, type SharedSpace } from './shared-space.ts';
 import { SharedTrials } from './shared-trials.ts';
 import { phasesOf, shareEpochs } from './shrinking.ts';
@@ -76,7 +76,7 @@ export async function runOneShot(model: Model, options: Options, context: PassCo
     const final = await trainWinner(
       {
         training: options.finalTraining,
-        teacher: options.teach ? model : undefined,
+        teacher: await teacherOfWinner(options, model, context),
         found: found.best,
         start,
         measuredOn,
