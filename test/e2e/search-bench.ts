@@ -11,7 +11,7 @@ import { LiveService } from './live-service.ts';
 
 const SIDE = 8;
 const CLASSES = 3;
-const PATIENCE_MS = 300_000;
+const PATIENCE_MS = 600_000; // a job takes seconds, on a machine that trains besides minutes
 
 /** Pictures with a bright row: the third of the picture that it lies in is the class. */
 function pictures(samples: number, seed: number): Buffer {
