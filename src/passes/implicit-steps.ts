@@ -32,7 +32,7 @@ export function withImplicitSteps(
 ): readonly ScheduledStep[] {
   const lastInt8 = steps.findLastIndex(({ pass, options }) => pass.makesInt8?.(options) === true);
   const lastNormalized = steps.findLastIndex(
-    (step) => needsOf(step, passes).includes('training') || step.pass.keepsNormalization?.(step.options) === true,
+    (step) => step.pass.keepsNormalization?.(step.options) ?? needsOf(step, passes).includes('training'),
   );
   const scheduled: ScheduledStep[] = [];
   const implicit = (recipeIndex: number, foldBatchNormalization: boolean): void => {

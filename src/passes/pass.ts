@@ -211,7 +211,7 @@ export interface Pass<Options = unknown> {
   readonly example: z.input<z.ZodType<Options>>;
   /** Whether the model computes in 8-bit integers behind the step. Absent: as it did before. */
   makesInt8?(options: Options): boolean;
-  /** Whether BatchNormalization must not be folded ahead of the step although it does not train. */
+  /** Whether BatchNormalization must not be folded ahead of the step. Absent: where it needs training data. */
   keepsNormalization?(options: Options): boolean;
   /** Data that the pass itself uses; that of `inner` steps comes on top. */
   needs(options: Options): readonly DataRole[];

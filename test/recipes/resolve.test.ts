@@ -84,6 +84,19 @@ describe('resolveRecipe', () => {
     assert.equal(planOf(resolve('canonicalize', 'prune.x').steps, TABLE[0]).length, 2);
   });
 
+  it('folds BatchNormalization for a step that looks at gradients and quantizes', () => {
+    const recipe = { version: 1 as const, steps: [{ pass: 'quantize.mixed', sensitivity: 'hawq' }] };
+    const { steps } = resolveRecipe(recipe);
+    assert.ok(steps[0]?.needs.includes('training'));
+    assert.deepEqual(
+      planOf(steps, canonicalize).map(({ pass, options }) => [pass, options['foldBatchNormalization']]),
+      [
+        ['canonicalize', true],
+        ['quantize.mixed', undefined],
+      ],
+    );
+  });
+
   it('keeps BatchNormalization for a step that trains it, and folds it for what comes after', () => {
     const recipe = { version: 1 as const, steps: [{ pass: 'prune.x', level: 9 }, { pass: 'prune.x' }] };
     const plan = planOf(resolveRecipe(recipe, TABLE).steps, canonicalize);

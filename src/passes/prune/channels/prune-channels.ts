@@ -74,7 +74,7 @@ export const pruneChannels = definePass({
   options: ChannelOptions,
   example: { macsRatio: 0.5, importance: 'l2' },
   needs: neededRoles,
-  keepsNormalization: ({ restoreBatchNormalization }) => restoreBatchNormalization,
+  keepsNormalization: (options) => options.restoreBatchNormalization || neededRoles(options).includes('training'),
   requires(model, options) {
     if (!neededRoles(options).includes('training') || parametersOf(model).length > 0) return undefined;
     return 'gradients need float weights, and the model has none; prune before quantizing, or by l2 and without training';

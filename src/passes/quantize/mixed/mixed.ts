@@ -30,6 +30,8 @@ export const quantizeMixed = definePass({
   ],
   options: MixedOptions,
   example: { budget: { averageBits: 4 } },
+  // hawq looks at gradients; nothing is trained.
+  keepsNormalization: () => false,
   needs: ({ sensitivity, maxAccuracyDrop }) => [
     'calibration',
     ...(sensitivity === 'hawq' ? (['training'] as const) : []),
