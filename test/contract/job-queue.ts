@@ -10,35 +10,44 @@ export interface QueueFixture {
   stop(): Promise<void>;
 }
 
+/** Queues and consumers of the tests of a suite, closed after each. Called within `describe`. */
+export function queuesOf(start: () => Promise<QueueFixture>) {
+  let fixture: QueueFixture;
+  const opened: JobQueue[] = [];
+  const consumers: Consumer[] = [];
+
+  before(async () => {
+    fixture = await start();
+  });
+  afterEach(async () => {
+    await Promise.all(consumers.splice(0).map((consumer) => consumer.close()));
+    await Promise.all(opened.splice(0).map((queue) => queue.close()));
+  });
+  after(() => fixture.stop());
+
+  const openTwo = async (clients: 1 | 2 = 2) => {
+    const queues = await fixture.fresh(clients);
+    opened.push(...queues.slice(0, clients));
+    return queues;
+  };
+  return {
+    openTwo,
+    open: async () => (await openTwo(1))[0],
+    consume: async (queue: JobQueue, handler: JobHandler, concurrency = 1) => {
+      const consumer = await queue.consume(handler, { concurrency });
+      consumers.push(consumer);
+      return consumer;
+    },
+  };
+}
+
 /** What every JobQueue must do. */
 export function describeJobQueue(
   name: string,
   options: { readonly skip: string | false; readonly start: () => Promise<QueueFixture> },
 ): void {
   describe(`JobQueue contract: ${name}`, { skip: options.skip }, () => {
-    let fixture: QueueFixture;
-    const opened: JobQueue[] = [];
-    const consumers: Consumer[] = [];
-
-    before(async () => {
-      fixture = await options.start();
-    });
-    afterEach(async () => {
-      await Promise.all(consumers.splice(0).map((consumer) => consumer.close()));
-      await Promise.all(opened.splice(0).map((queue) => queue.close()));
-    });
-    after(() => fixture.stop());
-
-    const open = async () => {
-      const [queue] = await fixture.fresh(1);
-      opened.push(queue);
-      return queue;
-    };
-    const consume = async (queue: JobQueue, handler: JobHandler, concurrency = 1) => {
-      const consumer = await queue.consume(handler, { concurrency });
-      consumers.push(consumer);
-      return consumer;
-    };
+    const { open, openTwo, consume } = queuesOf(options.start);
 
     it('answers ping, and counts of nothing', async () => {
       const queue = await open();
@@ -125,8 +134,7 @@ export function describeJobQueue(
     });
 
     it('shares the entries between consumers, each entry once', async () => {
-      const [first, second] = await fixture.fresh(2);
-      opened.push(first, second);
+      const [first, second] = await openTwo();
       const seen = recorder(async () => {
         await delay(2);
         return 'done';
@@ -170,8 +178,7 @@ export function describeJobQueue(
     });
 
     it('hands a job back to another consumer when one closes', async () => {
-      const [first, second] = await fixture.fresh(2);
-      opened.push(first, second);
+      const [first, second] = await openTwo();
       let closing = false;
       const leaving = recorder(async () => {
         while (!closing) await delay(5);
@@ -245,8 +252,7 @@ export function describeJobQueue(
     });
 
     it('tells every client of a change', async () => {
-      const [first, second] = await fixture.fresh(2);
-      opened.push(first, second);
+      const [first, second] = await openTwo();
       const heard: string[] = [];
       const unsubscribe = await first.subscribe((id, change) => heard.push(`first ${change} ${id}`));
       await second.subscribe(() => {

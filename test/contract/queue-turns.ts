@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
-import { after, afterEach, before, describe, it } from 'node:test';
+import { describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
-import type { Consumer, JobHandler, JobQueue } from '../../src/jobs/job-queue.ts';
-import { placeOf, recorder, type QueueFixture } from './job-queue.ts';
+import type { JobQueue } from '../../src/jobs/job-queue.ts';
+import { placeOf, queuesOf, recorder, type QueueFixture } from './job-queue.ts';
 
 /** How every JobQueue shares the workers between tenants. */
 export function describeQueueTurns(
@@ -10,27 +10,7 @@ export function describeQueueTurns(
   options: { readonly skip: string | false; readonly start: () => Promise<QueueFixture> },
 ): void {
   describe(`JobQueue contract, turns of tenants: ${name}`, { skip: options.skip }, () => {
-    let fixture: QueueFixture;
-    const opened: JobQueue[] = [];
-    const consumers: Consumer[] = [];
-
-    before(async () => {
-      fixture = await options.start();
-    });
-    afterEach(async () => {
-      await Promise.all(consumers.splice(0).map((consumer) => consumer.close()));
-      await Promise.all(opened.splice(0).map((queue) => queue.close()));
-    });
-    after(() => fixture.stop());
-
-    const open = async () => {
-      const [queue] = await fixture.fresh(1);
-      opened.push(queue);
-      return queue;
-    };
-    const consume = async (queue: JobQueue, handler: JobHandler, concurrency = 1) => {
-      consumers.push(await queue.consume(handler, { concurrency }));
-    };
+    const { open, openTwo, consume } = queuesOf(options.start);
     /** Who waits, in order. */
     const line = async (queue: JobQueue, ids: readonly string[]): Promise<string[]> => {
       const places = await Promise.all(ids.map(async (id) => [id, (await queue.position(id)) ?? -1] as const));
@@ -144,8 +124,7 @@ export function describeQueueTurns(
     });
 
     it('counts turns right when two processes post at once', async () => {
-      const [first, second] = await fixture.fresh(2);
-      opened.push(first, second);
+      const [first, second] = await openTwo();
       await Promise.all(named('a', 20).map((id, n) => (n % 2 === 0 ? first : second).enqueue(id, placeOf(0, 'anna'))));
       await Promise.all(named('b', 20).map((id, n) => (n % 2 === 0 ? first : second).enqueue(id, placeOf(0, 'ben'))));
       const order = await line(first, [...named('a', 20), ...named('b', 20)]);

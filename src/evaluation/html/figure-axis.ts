@@ -1,5 +1,6 @@
 import type { FigureView } from '../search-figures.ts';
-import { linearScale, tickText, ticks, type Scale } from './scale.ts';
+import { html, type Markup } from './markup.ts';
+import { linearScale, px, tickText, ticks, type Scale } from './scale.ts';
 
 /** How values of one figure lie along a side of a chart. */
 export interface Axis {
@@ -36,4 +37,29 @@ export function axisOf(
 
 export function axisTitle({ name }: Pick<FigureView, 'name'>, unit: string): string {
   return unit === '' ? name : `${name} (${unit})`;
+}
+
+/** Where a chart lies, in pixels; the numbers of the horizontal axis stand under `below`. */
+interface Frame {
+  readonly left: number;
+  readonly right: number;
+  readonly top: number;
+  readonly base: number;
+  readonly below: number;
+}
+
+/** Lines and numbers of both axes. */
+export function gridOf(xs: Axis, ys: Axis, { left, right, top, base, below }: Frame): Markup {
+  return html`${ys.at.map(
+      (tick) =>
+        html`<line class="grid" x1="${left}" x2="${right}" y1="${px(ys.scale(tick))}" y2="${px(ys.scale(tick))}" />
+          <text x="${left - 6}" y="${px(ys.scale(tick) + 4)}" text-anchor="end">${ys.text(tick)}</text>`,
+    )}
+    ${xs.at.map(
+      (tick) =>
+        html`<line class="grid" x1="${px(xs.scale(tick))}" x2="${px(xs.scale(tick))}" y1="${top}" y2="${base}" />
+          <text x="${px(xs.scale(tick))}" y="${below + 16}" text-anchor="middle">${xs.text(tick)}</text>`,
+    )}
+    <line class="axis" x1="${left}" x2="${right}" y1="${base}" y2="${base}" />
+    <line class="axis" x1="${left}" x2="${left}" y1="${top}" y2="${base}" />`;
 }

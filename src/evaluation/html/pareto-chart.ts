@@ -1,7 +1,7 @@
 import type { Pareto, ParetoPoint, QuantizeDetails } from '../../schemas/quantize-report.ts';
 import { formatNumber } from '../format.ts';
 import { figureView, type FigureView } from '../search-figures.ts';
-import { axisOf, axisTitle, type Axis } from './figure-axis.ts';
+import { axisOf, axisTitle, gridOf, type Axis } from './figure-axis.ts';
 import { html, preformatted, shorten, type Markup } from './markup.ts';
 import { linearScale, px } from './scale.ts';
 import { mark } from './search-scatter.ts';
@@ -59,18 +59,7 @@ export function paretoChart(pareto: Pareto, budget: QuantizeDetails['budget']): 
     aria-label="Estimated loss over ${lower(view.name)} of ${points.length} choices of types"
   >
     <desc>${preformatted(description(points, chosen, view))}</desc>
-    ${ys.at.map(
-      (tick) =>
-        html`<line class="grid" x1="${LEFT}" x2="${RIGHT}" y1="${px(ys.scale(tick))}" y2="${px(ys.scale(tick))}" />
-          <text x="${LEFT - 6}" y="${px(ys.scale(tick) + 4)}" text-anchor="end">${ys.text(tick)}</text>`,
-    )}
-    ${xs.at.map(
-      (tick) =>
-        html`<line class="grid" x1="${px(xs.scale(tick))}" x2="${px(xs.scale(tick))}" y1="${TOP}" y2="${BASE}" />
-          <text x="${px(xs.scale(tick))}" y="${BASE + 16}" text-anchor="middle">${xs.text(tick)}</text>`,
-    )}
-    <line class="axis" x1="${LEFT}" x2="${RIGHT}" y1="${BASE}" y2="${BASE}" />
-    <line class="axis" x1="${LEFT}" x2="${LEFT}" y1="${TOP}" y2="${BASE}" />
+    ${gridOf(xs, ys, { left: LEFT, right: RIGHT, top: TOP, base: BASE, below: BASE })}
     <text class="strong" x="0" y="14">Estimated loss${isLogarithmic ? ', logarithmic' : ''}</text>
     <text class="strong" x="${RIGHT}" y="${BASE + 38}" text-anchor="end">${axisTitle(view, xs.unit)}</text>
     <text x="${RIGHT}" y="${BASE + 53}" text-anchor="end">left and down is better</text>

@@ -1,6 +1,6 @@
 import type { SearchDetails, SearchTrial } from '../../schemas/search-report.ts';
 import { html, Markup } from './markup.ts';
-import { axisOf, axisTitle, type Axis } from './figure-axis.ts';
+import { axisOf, axisTitle, gridOf, type Axis } from './figure-axis.ts';
 import { px, type Scale } from './scale.ts';
 import { spokenTrial, standingOf, type FigureView, type Standing } from '../search-figures.ts';
 
@@ -70,18 +70,7 @@ export function scatterChart(
     aria-label="${up.name} over ${across.name} of ${dots.length} candidates"
   >
     <desc>${description(onFront, best, [up, across])}</desc>
-    ${ys.at.map(
-      (tick) =>
-        html`<line class="grid" x1="${LEFT}" x2="${RIGHT}" y1="${px(ys.scale(tick))}" y2="${px(ys.scale(tick))}" />
-          <text x="${LEFT - 6}" y="${px(ys.scale(tick) + 4)}" text-anchor="end">${ys.text(tick)}</text>`,
-    )}
-    ${xs.at.map(
-      (tick) =>
-        html`<line class="grid" x1="${px(xs.scale(tick))}" x2="${px(xs.scale(tick))}" y1="${TOP}" y2="${BASE}" />
-          <text x="${px(xs.scale(tick))}" y="${below + 16}" text-anchor="middle">${xs.text(tick)}</text>`,
-    )}
-    <line class="axis" x1="${LEFT}" x2="${RIGHT}" y1="${BASE}" y2="${BASE}" />
-    <line class="axis" x1="${LEFT}" x2="${LEFT}" y1="${TOP}" y2="${BASE}" />
+    ${gridOf(xs, ys, { left: LEFT, right: RIGHT, top: TOP, base: BASE, below })}
     <text class="strong" x="0" y="14">${axisTitle(up, ys.unit)}</text>
     <text class="strong" x="${RIGHT}" y="${below + 38}" text-anchor="end">${axisTitle(across, xs.unit)}</text>
     <text x="${RIGHT}" y="${below + 53}" text-anchor="end">

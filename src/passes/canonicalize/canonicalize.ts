@@ -28,7 +28,7 @@ const OptionsSchema = z.strictObject({
     .union([z.boolean(), z.literal('auto')])
     .default('auto')
     .describe(
-      'Fold BatchNormalization into the Conv, ConvTranspose, Gemm or MatMul beside it. "auto": yes, unless a later step of the recipe trains it; then it is folded after that step. Where it is not folded, Dropout stays too.',
+      'Fold BatchNormalization into the Conv, ConvTranspose, Gemm or MatMul beside it. "auto": yes, unless a later step of the recipe trains it or chooses by it; then it is folded after that step. Where it is not folded, Dropout stays too.',
     ),
   constantFoldBytes: z
     .int()
