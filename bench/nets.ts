@@ -37,7 +37,9 @@ export function readNets(path: string): readonly Net[] {
   }));
 }
 
-export type Part = 'calibration' | 'choice' | 'test';
+/** Images of a net: those ranges are found by, others of the training data that candidates are chosen by, those that are scored. */
+export const PartSchema = z.enum(['calibration', 'choice', 'test']);
+export type Part = z.output<typeof PartSchema>;
 
 /** Feeds of a net, and what closes the file behind them. */
 export async function feedsOf(net: Net, part: Part): Promise<{ feeds: FeedSource; close: () => Promise<void> }> {

@@ -1,6 +1,6 @@
 /**
- * `npm run bench -- peers-int8 NETS.json [--folder DIR] [--python PY] [--inc-python PY] [--presets int8,int8-accurate]`: image classifiers
- * quantized by other tools and by presets, on the same calibration images, scored on the same test images. See README.md.
+ * `npm run bench -- peers-int8 NETS.json [--folder DIR] [--python PY] [--inc-python PY] [--presets int8,int8-accurate] [--choose-by test]`: image
+ * classifiers quantized by other tools and by presets, on the same calibration images, scored on the same test images. See README.md.
  */
 import { existsSync, mkdirSync, mkdtempSync, statSync, writeFileSync } from 'node:fs';
 import { cpus, tmpdir } from 'node:os';
@@ -11,7 +11,7 @@ import { measureKernelCosts } from '../../src/passes/cost/kernel-cost-table.ts';
 import { createRuntime } from '../../src/runtime/onnxruntime.ts';
 import type { Session } from '../../src/runtime/session.ts';
 import { latencies, processorMs, topOne } from '../quantize/measure.ts';
-import { feedsOf, readNets, type Net } from '../nets.ts';
+import { feedsOf, PartSchema, readNets, type Net } from '../nets.ts';
 import { tables, type Row } from './tables.ts';
 import { modelPath, PEERS, runOurs, runPeer, type Made, type PeerName } from './tools.ts';
 
@@ -24,6 +24,7 @@ export async function main(args: readonly string[]): Promise<void> {
       python: { type: 'string' },
       'inc-python': { type: 'string' },
       presets: { type: 'string', default: 'int8,int8-accurate' },
+      'choose-by': { type: 'string', default: 'choice' },
     },
   });
   const list = defined(positionals[0], 'NETS.json');
@@ -32,6 +33,7 @@ export async function main(args: readonly string[]): Promise<void> {
   const runtime = createRuntime(folder);
   const costs = join(folder, 'costs.json');
   if (!existsSync(costs)) writeFileSync(costs, JSON.stringify(await measureKernelCosts(runtime, { threads: 1 })));
+  const part = PartSchema.parse(values['choose-by']);
   const presets = values.presets.split(',').filter((name) => name !== '');
   const rows: Row[] = [];
   for (const net of readNets(list)) {
@@ -40,7 +42,7 @@ export async function main(args: readonly string[]): Promise<void> {
       const found = runPeer(tool, net, folder, tool === 'inc' ? values['inc-python'] : values.python);
       if (found !== undefined) made.set(tool, found);
     }
-    for (const preset of presets) made.set(preset, runOurs(preset, net, { folder, list, costs }));
+    for (const preset of presets) made.set(preset, runOurs(preset, net, { folder, list, costs, part }));
     const row = await score(net, made, folder);
     rows.push(row);
     writeFileSync(join(folder, 'results.json'), JSON.stringify(rows, null, 2));

@@ -1,5 +1,5 @@
 /**
- * Child of the benchmark: `ours.ts NETS.json NAME PRESET COSTS.json OUT.onnx` quantizes one net with a preset and prints one line of
+ * Child of the benchmark: `ours.ts NETS.json NAME PRESET COSTS.json OUT.onnx PART` quantizes one net with a preset and prints one line of
  * JSON, like peers.py: a process of its own, since peaks of memory do not go down.
  */
 import { readFileSync } from 'node:fs';
@@ -10,17 +10,17 @@ import { KernelCostTableSchema } from '../../src/passes/cost/kernel-cost-table.t
 import { runStep, scheduleRecipe } from '../../src/passes/pass-manager.ts';
 import { resolveRecipe } from '../../src/recipes/resolve.ts';
 import { passContext } from '../pass-context.ts';
-import { feedsOf, readNets } from '../nets.ts';
+import { feedsOf, PartSchema, readNets } from '../nets.ts';
 import type { Made } from './tools.ts';
 
-const [list = '', name = '', preset = '', costs = '', target = ''] = process.argv.slice(2);
+const [list = '', name = '', preset = '', costs = '', target = '', part = ''] = process.argv.slice(2);
 const started = performance.now();
 const net = defined(
   readNets(list).find((one) => one.name === name),
   name,
 );
 const calibration = await feedsOf(net, 'calibration');
-const choice = await feedsOf(net, 'choice');
+const choice = await feedsOf(net, PartSchema.parse(part));
 const context = passContext({
   data: { calibration: calibration.feeds, evaluation: choice.feeds },
   costTable: KernelCostTableSchema.parse(JSON.parse(readFileSync(costs, 'utf8'))),

@@ -3,7 +3,7 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
-import { CALIBRATION_IMAGES, type Net } from '../nets.ts';
+import { CALIBRATION_IMAGES, type Net, type Part } from '../nets.ts';
 
 const MadeSchema = z.object({
   seconds: z.number(),
@@ -41,10 +41,24 @@ export function runPeer(tool: PeerName, net: Net, folder: string, python: string
   return made;
 }
 
-export function runOurs(preset: string, net: Net, given: { folder: string; list: string; costs: string }): Made {
+export function runOurs(
+  preset: string,
+  net: Net,
+  given: { folder: string; list: string; costs: string; part: Part },
+): Made {
   const script = fileURLToPath(new URL('ours.ts', import.meta.url));
   const target = modelPath(given.folder, net, preset);
-  return run(process.execPath, ['--import', 'tsx', script, given.list, net.name, preset, given.costs, target]);
+  return run(process.execPath, [
+    '--import',
+    'tsx',
+    script,
+    given.list,
+    net.name,
+    preset,
+    given.costs,
+    target,
+    given.part,
+  ]);
 }
 
 export function modelPath(folder: string, net: Net, tool: string): string {

@@ -4,11 +4,14 @@ import type { Node } from '../onnx/node.ts';
 import type { Tensor } from '../onnx/tensor.ts';
 import { asNumbers } from './numbers.ts';
 import { bitMasks, packedSigns } from './packed-signs.ts';
+import { scaledSteps } from './scaled-steps.ts';
 
-/** How stored integers become real numbers: (q - zeroPoint) * scale, per tensor, per slice of `axis`, or per block. */
+/** How stored integers become real numbers: (q - zeroPoint + offset) * scale, per tensor, per slice of `axis`, or per block. */
 export interface StoredQuantization {
   readonly scale?: Tensor | undefined;
   readonly zeroPoint?: Tensor | undefined;
+  /** In steps; default 0. */
+  readonly offset?: number | undefined;
   readonly axis: number;
   /** Elements of `axis` that share a scale; 0: not blocked. */
   readonly blockSize: number;
@@ -114,6 +117,7 @@ export function constantRoles(graph: Graph): ConstantRoles {
     const tensor = constants.get(name ?? '');
     if (name !== undefined && tensor !== undefined) quantizationTensors.set(name, tensor);
   };
+  const steps = scaledSteps(graph, constants);
   for (const node of graph.nodes) {
     for (const [data, scale, zeroPoint] of operandsOf(node)) {
       toQuantization(node.inputs[scale]);
@@ -125,10 +129,13 @@ export function constantRoles(graph: Graph): ConstantRoles {
         weights.set(tensor.name, { tensor, packed });
         continue;
       }
+      const scaled = node.opType === 'DequantizeLinear' ? steps.get(node.outputs[0] ?? '') : undefined;
+      for (const { name } of scaled?.tensors ?? []) toQuantization(name);
       weights.set(tensor.name, {
         tensor,
         quantization: {
-          scale: constants.get(node.inputs[scale] ?? ''),
+          scale: scaled?.scale ?? constants.get(node.inputs[scale] ?? ''),
+          offset: scaled?.offset,
           zeroPoint: constants.get(node.inputs[zeroPoint] ?? ''),
           axis: axisOf(node, tensor, data),
           blockSize: node.int('block_size', 0),
@@ -230,7 +237,7 @@ export interface WeightCount {
   readonly saturated?: number;
 }
 
-/** Counts elements and exact zeros (integers: equal to their zero point). O(elements), no copy for whole-byte types. */
+/** Counts elements and exact zeros (integers: equal to their zero point; none where an offset lies between). O(elements), no copy for whole-byte types. */
 export function countWeight(weight: StoredWeight): WeightCount {
   if (weight.packed !== undefined) return { elements: weight.packed.elements, zeros: undefined };
   const elements = weight.tensor.elementCount;
@@ -244,11 +251,12 @@ export function countWeight(weight: StoredWeight): WeightCount {
   const zeroPoints = weight.quantization.zeroPoint === undefined ? [0] : storedValues(weight.quantization.zeroPoint);
   const [low, high] = rangeOf(weight.tensor.dataType);
   const indexOf = parameterIndexer(weight, zeroPoints?.length ?? 1);
+  const offset = weight.quantization.offset ?? 0;
   let zeros = 0;
   let saturated = 0;
   for (let i = 0; i < elements; i += 1) {
     const value = values[i] ?? 0;
-    if (value === (zeroPoints?.[indexOf(i)] ?? 0)) zeros += 1;
+    if (value + offset === (zeroPoints?.[indexOf(i)] ?? 0)) zeros += 1;
     if (value === low || value === high) saturated += 1;
   }
   return { elements, zeros, saturated };
@@ -274,7 +282,7 @@ export function rangeOf(type: DataType): readonly [number, number] {
 export function dequantized(weight: StoredWeight): ArrayLike<number> | undefined {
   const values = weight.packed === undefined ? storedValues(weight.tensor) : undefined;
   if (values === undefined || weight.quantization === undefined) return values;
-  const { scale, zeroPoint } = weight.quantization;
+  const { scale, zeroPoint, offset = 0 } = weight.quantization;
   const scales = scale === undefined ? undefined : asNumbers(scale.toArray());
   if (scales === undefined) return undefined;
   const zeroPoints = zeroPoint === undefined ? undefined : storedValues(zeroPoint);
@@ -283,7 +291,7 @@ export function dequantized(weight: StoredWeight): ArrayLike<number> | undefined
   for (let i = 0; i < real.length; i += 1) {
     const index = indexOf(i);
     const zero = zeroPoints === undefined ? 0 : (zeroPoints[zeroPoints.length === 1 ? 0 : index] ?? 0);
-    real[i] = ((values[i] ?? 0) - zero) * (scales[index] ?? NaN);
+    real[i] = ((values[i] ?? 0) - zero + offset) * (scales[index] ?? NaN);
   }
   return real;
 }

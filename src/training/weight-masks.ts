@@ -104,6 +104,13 @@ function nextScore(
 /** A weight counts as pruned on purpose from this share of exact zeros on: training never makes any by itself. */
 const PRUNED_SHARE = 0.01;
 
+/** Whether at least 1 % of a weight and not all of it is exactly zero. O(n). */
+export function isPruned(values: Float32Array): boolean {
+  let zeros = 0;
+  for (const value of values) if (value === 0) zeros += 1;
+  return zeros >= PRUNED_SHARE * values.length && zeros > 0 && zeros < values.length;
+}
+
 /**
  * Masks that keep the zeros of a pruned model: for every weight (no bias, no normalization) of which at least 1 % and not
  * all is exactly zero. Undefined where there is none.
@@ -112,14 +119,11 @@ export function masksOfZeros(model: Model): WeightMasks | undefined {
   const initial = new Map<string, Uint8Array>();
   for (const { name, role } of parametersOf(model)) {
     const values = role === 'weight' ? model.graph.initializers.get(name)?.floats() : undefined;
-    if (values === undefined) continue;
-    const mask = new Uint8Array(values.length);
-    let zeros = 0;
-    for (let i = 0; i < values.length; i += 1) {
-      if (values[i] === 0) zeros += 1;
-      else mask[i] = 1;
-    }
-    if (zeros >= PRUNED_SHARE * values.length && zeros > 0 && zeros < values.length) initial.set(name, mask);
+    if (values === undefined || !isPruned(values)) continue;
+    initial.set(
+      name,
+      Uint8Array.from(values, (value) => (value === 0 ? 0 : 1)),
+    );
   }
   return initial.size === 0 ? undefined : { initial, gradient: 'masked' };
 }

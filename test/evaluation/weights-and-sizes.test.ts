@@ -5,7 +5,10 @@ import { describe, it } from 'node:test';
 import { loadModel } from '../../src/onnx/codec/load.ts';
 import { Graph } from '../../src/onnx/graph.ts';
 import { summarizeModel } from '../../src/onnx/print/summarize-model.ts';
+import { Model } from '../../src/onnx/model.ts';
 import { Tensor } from '../../src/onnx/tensor.ts';
+import { codesTensor } from '../../src/passes/quantize/quant-type.ts';
+import { outputOf } from '../passes/quantize/helpers.ts';
 import { tensorValue } from '../../src/onnx/value-type.ts';
 import { countParameters, measureFile } from '../../src/evaluation/sizes.ts';
 import { constantRoles, countWeight, dequantized, storedValues } from '../../src/evaluation/stored-weights.ts';
@@ -40,6 +43,41 @@ describe('stored weights', () => {
     assert.ok(weight !== undefined);
     assert.deepEqual(Array.from(dequantized(weight) ?? []), [0, 0, -128, 1, 8, 127]);
     assert.deepEqual(countWeight(weight), { elements: 6, zeros: 2, saturated: 2 });
+  });
+
+  it('reads 2-bit weights whose scale is in a Mul behind them, with balanced levels as ONNX Runtime computes them', async () => {
+    for (const offset of [undefined, 0.5]) {
+      const shifted = offset === undefined ? [] : [makeNode('Add', ['steps', 'half'], ['beside'])];
+      const graph = new Graph({
+        name: 'g',
+        nodes: [
+          makeNode('DequantizeLinear', ['wq', 'one', 'zp'], ['steps'], { attributes: { axis: 0 } }),
+          ...shifted,
+          makeNode('Mul', [offset === undefined ? 'steps' : 'beside', 'ws'], ['w']),
+          makeNode('Mul', ['x', 'w'], ['y']),
+        ],
+        inputs: [tensorValue('x', 'float', [])],
+        outputs: [tensorValue('y', 'float', [2, 4])],
+        initializers: new Map(
+          [
+            codesTensor('wq', 'int2', [2, 4], Int8Array.of(-2, -1, 0, 1, 0, 0, 1, -2)),
+            codesTensor('zp', 'int2', [2], Int8Array.of(0, 0)),
+            Tensor.float('one', [1, 1]),
+            Tensor.float('ws', [0.25, 3], [2, 1]),
+            ...(offset === undefined ? [] : [Tensor.float('half', [offset], [])]),
+          ].map((tensor) => [tensor.name, tensor]),
+        ),
+      });
+      const { weights, quantizationTensors } = constantRoles(graph);
+      assert.deepEqual([...weights.keys()], ['wq']);
+      assert.ok(quantizationTensors.has('ws'));
+      const weight = weights.get('wq');
+      assert.ok(weight !== undefined);
+      const run = new Model({ graph, opsetImports: new Map([['', 25]]), irVersion: 11 });
+      const expected = await outputOf(run, { x: { type: 'float', dims: [], data: Float32Array.of(1) } });
+      assert.deepEqual(Float32Array.from(dequantized(weight) ?? []), expected);
+      assert.equal(countWeight(weight).zeros, offset === undefined ? 3 : 0);
+    }
   });
 
   it('dequantizes blocks along an axis', () => {

@@ -9,6 +9,7 @@ export class QdqWriter extends CodeWriter {
   readonly #dequantized = new Map<string, string>();
   /** Scales of 1, by their number. */
   readonly #ones = new Map<number, string>();
+  #offset: string | undefined;
 
   protected override writeCompute(unit: ComputeUnit): void {
     const { node, weight, bias } = unit;
@@ -59,8 +60,17 @@ export class QdqWriter extends CodeWriter {
     const [steps, output] = [this.beside(base, 'steps'), this.beside(base, 'dq')];
     const attributes = axis === undefined ? {} : { axis };
     this.push(makeNode('DequantizeLinear', [stored.codes, one, stored.zeroPoint], [steps], { attributes }));
-    this.push(makeNode('Mul', [steps, stored.scale], [output]));
+    this.push(makeNode('Mul', [this.#beside(steps, planned.offset ?? 0), stored.scale], [output]));
     this.#dequantized.set(stored.codes, output);
+    return output;
+  }
+
+  /** Steps with a part of one added. */
+  #beside(steps: string, offset: number): string {
+    if (offset === 0) return steps;
+    this.#offset ??= this.store(Tensor.float(this.names.fresh('offset'), [offset], []));
+    const output = this.names.fresh(`${steps}_beside`);
+    this.push(makeNode('Add', [steps, this.#offset], [output]));
     return output;
   }
 

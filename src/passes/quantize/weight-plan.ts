@@ -19,6 +19,8 @@ import {
 export interface PlannedWeight extends QuantizedWeight {
   /** The type that the codes are stored in. */
   readonly type: WeightType;
+  /** Part of a step that each value lies beside its code; default 0. Of 2-bit codes alone. */
+  readonly offset?: number;
   readonly tensor: Tensor;
   readonly axis: number | undefined;
   readonly layout: ChannelLayout;

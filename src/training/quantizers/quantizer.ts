@@ -22,6 +22,8 @@ export interface Quantizer {
   /** Codes it may take. */
   readonly range: readonly [qmin: number, qmax: number];
   readonly zeroPoint: number;
+  /** A part of a step that every value lies beside its code: scale * (code - zeroPoint + offset); default 0. For `lsq` alone. */
+  readonly offset?: number;
   /** Above 0, of shape `dims`, which broadcasts with the values. */
   readonly scales: Float32Array;
   readonly dims: readonly number[];
@@ -60,14 +62,14 @@ export function writeQuantizer(
   quantizer: Quantizer,
   elements: number,
 ): WrittenQuantizer {
-  const { name, kind, range, zeroPoint, scales, dims } = quantizer;
+  const { name, kind, range, zeroPoint, offset = 0, scales, dims } = quantizer;
   const [low, high] = [range[0] - zeroPoint, range[1] - zeroPoint];
   const smallest = scales.reduce((a, c) => Math.min(a, c)) * SMALLEST_SHARE;
   const gradientScale = 1 / Math.sqrt(elements * Math.max(high, 1));
   const float = (part: string, values: ArrayLike<number>, shape: readonly number[]): string =>
     b.initializer(Tensor.float(`${name}.${part}`, values, shape));
-  const quantize = (scale: string, bounds: readonly [string, string], gradient: ScaleGradient): string =>
-    b.op(FAKE_QUANTIZE, [input, scale, ...bounds], {
+  const quantize = (scale: string, bounds: readonly [string, string], gradient: ScaleGradient, value = input): string =>
+    b.op(FAKE_QUANTIZE, [value, scale, ...bounds], {
       domain: TERSOR,
       name: `${name}.quantize`,
       attributes: { [SCALE_GRADIENT]: gradient },
@@ -86,8 +88,10 @@ export function writeQuantizer(
     }
     case 'lsq': {
       const scale = float('scale', scales, dims);
+      const shift = offset === 0 ? undefined : b.op('Mul', [scale, b.float(`${name}.offset`, offset)]);
+      const rounded = quantize(scale, fixedBounds(), 'lsq', shift === undefined ? input : b.op('Sub', [input, shift]));
       return {
-        value: quantize(scale, fixedBounds(), 'lsq'),
+        value: shift === undefined ? rounded : b.op('Add', [rounded, shift], { name: `${name}.shifted` }),
         scale,
         parameters: [own(scale, gradientScale)],
         bounds: new Map([[scale, { low: smallest }]]),

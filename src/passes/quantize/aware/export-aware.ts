@@ -82,7 +82,7 @@ export function exportAware(
     const quantizer = defined(start.weights.get(key), `quantizer of "${key}"`);
     const source = defined(sources.get(key), `weights of "${key}"`);
     const codes = codesOf(unit, quantizer, source, given.values);
-    weights.set(key, { ...codes, type: storedAs });
+    weights.set(key, { ...(storedAs === 'int8' ? atHalfSteps(codes) : codes), type: storedAs });
   }
   const params = new Map(
     [...start.roots].map(([root, quantizer]) => [root, activationParams(quantizer, given.values)]),
@@ -148,6 +148,16 @@ function activationParams(quantizer: Quantizer, values: TrainedValues): Activati
   return { type: 'uint8', scale, zeroPoint, range: quantizer.range, interval };
 }
 
+/** The same values with no offset, for kernels that know none: a byte has room for odd codes at half the scale. */
+function atHalfSteps({ offset = 0, ...planned }: Omit<PlannedWeight, 'type'>): Omit<PlannedWeight, 'type'> {
+  if (offset === 0) return planned;
+  return {
+    ...planned,
+    codes: Int8Array.from(planned.codes, (code) => 2 * code + 2 * offset),
+    scales: planned.scales.map((scale) => scale / 2),
+  };
+}
+
 /** To the bit what the training graph rounds to. O(n). */
 function codesOf(
   unit: ComputeUnit,
@@ -160,14 +170,16 @@ function codesOf(
   const channelOf = channelIndex(layout);
   const { scales } = quantizerState(quantizer, trained, { values, channelOf });
   const [low, high] = quantizer.range;
+  const offset = quantizer.offset ?? 0;
   const filters = channelLayout(weight.tensor.dims, 0);
   const codes = new Int8Array(values.length);
   for (let i = 0; i < values.length; i += 1) {
-    const code = roundHalfEven(Math.fround((values[i] ?? 0) / (scales[channelOf(i)] ?? 1)));
+    const scale = scales[channelOf(i)] ?? 1;
+    const code = roundHalfEven(Math.fround(Math.fround((values[i] ?? 0) - Math.fround(scale * offset)) / scale));
     // A filter that its normalization turns around: makeSlopesPositive left it because others read it too.
     const isTurned = slope !== undefined && (slope[Math.floor(i / filters.inner)] ?? 1) < 0;
     const bounded = Math.min(Math.max(code, low), high);
-    codes[i] = isTurned ? Math.min(Math.max(-bounded, low), high) : bounded;
+    codes[i] = isTurned ? Math.min(Math.max(-bounded - 2 * offset, low), high) : bounded;
   }
   const folded =
     slope === undefined
@@ -178,6 +190,7 @@ function codesOf(
     codes,
     scales: folded,
     zeroPoints: new Int32Array(folded.length),
+    ...(offset !== 0 && { offset }),
     tensor: weight.tensor,
     axis,
     layout: channelLayout(weight.tensor.dims, axis),

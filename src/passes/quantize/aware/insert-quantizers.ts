@@ -135,11 +135,12 @@ class Insertion {
       const read = unit.node.inputs[inputIndex] ?? '';
       const edge = placed.find((one) => one.key === key && one.inputIndex === inputIndex);
       const input = edge === undefined ? roots.get(plan.roots.get(read) ?? read) : edges.get(edgeKey(edge));
-      const [x, w] = [input, weights.get(key)].map((quantizer) => this.#scales.get(quantizer?.name ?? ''));
-      const vector = this.#b.op('Reshape', [
-        defined(w, `scale of the weights of "${key}"`),
-        this.#b.ints('vector', [-1]),
-      ]);
+      const ofWeights = weights.get(key);
+      const [x, w] = [input, ofWeights].map((quantizer) => this.#scales.get(quantizer?.name ?? ''));
+      const scale = defined(w, `scale of the weights of "${key}"`);
+      // With an offset a byte holds the codes at half their scale.
+      const stored = (ofWeights?.offset ?? 0) === 0 ? scale : this.#b.op('Mul', [scale, this.#b.float('half', 0.5)]);
+      const vector = this.#b.op('Reshape', [stored, this.#b.ints('vector', [-1])]);
       const step = this.#b.op('Mul', [vector, defined(x, `scale of what "${key}" reads`)], {
         name: `${key}.bias_step`,
       });

@@ -35,6 +35,12 @@ export const AwareOptions = z.strictObject({
     .describe(
       'packed: weights in 4 or 2 bits each where they fit, computed in float; int8: a byte each, computed by int8 kernels',
     ),
+  levels: z
+    .enum(['integers', 'balanced'])
+    .default('balanced')
+    .describe(
+      'What weights of 2 bits can be, in steps. balanced: -1.5, -0.5, 0.5, 1.5; integers: -2, -1, 0, 1, as with method ste and where pruned weights keep their zeros',
+    ),
   distillation: Distillation,
   exclude: z
     .array(z.string().min(1).max(256))

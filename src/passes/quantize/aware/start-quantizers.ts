@@ -1,5 +1,6 @@
 import { CompressionError, defined } from '../../../errors.ts';
 import type { Quantizer, QuantizerKind } from '../../../training/quantizers/quantizer.ts';
+import { isPruned } from '../../../training/weight-masks.ts';
 import type { HistogramObservation, ObservationPoint, Observations } from '../../observe.ts';
 import { affineParams } from '../affine.ts';
 import { mseInterval, type Interval } from '../thresholds.ts';
@@ -136,29 +137,51 @@ function weightCodes(
 }
 
 /**
- * A weight's quantizer. LSQ starts at 2 mean|w| / sqrt(largest code), LSQ+ at three standard deviations around the mean.
+ * A weight's quantizer. LSQ starts at 2 mean|w| / sqrt(largest code), LSQ+ at three standard deviations around the mean, balanced
+ * levels at the step of least error for normal values.
  *
  * @see Esser et al. 2020, section 2.1; Bhalgat et al. 2020, section 3.3
  */
 function weightQuantizer(
   { key, unit }: AwareLayer,
-  { method }: AwareOptions,
+  options: AwareOptions,
   { values, range }: { readonly values: Float32Array; readonly range: readonly [number, number] },
 ): Quantizer {
   const weight = defined(unit.weight, 'weight of the layer');
   const layout = channelLayout(weight.tensor.dims, weight.axis);
-  const scales = startScales(values, layout, method, range);
+  const { method } = options;
+  const offset = isBalanced(values, range, options) ? 0.5 : 0;
+  const scales = startScales(values, layout, { method, offset, range });
   const dims =
     weight.axis === undefined ? [] : weight.tensor.dims.map((size, axis) => (axis === weight.axis ? size : 1));
   const kind = method === 'ste' ? 'max' : 'lsq';
-  return { name: `${key}.weight.quantizer`, kind, range, zeroPoint: 0, scales, dims };
+  return { name: `${key}.weight.quantizer`, kind, range, zeroPoint: 0, offset, scales, dims };
 }
+
+/** Whether 2-bit weights lie half a step beside their codes. There is no zero then, so pruned weights that keep theirs do not. */
+function isBalanced(
+  values: Float32Array,
+  [low]: readonly [number, number],
+  { method, levels, training }: AwareOptions,
+): boolean {
+  return levels === 'balanced' && method !== 'ste' && low === -2 && !(training.keepZeros && isPruned(values));
+}
+
+/** In deviations: the step at which four balanced levels have the least squared error on normal values (Max 1960, table I). */
+const BALANCED_STEP = 0.9957;
 
 function startScales(
   values: Float32Array,
   layout: ChannelLayout,
-  method: AwareOptions['method'],
-  [, high]: readonly [number, number],
+  {
+    method,
+    offset,
+    range: [, high],
+  }: {
+    readonly method: AwareOptions['method'];
+    readonly offset: number;
+    readonly range: readonly [number, number];
+  },
 ): Float32Array {
   const { channels } = layout;
   const [sums, squares, magnitudes] = [0, 1, 2].map(() => new Float64Array(channels));
@@ -174,10 +197,11 @@ function startScales(
   return Float32Array.from({ length: channels }, (_, c) => {
     const mean = (sums?.[c] ?? 0) / count;
     const deviation = Math.sqrt(Math.max(0, (squares?.[c] ?? 0) / count - mean * mean));
-    const scale =
-      method === 'lsq+'
-        ? (Math.abs(mean) + 3 * deviation) / (high + 1)
-        : (2 * (magnitudes?.[c] ?? 0)) / count / Math.sqrt(high);
+    const scale = ((): number => {
+      if (offset !== 0) return BALANCED_STEP * deviation;
+      if (method === 'lsq+') return (Math.abs(mean) + 3 * deviation) / (high + 1);
+      return (2 * (magnitudes?.[c] ?? 0)) / count / Math.sqrt(high);
+    })();
     // A channel of zeros stays one, at any scale.
     return scale > 0 ? scale : 1;
   });
