@@ -1,9 +1,10 @@
-import { CompressionError } from '../../errors.ts';
+import { CompressionError, defined } from '../../errors.ts';
 import type { Model } from '../../onnx/model.ts';
 import { copyModel } from '../../training/copy-model.ts';
 import type { PassContext, PassResult, Skipped } from '../pass.ts';
 import { AccuracyMeter, type MeasuredDrop } from './accuracy-meter.ts';
 import type { Method } from './activation-params.ts';
+import { fewestSteps, mostAttempts } from './fewest-steps.ts';
 
 /** What a trial may add to the options as given. */
 export interface RepairChoice {
@@ -12,6 +13,8 @@ export interface RepairChoice {
   readonly smooth?: number;
   readonly biasCorrection?: 'none' | 'fast' | 'full';
   readonly rounding?: 'nearest' | 'gptq' | 'adaround';
+  /** So many layers stay in float, those first that do most harm. */
+  readonly floatLayers?: number;
 }
 
 export interface Trial extends MeasuredDrop {
@@ -23,8 +26,14 @@ export interface AutoSettings {
   readonly maxDrop: number;
   /** Whether the options as given go together with what a trial adds. */
   readonly allows: (added: RepairChoice) => boolean;
-  /** Quantizes a copy of the model by the options as given and what the trial adds. */
-  readonly quantize: (candidate: Model, added: RepairChoice) => Promise<PassResult>;
+  /** Quantizes a copy of the model by the options as given and what the trial adds. @param inFloat - first outputs of layers left in float */
+  readonly quantize: (
+    candidate: Model,
+    added: Omit<RepairChoice, 'floatLayers'>,
+    inFloat: ReadonlySet<string>,
+  ) => Promise<PassResult>;
+  /** First outputs of each layer, those first that do most harm; none where layers must not stay in float. */
+  readonly layersByHarm: (model: Model) => Promise<readonly (readonly string[])[]>;
 }
 
 /** Cheapest first: one run over the data, two, one of both models layer by layer, training of the ranges, of each layer's codes. */
@@ -44,42 +53,31 @@ const LADDER: readonly RepairChoice[] = [
 const SMOOTHED: readonly RepairChoice[] = [{ smooth: 0.5 }, { smooth: 0.5, biasCorrection: 'fast' }];
 
 /**
- * Tries repairs, the cheapest first, until the accuracy on the evaluation data is within the limit; the best one seen where none is.
- * The model becomes the chosen one; every trial is in the details.
+ * Tries repairs, the cheapest first, until the accuracy on the evaluation data is within the limit. Where none keeps it, layers are given back
+ * to float beside the repair that lost least, as few as do. The best trial seen where that is not enough either. The model becomes the chosen
+ * one; every trial is in the details.
  *
  * @throws CompressionError DATASET_LABELS, MODEL_RUN; AbortError when canceled
  */
 export async function quantizeWithin(model: Model, settings: AutoSettings, context: PassContext): Promise<PassResult> {
   const { maxDrop } = settings;
   const meter = await AccuracyMeter.create(model, { what: 'accuracy "auto"', maxDrop }, context);
-  const { float } = meter;
-  const trials: Trial[] = [];
-  let best: { readonly candidate: Model; readonly result: PassResult; readonly trial: Trial } | undefined;
+  const trials = new Trials({ model, meter, settings, context });
   const ladder = ladderOf(model).filter(settings.allows);
-  const skipped: Skipped[] = [];
-  for (const [number, added] of ladder.entries()) {
-    context.signal.throwIfAborted();
-    context.progress(number / ladder.length, `trial ${number + 1} of at most ${ladder.length}`);
-    const candidate = copyModel(model);
-    const result = await settings.quantize(candidate, added).catch((error: unknown) => {
-      if (!isWithoutGradient(added, error)) throw error;
-      skipped.push({ node: 'learned ranges', reason: error.message });
-    });
-    if (result === undefined) continue;
+  for (const added of ladder) {
+    const trial = await trials.attempt(added, { most: ladder.length });
     // Nothing to quantize: the same for every trial.
-    if (result.changes === 0) return result;
-    const trial = { added, ...(await meter.measure(candidate)) };
-    trials.push(trial);
-    if (best === undefined || trial.drop < best.trial.drop) best = { candidate, result, trial };
-    if (trial.met) break;
+    if (trial === 'nothing') return trials.untouched();
+    if (trial?.met === true) break;
   }
-  if (best === undefined) throw new CompressionError('INTERNAL', 'no trial was made');
-  Object.assign(model, best.candidate);
-  const { result, trial } = best;
+  if (!trials.best.trial.met) await trials.giveBack();
+  const { candidate, result, trial } = trials.best;
+  Object.assign(model, candidate);
   const missed = `no repair keeps the accuracy within ${maxDrop}; the best one loses ${trial.drop}; try quantize.aware, or exclude layers`;
+  const { float } = meter;
   return {
     ...result,
-    skipped: [...result.skipped, ...skipped],
+    skipped: [...result.skipped, ...trials.skipped],
     warnings: trial.met ? result.warnings : [...result.warnings, missed],
     details: {
       ...result.details,
@@ -90,10 +88,96 @@ export async function quantizeWithin(model: Model, settings: AutoSettings, conte
         maxDrop,
         chosen: trial.added,
         met: trial.met,
-        trials,
+        trials: trials.made,
       },
     },
   };
+}
+
+interface Candidate {
+  readonly candidate: Model;
+  readonly result: PassResult;
+  readonly trial: Trial;
+}
+
+interface Given {
+  readonly model: Model;
+  readonly meter: AccuracyMeter;
+  readonly settings: AutoSettings;
+  readonly context: PassContext;
+}
+
+/** Trials of one model, and the best of them. */
+class Trials {
+  readonly made: Trial[] = [];
+  readonly skipped: Skipped[] = [];
+  readonly #given: Given;
+  #best: Candidate | undefined;
+  #untouched: PassResult | undefined;
+
+  constructor(given: Given) {
+    this.#given = given;
+  }
+
+  get best(): Candidate {
+    return defined(this.#best, 'a trial');
+  }
+
+  /** What quantizing gave where there was nothing to quantize. */
+  untouched(): PassResult {
+    return defined(this.#untouched, 'a result without changes');
+  }
+
+  /**
+   * Quantizes a copy of the model and measures it. Undefined where the repair does not go with the model.
+   *
+   * @param inFloat - layers that stay in float, by the first outputs of their nodes
+   */
+  async attempt(
+    added: RepairChoice,
+    { most, inFloat = [] }: { readonly most: number; readonly inFloat?: readonly (readonly string[])[] },
+  ): Promise<Trial | 'nothing' | undefined> {
+    const { model, meter, settings, context } = this.#given;
+    context.signal.throwIfAborted();
+    const number = this.made.length;
+    context.progress(Math.min(0.99, number / most), `trial ${number + 1} of at most ${most}`);
+    const candidate = copyModel(model);
+    const result = await settings.quantize(candidate, added, new Set(inFloat.flat())).catch((error: unknown) => {
+      if (!isWithoutGradient(added, error)) throw error;
+      this.skipped.push({ node: 'learned ranges', reason: error.message });
+    });
+    if (result === undefined) return undefined;
+    if (result.changes === 0) {
+      this.#untouched = result;
+      return 'nothing';
+    }
+    const choice = inFloat.length === 0 ? added : { ...added, floatLayers: inFloat.length };
+    const trial = { added: choice, ...(await meter.measure(candidate)) };
+    this.made.push(trial);
+    if (this.#best === undefined || isBetter(trial, this.#best.trial)) this.#best = { candidate, result, trial };
+    return trial;
+  }
+
+  /** Beside the repair that loses least: as few layers in float as keep the accuracy, half of them at most. */
+  async giveBack(): Promise<void> {
+    const { model, settings } = this.#given;
+    const { added } = this.best.trial;
+    const layers = await settings.layersByHarm(model);
+    const last = Math.floor(layers.length / 2);
+    if (last === 0) return;
+    const most = this.made.length + mostAttempts(last);
+    await fewestSteps({ first: 1, last }, async (count) => {
+      const trial = await this.attempt(added, { most, inFloat: layers.slice(0, count) });
+      return { met: trial !== undefined && trial !== 'nothing' && trial.met };
+    });
+  }
+}
+
+/** What is within the limit, with fewer layers in float the better; else what loses less. */
+function isBetter(trial: Trial, than: Trial): boolean {
+  if (trial.met !== than.met) return trial.met;
+  const [own = 0, others = 0] = [trial.added.floatLayers, than.added.floatLayers];
+  return trial.met ? own < others : trial.drop < than.drop;
 }
 
 /** Ranges are learned by gradients, which not every operator has. */

@@ -20,6 +20,8 @@ export interface StaticRequest {
   readonly options: StaticOptions;
   /** Absent: every layer gets the types of the options, unless the kernel cost table says that it would be slower. */
   readonly choices?: LayerChoices;
+  /** First outputs of layers that were given back to float, because the model loses too much with them quantized. */
+  readonly inFloat?: ReadonlySet<string>;
   /** Codes are learned for each layer as if all others were in float. */
   readonly layersAlone?: boolean;
 }

@@ -233,6 +233,7 @@ export function decide(
   };
   for (const node of candidates.units.keys()) {
     if (choiceOf(request, node) === 'float') leave(node, 'float is the type chosen for it');
+    else if (request.inFloat?.has(node.outputs[0] ?? '') === true) leave(node, 'given back to float for the accuracy');
   }
   // What only adds or pools between layers in float would lose accuracy for nothing.
   if (left.length > 0) {

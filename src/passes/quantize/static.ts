@@ -82,7 +82,13 @@ export const quantizeStatic = definePass({
       {
         maxDrop: options.maxAccuracyDrop ?? context.constraints?.maxAccuracyDrop ?? MAX_ACCURACY_DROP,
         allows: ({ method }) => method !== 'learned' || !options.powerOfTwoScales,
-        quantize: (candidate, added) => quantizeStatically(candidate, { options: { ...options, ...added } }, context),
+        quantize: (candidate, added, inFloat) =>
+          quantizeStatically(candidate, { options: { ...options, ...added }, inFloat }, context),
+        // Loaded where models run: the HTTP side lists passes, and never loads the engine.
+        layersByHarm: async (float) =>
+          context.targetCpu === 'int8-only'
+            ? []
+            : (await import('./layers-by-harm.ts')).layersByHarm(float, options, context),
       },
       context,
     );

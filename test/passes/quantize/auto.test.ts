@@ -2,7 +2,11 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { Model } from '../../../src/onnx/model.ts';
 import { makeNode } from '../../../src/onnx/node.ts';
-import type { Trial } from '../../../src/passes/quantize/auto.ts';
+import { Tensor } from '../../../src/onnx/tensor.ts';
+import { quantizeWithin, type AutoSettings, type Trial } from '../../../src/passes/quantize/auto.ts';
+import { layersByHarm } from '../../../src/passes/quantize/layers-by-harm.ts';
+import { StaticOptions } from '../../../src/passes/quantize/static-options.ts';
+import { quantizeStatically } from '../../../src/passes/quantize/static-run.ts';
 import { quantizeStatic } from '../../../src/passes/quantize/static.ts';
 import { quantizeDetailsOf } from '../../../src/schemas/quantize-report.ts';
 import { net, apply, contextOf, source, weight } from './helpers.ts';
@@ -75,9 +79,65 @@ describe('accuracy auto', () => {
     );
     assert.equal(accuracy.met, best === 0);
     if (best > 0) {
-      assert.equal(accuracy.trials.length, 10);
+      // The ladder, and one layer of three given back: no more than half.
+      assert.equal(accuracy.trials.length, 11);
+      assert.equal(accuracy.trials.at(-1)?.added.floatLayers, 1);
       assert.ok(warnings.some((warning) => warning.includes('no repair keeps the accuracy')));
     }
+  });
+
+  it('gives layers back to float where no repair keeps the accuracy, as few as do, those first that do most harm', async () => {
+    const { context } = await labelledBy(network());
+    const model = network();
+    const tried: string[] = [];
+    // Quantizing spoils whatever layer of "harmful" is not in float; no repair helps.
+    const spoiled = (harmful: readonly string[]): AutoSettings => ({
+      maxDrop: 0,
+      allows: ({ method, rounding }) => method === undefined && rounding === undefined,
+      layersByHarm: () => Promise.resolve([['y'], ['c2'], ['c1'], ['c1'], ['c1'], ['c1'], ['c1'], ['c1']]),
+      quantize: (candidate, added, inFloat) => {
+        tried.push(`${Object.keys(added).length} ${[...inFloat].join('+')}`);
+        for (const node of candidate.graph.nodes) {
+          const weights = candidate.graph.initializers.get(node.inputs[1] ?? '');
+          if (weights === undefined || !harmful.includes(node.outputs[0] ?? '') || inFloat.has(node.outputs[0] ?? ''))
+            continue;
+          const reversed = weights.floats().toReversed();
+          candidate.graph.initializers.set(weights.name, Tensor.float(weights.name, reversed, weights.dims));
+        }
+        return Promise.resolve({ changes: 3, skipped: [], warnings: [], details: {} });
+      },
+    });
+    const found = await quantizeWithin(model, spoiled(['y', 'c2', 'c1']), context);
+    const accuracy = found.details['accuracy'] as Accuracy;
+    // Three trials of the ladder, then one layer, two, four, and by halves back to three.
+    assert.deepEqual(tried, ['0 ', '1 ', '2 ', '0 y', '0 y+c2', '0 y+c2+c1', '0 y+c2+c1']);
+    assert.deepEqual([accuracy.met, accuracy.chosen], [true, { floatLayers: 3 }]);
+    assert.equal(accuracy.trials.length, 7);
+    const never = await quantizeWithin(
+      network(),
+      { ...spoiled(['y']), layersByHarm: () => Promise.resolve([]) },
+      context,
+    );
+    assert.equal((never.details['accuracy'] as Accuracy).met, false);
+  });
+
+  it('orders layers by what quantizing them alone does, and leaves those in float that it is told to', async () => {
+    const { context } = await labelledBy(network());
+    const model = network();
+    const head = model.graph.initializers.get('w3')!;
+    // One weight of each row is so large that eight bits leave the others nothing.
+    const wide = head.floats().map((value, i) => (i % 288 === 5 ? 3000 : value));
+    model.graph.initializers.set('w3', Tensor.float('w3', wide, head.dims));
+    const options = StaticOptions.parse({});
+    const order = await layersByHarm(model, options, context);
+    assert.deepEqual([order.length, order[0]], [3, ['y']]);
+    const result = await quantizeStatically(model, { options, inFloat: new Set(['y']) }, context);
+    assert.deepEqual(
+      result.skipped.filter(({ reason }) => reason === 'given back to float for the accuracy').map(({ node }) => node),
+      ['head'],
+    );
+    assert.ok(model.graph.initializers.get('w3')?.dataType === 'float');
+    assert.ok(!model.graph.initializers.has('w2'));
   });
 
   it('leaves learned ranges out where an operator has no gradient, says so, and where scales are powers of two', async () => {

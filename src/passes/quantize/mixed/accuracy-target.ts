@@ -2,6 +2,7 @@ import { defined } from '../../../errors.ts';
 import type { Model } from '../../../onnx/model.ts';
 import type { PassContext, PassResult } from '../../pass.ts';
 import { AccuracyMeter, type MeasuredDrop } from '../accuracy-meter.ts';
+import { fewestSteps, mostAttempts } from '../fewest-steps.ts';
 import { hullPath, type LayerOptions, type Selection } from './selection.ts';
 
 /** One selection that was quantized whole and measured. */
@@ -40,32 +41,20 @@ export async function withinAccuracy(
 ): Promise<AccuracyTarget> {
   const meter = await AccuracyMeter.create(model, { what: 'maxAccuracyDrop', maxDrop }, context);
   const path = hullPath(table);
-  const most = 2 + 2 * Math.ceil(Math.log2(path.length));
+  const most = mostAttempts(path.length);
   const trials: AccuracyTrial[] = [];
-  const attempt = async (givenBack: number, best: Best | undefined): Promise<Best> => {
+  let best: Best | undefined;
+  await fewestSteps({ first: 0, last: path.length - 1 }, async (givenBack) => {
     context.signal.throwIfAborted();
     context.progress(Math.min(0.99, trials.length / most), `trial ${trials.length + 1} of at most ${most}`);
     const selection = defined(path[givenBack], `selection ${givenBack}`);
     const quantized = await quantize(selection);
     const trial = { givenBack, selection, ...(await meter.measure(quantized.model)) };
     trials.push(trial);
-    return best === undefined || isBetter(trial, best.chosen) ? { chosen: trial, ...quantized } : best;
-  };
-  const last = path.length - 1;
-  let below = -1;
-  let at = 0;
-  let best = await attempt(at, undefined);
-  while (!best.chosen.met && at < last) {
-    below = at;
-    at = Math.min(last, Math.max(1, 2 * at));
-    best = await attempt(at, best);
-  }
-  while (best.chosen.met && best.chosen.givenBack - below > 1) {
-    const middle = (below + best.chosen.givenBack) >> 1;
-    best = await attempt(middle, best);
-    if (best.chosen.givenBack !== middle) below = middle;
-  }
-  return { ...best, trials, meter };
+    if (best === undefined || isBetter(trial, best.chosen)) best = { chosen: trial, ...quantized };
+    return trial;
+  });
+  return { ...defined(best, 'the first trial'), trials, meter };
 }
 
 type Best = Pick<AccuracyTarget, 'chosen' | 'model' | 'result'>;
