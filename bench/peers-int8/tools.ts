@@ -24,7 +24,7 @@ export const PEERS = {
 } as const;
 export type PeerName = keyof typeof PEERS;
 
-const LIMIT_MS = 900_000;
+const LIMIT_MS = 3_600_000;
 
 /** Quantizes with another tool, or reads what an earlier run of it left in the folder. Undefined: neither is there. */
 export function runPeer(tool: PeerName, net: Net, folder: string, python: string | undefined): Made | undefined {

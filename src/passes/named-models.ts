@@ -12,12 +12,13 @@ export const TeacherField = z
   .describe('Another uploaded model that teaches instead, a larger one of the same inputs and outputs, say');
 export type TeacherField = z.output<typeof TeacherField>;
 
-/** A model that an option names, for `models` of a pass. @param path - of the option */
+/** A model that an option names, for `models` of a pass. @param path - of the option, whose last part says what the model is for */
 export function namedModel(
   field: { readonly model: string } | undefined,
-  path: readonly PropertyKey[],
+  path: readonly [...PropertyKey[], ReferencedModel['as']],
 ): readonly ReferencedModel[] {
-  return field === undefined ? [] : [{ id: field.model, path: [...path, 'model'] }];
+  const as = path.at(-1) === 'student' ? 'student' : 'teacher';
+  return field === undefined ? [] : [{ id: field.model, path: [...path, 'model'], as }];
 }
 
 /**

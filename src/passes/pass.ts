@@ -143,6 +143,8 @@ export interface ReferencedModel {
   readonly id: string;
   /** Path within the options, for pointers: `['student', 'model']`. */
   readonly path: readonly PropertyKey[];
+  /** A teacher is only asked; a student takes the model's place. */
+  readonly as: 'teacher' | 'student';
 }
 
 /** A network of the zoo that a step's options name, and that takes the model's place. */

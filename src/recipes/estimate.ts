@@ -54,13 +54,15 @@ export interface EstimateInputs {
   readonly model: PlannedModel;
   /** What the model is replaced by before it is quantized (a student); else the model itself. */
   readonly result: PlannedModel;
+  /** Models that steps name, by id. */
+  readonly named: ReadonlyMap<string, PlannedModel>;
   readonly datasets: ReadonlyMap<DataRole, DatasetResource>;
   readonly steps: readonly PlannedStep[];
   readonly threads: number;
 }
 
 /** What a job will about take and give. Every figure says what it rests on; what cannot be told is null. */
-export function estimateOf({ body, model, result, datasets, steps, threads }: EstimateInputs): Estimate {
+export function estimateOf({ body, model, result, named, datasets, steps, threads }: EstimateInputs): Estimate {
   const weightBytes = Math.min(result.bytes, result.parameters * 4);
   const quantizing = steps.filter(({ pass }) => Object.hasOwn(WEIGHT_SHARE, pass.name)).at(-1);
   const share = quantizing === undefined ? 1 : (WEIGHT_SHARE[quantizing.pass.name] ?? 1);
@@ -74,7 +76,7 @@ export function estimateOf({ body, model, result, datasets, steps, threads }: Es
   const calibrations = steps.filter(({ needs }) => needs.includes('calibration')).length;
   const measured = runs('evaluation') + LATENCY_RUNS;
   const samples = runs('calibration') * calibrations + 2 * measured;
-  const training = trainingCost(steps, runs, { model, named: result });
+  const training = trainingCost(steps, runs, { model, named });
   const searches = steps.some(({ pass }) => pass.stage === 'search');
   const seconds =
     searches || model.macs === null || result.macs === null || training.macs === null

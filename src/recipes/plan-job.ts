@@ -46,7 +46,7 @@ export async function planJob(
   const { model, inputs } = await findModel(tenant, body.model, deps);
   const referenced = await findReferenced(tenant, recipe, deps);
   Object.assign(inputs, referenced.inputs);
-  const result = replacementOf(steps) ?? referenced.last ?? model;
+  const result = replacementOf(steps) ?? referenced.lastStudent ?? model;
   const datasets = await findDatasets(tenant, body, deps);
   const problems = [...datasets].flatMap(([role, dataset]) => {
     const field = body.data[role];
@@ -77,7 +77,7 @@ export async function planJob(
     },
     dryRun: {
       plan: planOf(steps, canonicalize),
-      estimate: estimateOf({ body, model, result, datasets, steps, threads }),
+      estimate: estimateOf({ body, model, result, named: referenced.models, datasets, steps, threads }),
     },
   };
 }
@@ -113,22 +113,29 @@ async function findModel(
   return { model, inputs };
 }
 
-/** The hashes of further models that steps name. */
+/** Further models that steps name, with the hashes of their files. */
 async function findReferenced(
   tenant: string,
   recipe: ResolvedRecipe,
   deps: PlanningDeps,
-): Promise<{ readonly inputs: Record<string, string>; readonly last: PlannedModel | undefined }> {
+): Promise<{
+  readonly inputs: Record<string, string>;
+  /** By id. */
+  readonly models: ReadonlyMap<string, PlannedModel>;
+  readonly lastStudent: PlannedModel | undefined;
+}> {
   const inputs: Record<string, string> = {};
-  let last: PlannedModel | undefined;
-  for (const { id, pointer } of referencedModels(recipe)) {
+  const models = new Map<string, PlannedModel>();
+  let lastStudent: PlannedModel | undefined;
+  for (const { id, pointer, as } of referencedModels(recipe)) {
     const model = await deps.models.get(tenant, id);
     if (model === undefined) throw notFound(pointer, `there is no model ${id}`);
-    last = model;
+    models.set(id, model);
+    if (as === 'student') lastStudent = model;
     inputs[inputKeyOf(id)] = model.sha256;
     for (const { location, sha256 } of model.externalData) inputs[`${inputKeyOf(id)}/${location}`] = sha256;
   }
-  return { inputs, last };
+  return { inputs, models, lastStudent };
 }
 
 /** The network of the zoo that a step puts in the model's place. @throws CompressionError RECIPE_INVALID when it cannot be */

@@ -4,17 +4,18 @@ import { PASSES } from '../passes/registry.ts';
 import { pointerOf } from '../schemas/error-places.ts';
 import type { ResolvedRecipe } from '../schemas/recipe.ts';
 
-/** An uploaded model that a step of a recipe reads besides the one it is given: a student, say. */
+/** An uploaded model that a step of a recipe reads besides the one it is given. */
 export interface RecipeModel {
   readonly id: string;
   /** Where the request names it, RFC 6901. */
   readonly pointer: string;
+  readonly as: ReferencedModel['as'];
 }
 
 /** The further models of a recipe, those of trials included, in the order of its steps; one may stand there twice. */
 export function referencedModels(recipe: ResolvedRecipe): readonly RecipeModel[] {
   return recipe.steps.flatMap((step, index) =>
-    modelsOf(step).map(({ id, path }) => ({ id, pointer: pointerOf(['recipe', 'steps', index, ...path]) })),
+    modelsOf(step).map(({ id, path, as }) => ({ id, as, pointer: pointerOf(['recipe', 'steps', index, ...path]) })),
   );
 }
 
@@ -23,7 +24,9 @@ function modelsOf({ pass: name, ...given }: InnerRecipe['steps'][number]): reado
   if (pass === undefined) return [];
   const options = pass.options.parse(given);
   const inner = (pass.inner?.(options) ?? []).flatMap(({ steps, origin = underSteps }) =>
-    steps.flatMap((step, place) => modelsOf(step).map(({ id, path }) => ({ id, path: origin([place, ...path]) }))),
+    steps.flatMap((step, place) =>
+      modelsOf(step).map(({ path, ...model }) => ({ ...model, path: origin([place, ...path]) })),
+    ),
   );
   return [...(pass.models?.(options) ?? []), ...inner];
 }

@@ -43,12 +43,12 @@ const Options = z.object({
  * What the steps that train take, from epochs, samples and the networks' multiply-accumulates.
  *
  * @param model - what the job starts from
- * @param named - the last model that a step's options name, where one is
+ * @param named - models that the steps' options name, by id
  */
 export function trainingCost(
   steps: readonly PlannedStep[],
   samplesOf: SamplesOf,
-  { model, named }: { readonly model: PlannedModel; readonly named: PlannedModel },
+  { model, named }: { readonly model: PlannedModel; readonly named: ReadonlyMap<string, PlannedModel> },
 ): TrainingCost {
   let current = model;
   let total: TrainingCost = { macs: 0, samples: 0, bytes: 0, knowsActivations: true };
@@ -57,10 +57,12 @@ export function trainingCost(
     // Options for training stand there whether the step trains or not.
     if (parsed === undefined || !pass.needs(options).includes('training')) continue;
     const isTaught = pass.name === 'distill' || typeof parsed.distillation === 'object';
-    const teacher = isTaught ? current : undefined;
+    const models = pass.models?.(options) ?? [];
+    const namedAs = (role: 'teacher' | 'student'): PlannedModel | undefined =>
+      named.get(models.find(({ as }) => as === role)?.id ?? '');
+    const teacher = isTaught ? (namedAs('teacher') ?? current) : undefined;
     const network = pass.network?.(options);
-    if (network !== undefined) current = plannedNetwork(network.request);
-    else if ((pass.models?.(options) ?? []).length > 0) current = named;
+    current = network === undefined ? (namedAs('student') ?? current) : plannedNetwork(network.request);
     const cost = stepCost(parsed, samplesOf, { network: current, teacher });
     total = {
       macs: total.macs === null || cost.macs === null ? null : total.macs + cost.macs,

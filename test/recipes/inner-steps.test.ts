@@ -155,10 +155,11 @@ describe('a recipe that searches', () => {
     const { recipe } = resolveRecipe({ version: 1, steps: [search(distill)] });
     const models = referencedModels(recipe);
     assert.ok(models.length > 0);
-    for (const model of models) assert.deepEqual(model, { id, pointer: '/recipe/steps/0/steps/0/student/model' });
+    for (const model of models)
+      assert.deepEqual(model, { id, as: 'student', pointer: '/recipe/steps/0/steps/0/student/model' });
     const chosen = { pass: 'distill', student: { search: ['self', { model: id }] } };
     assert.deepEqual(referencedModels(resolveRecipe({ version: 1, steps: [search(chosen)] }).recipe), [
-      { id, pointer: '/recipe/steps/0/steps/0/student/search/1/model' },
+      { id, as: 'student', pointer: '/recipe/steps/0/steps/0/student/search/1/model' },
     ]);
   });
 });

@@ -5,6 +5,7 @@ import { plannedNetwork } from '../../src/recipes/planned-model.ts';
 import { trainingCost } from '../../src/recipes/training-cost.ts';
 import type { PlannedStep } from '../../src/recipes/resolve.ts';
 
+const [STUDENT, TEACHER] = ['mdl_student0000000000000000000', 'mdl_teacher0000000000000000000'];
 const SAMPLES = { calibration: 0, training: 1000, evaluation: 200 };
 const resnet20 = plannedNetwork({ architecture: 'resnet', depth: 20, shortcut: 'pad' });
 const resnet56 = plannedNetwork({ architecture: 'resnet', depth: 56, shortcut: 'pad' });
@@ -17,7 +18,13 @@ function step(name: string, options: object): PlannedStep {
 }
 
 const cost = (...steps: PlannedStep[]) =>
-  trainingCost(steps, (role) => SAMPLES[role], { model: resnet56, named: resnet20 });
+  trainingCost(steps, (role) => SAMPLES[role], {
+    model: resnet56,
+    named: new Map([
+      [STUDENT, resnet20],
+      [TEACHER, resnet56],
+    ]),
+  });
 
 describe('trainingCost', () => {
   // Multiply-accumulates a sample, from the table in docs/architectures.md: 125,485,696 and 40,551,040.
@@ -41,10 +48,26 @@ describe('trainingCost', () => {
     assert.equal(both.macs, 2 * 1000 * (3 * small + large) + 2 * 1000 * 3 * small);
   });
 
+  it('counts a named teacher as what teaches, not as what is trained', () => {
+    const training = { epochs: 2, validation: { fraction: 0 } };
+    const [student, teacher] = [{ model: STUDENT }, { model: TEACHER }];
+    const taught = 2 * 1000 * (3 * small + large);
+    assert.equal(cost(step('distill', { student, teacher, training })).macs, taught);
+    const own = trainingCost(
+      [step('quantize.aware', { training, distillation: { teacher } })],
+      (role) => SAMPLES[role],
+      {
+        model: resnet20,
+        named: new Map([[TEACHER, resnet56]]),
+      },
+    );
+    assert.equal(own.macs, taught);
+  });
+
   it('takes nothing where nothing is trained, and says when it cannot know', () => {
     assert.deepEqual(cost(step('quantize.dynamic', {})), { macs: 0, samples: 0, bytes: 0, knowsActivations: true });
     const unknown = { ...resnet20, macs: null };
-    const training = trainingCost([step('train.finetune', {})], () => 10, { model: unknown, named: unknown });
+    const training = trainingCost([step('train.finetune', {})], () => 10, { model: unknown, named: new Map() });
     assert.equal(training.macs, null);
   });
 

@@ -24,6 +24,10 @@ export const quantizeAware = definePass({
       url: 'https://arxiv.org/abs/1805.06085',
     },
     {
+      title: 'Liu et al., ParetoQ: Improving Scaling Laws in Extremely Low-bit LLM Quantization, NeurIPS 2025',
+      url: 'https://arxiv.org/abs/2502.02631',
+    },
+    {
       title:
         'Jacob et al., Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference, CVPR 2018',
       url: 'https://arxiv.org/abs/1712.05877',
