@@ -120,7 +120,7 @@ function onAutomatic({ step, diagnosis }: DiagnosedStep, hasEvaluation: boolean)
     {
       code: 'try-int8-accurate',
       level: 'advice',
-      message: `${spread}"accuracy": "auto"${step.options['weights'] === 'int8' ? ' (preset int8-accurate)' : ''} tries bias correction, equalization, other ranges and learned rounding, the cheapest first, until the accuracy is kept.`,
+      message: `${spread}"accuracy": "auto"${step.options['weights'] === 'int8' ? ' (preset int8-accurate)' : ''} tries bias correction, equalization, other ranges and learned rounding, the cheapest first, and then leaves layers in float, until the accuracy is kept.`,
       change: { pass: step.pass, options: { accuracy: 'auto' } },
     },
   ];

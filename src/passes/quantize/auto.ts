@@ -73,7 +73,8 @@ export async function quantizeWithin(model: Model, settings: AutoSettings, conte
   if (!trials.best.trial.met) await trials.giveBack();
   const { candidate, result, trial } = trials.best;
   Object.assign(model, candidate);
-  const missed = `no repair keeps the accuracy within ${maxDrop}; the best one loses ${trial.drop}; try quantize.aware, or exclude layers`;
+  const gaveBack = trials.made.some(({ added }) => added.floatLayers !== undefined);
+  const missed = `no repair keeps the accuracy within ${maxDrop}${gaveBack ? ', nor does giving layers back to float' : ''}; the best trial loses ${trial.drop}; try quantize.aware`;
   const { float } = meter;
   return {
     ...result,

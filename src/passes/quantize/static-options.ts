@@ -124,7 +124,7 @@ export const StaticOptions = z.strictObject({
     .enum(['as-given', 'auto'])
     .default('as-given')
     .describe(
-      'auto: adds equalization, bias correction, other ranges and learned rounding, the cheapest first, until the accuracy on the evaluation data is kept',
+      'auto: adds equalization, bias correction, other ranges and learned rounding, the cheapest first, and then leaves layers in float, until the accuracy on the evaluation data is kept',
     ),
   maxAccuracyDrop: z
     .number()
