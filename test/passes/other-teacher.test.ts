@@ -56,7 +56,7 @@ describe('another model as the teacher', () => {
     it(`is named by ${step.pass}, to be fetched ahead`, () => {
       const pass = passOf(step);
       assert.deepEqual(pass.models!(pass.options.parse(optionsOf(step, true))), [
-        { id: ID, path: [...step.place, 'model'] },
+        { id: ID, path: [...step.place, 'model'], as: 'teacher' },
       ]);
       assert.deepEqual(pass.models!(pass.options.parse(optionsOf(step, false))), []);
     });

@@ -144,7 +144,9 @@ describe('distill', () => {
     const options = { student: { model: id }, training };
     await run(model, options, { openModel });
     assert.deepEqual(opened, [id]);
-    assert.deepEqual(distill.models?.(distill.options.parse(options)), [{ id, path: ['student', 'model'] }]);
+    assert.deepEqual(distill.models?.(distill.options.parse(options)), [
+      { id, path: ['student', 'model'], as: 'student' },
+    ]);
     assert.deepEqual(
       model.graph.inputs.map(({ name }) => name),
       ['input'],

@@ -147,7 +147,7 @@ describe('search.architecture, candidates trained one by one', () => {
       const parsed = searchArchitecture.options.parse({ space, finalTraining, ...given });
       assert.deepEqual(
         searchArchitecture.models?.(parsed),
-        expected === undefined ? [] : [{ id: teacher.model, path: ['teacher', 'model'] }],
+        expected === undefined ? [] : [{ id: teacher.model, path: ['teacher', 'model'], as: 'teacher' }],
       );
       await searched({ finalTraining, ...given }, trials);
       const last = trials.ran.at(-1);
