@@ -65,10 +65,10 @@ export async function quantizeWithin(model: Model, settings: AutoSettings, conte
   const trials = new Trials({ model, meter, settings, context });
   const ladder = ladderOf(model).filter(settings.allows);
   for (const added of ladder) {
-    const trial = await trials.attempt(added, { most: ladder.length });
+    const made = await trials.attempt(added, { most: ladder.length });
     // Nothing to quantize: the same for every trial.
-    if (trial === 'nothing') return trials.untouched();
-    if (trial?.met === true) break;
+    if (made !== undefined && made.trial === undefined) return made.result;
+    if (made?.trial?.met === true) break;
   }
   if (!trials.best.trial.met) await trials.giveBack();
   const { candidate, result, trial } = trials.best;
@@ -95,10 +95,11 @@ export async function quantizeWithin(model: Model, settings: AutoSettings, conte
   };
 }
 
-interface Candidate {
+interface Attempt {
   readonly candidate: Model;
   readonly result: PassResult;
-  readonly trial: Trial;
+  /** Absent where nothing was quantized, and so nothing measured. */
+  readonly trial?: Trial;
 }
 
 interface Given {
@@ -113,20 +114,14 @@ class Trials {
   readonly made: Trial[] = [];
   readonly skipped: Skipped[] = [];
   readonly #given: Given;
-  #best: Candidate | undefined;
-  #untouched: PassResult | undefined;
+  #best: Required<Attempt> | undefined;
 
   constructor(given: Given) {
     this.#given = given;
   }
 
-  get best(): Candidate {
+  get best(): Required<Attempt> {
     return defined(this.#best, 'a trial');
-  }
-
-  /** What quantizing gave where there was nothing to quantize. */
-  untouched(): PassResult {
-    return defined(this.#untouched, 'a result without changes');
   }
 
   /**
@@ -137,7 +132,7 @@ class Trials {
   async attempt(
     added: RepairChoice,
     { most, inFloat = [] }: { readonly most: number; readonly inFloat?: readonly (readonly string[])[] },
-  ): Promise<Trial | 'nothing' | undefined> {
+  ): Promise<Attempt | undefined> {
     const { model, meter, settings, context } = this.#given;
     context.signal.throwIfAborted();
     const number = this.made.length;
@@ -148,28 +143,31 @@ class Trials {
       this.skipped.push({ node: 'learned ranges', reason: error.message });
     });
     if (result === undefined) return undefined;
-    if (result.changes === 0) {
-      this.#untouched = result;
-      return 'nothing';
-    }
+    if (result.changes === 0) return { candidate, result };
     const choice = inFloat.length === 0 ? added : { ...added, floatLayers: inFloat.length };
     const trial = { added: choice, ...(await meter.measure(candidate)) };
     this.made.push(trial);
-    if (this.#best === undefined || isBetter(trial, this.#best.trial)) this.#best = { candidate, result, trial };
-    return trial;
+    const attempt = { candidate, result, trial };
+    if (this.#best === undefined || isBetter(trial, this.#best.trial)) this.#best = attempt;
+    return attempt;
   }
 
   /** Beside the repair that loses least: as few layers in float as keep the accuracy, half of them at most. */
   async giveBack(): Promise<void> {
     const { model, settings } = this.#given;
     const { added } = this.best.trial;
-    const layers = await settings.layersByHarm(model);
+    const layers = await settings.layersByHarm(model).catch((error: unknown) => {
+      // Outputs that cannot be compared: what was found so far stands.
+      if (!(error instanceof CompressionError) || error.code !== 'PASS_PRECONDITION') throw error;
+      this.skipped.push({ node: 'layers given back', reason: error.message });
+      return [];
+    });
     const last = Math.floor(layers.length / 2);
     if (last === 0) return;
     const most = this.made.length + mostAttempts(last);
     await fewestSteps({ first: 1, last }, async (count) => {
-      const trial = await this.attempt(added, { most, inFloat: layers.slice(0, count) });
-      return { met: trial !== undefined && trial !== 'nothing' && trial.met };
+      const made = await this.attempt(added, { most, inFloat: layers.slice(0, count) });
+      return { met: made?.trial?.met === true };
     });
   }
 }

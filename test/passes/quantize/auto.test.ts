@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { CompressionError } from '../../../src/errors.ts';
 import type { Model } from '../../../src/onnx/model.ts';
 import { makeNode } from '../../../src/onnx/node.ts';
 import { Tensor } from '../../../src/onnx/tensor.ts';
@@ -119,6 +120,12 @@ describe('accuracy auto', () => {
       context,
     );
     assert.equal((never.details['accuracy'] as Accuracy).met, false);
+    // Where layers cannot be told apart, what the repairs came to is the result all the same.
+    const refusal = new CompressionError('PASS_PRECONDITION', 'outputs are compared by the first float output');
+    const apart = { ...spoiled(['y']), layersByHarm: () => Promise.reject(refusal) };
+    const kept = await quantizeWithin(network(), apart, context);
+    assert.deepEqual(kept.skipped, [{ node: 'layers given back', reason: refusal.message }]);
+    assert.equal((kept.details['accuracy'] as Accuracy).trials.length, 3);
   });
 
   it('orders layers by what quantizing them alone does, and leaves those in float that it is told to', async () => {
