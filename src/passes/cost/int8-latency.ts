@@ -6,13 +6,13 @@ import { graphTime, type ConvolutionTime, type Latency, type OperatorTimes } fro
 import type { KernelCostTable } from './kernel-cost-table.ts';
 
 /**
- * How well channels fill what the int8 kernels work on at a time: whole `blocks` of 16; `quarters`, multiples of 4, which
- * are gathered and written in parts; or neither, `loose`, with parts of any length.
+ * How well channels fill what the int8 kernels work on at a time: outputs in whole `blocks` of 8; in `halves` of them; or
+ * neither, `loose`, with parts of any length. Inputs are read by fours: others are loose, too.
  */
-const FILLS = ['blocks', 'quarters', 'loose'] as const;
+const FILLS = ['blocks', 'halves', 'loose'] as const;
 type Fill = (typeof FILLS)[number];
-const BLOCK = 16;
-const QUARTER = 4;
+const BLOCK = 8;
+const HALF = 4;
 
 /** Up to so many input channels the int8 kernel gathers windows that hardly fill its registers, whatever their number. */
 const STEM_CHANNELS = 4;
@@ -60,16 +60,15 @@ function int8Workload({ outputs, inputs, group, window, pixels }: ConvSize): Wor
   const isDepthwise = group > 1 && inputs === 1;
   const isStem = !isDepthwise && inputs <= STEM_CHANNELS;
   const family = isDepthwise ? 'depthwise' : isStem ? 'stem' : window === 1 ? 'pointwise' : 'window';
-  const counts = isDepthwise || isStem ? [outputs] : [inputs, outputs / group];
+  const fill = isDepthwise || isStem ? fillOf(outputs) : fillOf(outputs / group, inputs);
   const reduction = inputs * window;
   const work = outputs * reduction * pixels;
-  return { kernel: `${family} ${fillOf(counts)}`, shape: [outputs, reduction, pixels], work };
+  return { kernel: `${family} ${fill}`, shape: [outputs, reduction, pixels], work };
 }
 
-/** Of the number of channels that fills the least. */
-function fillOf(counts: readonly number[]): Fill {
-  if (counts.every((count) => count % BLOCK === 0)) return 'blocks';
-  return counts.every((count) => count % QUARTER === 0) ? 'quarters' : 'loose';
+function fillOf(written: number, read = HALF): Fill {
+  if (read % HALF !== 0 || written % HALF !== 0) return 'loose';
+  return written % BLOCK === 0 ? 'blocks' : 'halves';
 }
 
 /** A measured convolution under the kernel that its channels make it; undefined for what is none. */

@@ -115,15 +115,16 @@ function reorder(channels: number, size: number): KernelBenchmark {
   return { kernel: 'reorder', shape, work, inputDims, link, float: 'reordered', base };
 }
 
-/** A 3x3 convolution that need not have as many outputs as inputs: all links read the chain's input, and are joined. */
-function fromInput(kernel: Kernel, inputs: number, outputs: number, size: number): KernelBenchmark {
-  const pads = [1, 1, 1, 1];
+/** A convolution that need not have as many outputs as inputs: all links read the chain's input, and are joined. */
+function fromInput(kernel: Kernel, inputs: number, outputs: number, size: number, window = 3): KernelBenchmark {
+  const pads = new Array<number>(4).fill((window - 1) / 2);
+  const reduction = inputs * window * window;
   return {
     kernel,
-    shape: [outputs, inputs * 9, size * size],
-    work: outputs * inputs * 9 * size * size,
+    shape: [outputs, reduction, size * size],
+    work: outputs * reduction * size * size,
     inputDims: [1, inputs, size, size],
-    link: { kind: 'stem', weightDims: [outputs, inputs, 3, 3], attributes: { pads } },
+    link: { kind: 'stem', weightDims: [outputs, inputs, window, window], attributes: { pads } },
     float: 'float',
     int8: 'int8',
     // They are joined by Add, which float fuses into the convolution and int8 does not.
@@ -132,8 +133,8 @@ function fromInput(kernel: Kernel, inputs: number, outputs: number, size: number
 }
 
 const stem = (channels: number, size: number): KernelBenchmark => fromInput('stem-conv', 3, channels, size);
-const unequalWidths = (inputs: number, outputs: number, size: number): KernelBenchmark =>
-  fromInput('conv-width', inputs, outputs, size);
+const unequalWidths = (inputs: number, outputs: number, size: number, window = 3): KernelBenchmark =>
+  fromInput(`${convName(window, 1)}-width`, inputs, outputs, size, window);
 
 function matMul(rows: number, size: number): KernelBenchmark[] {
   const common = {
@@ -188,7 +189,8 @@ export const KERNEL_BENCHMARKS: readonly KernelBenchmark[] = [
   ...[convWidth(18, 16, 3), convWidth(31, 16, 3), convWidth(50, 8, 3), convWidth(62, 8, 3), convWidth(126, 14, 3)],
   ...[convWidth(30, 16, 1), convWidth(62, 14, 1), convWidth(127, 14, 1)],
   // Parts of a block, which int8 is slower with.
-  ...[convWidth(28, 16, 3), convWidth(40, 16, 3), convWidth(56, 8, 3), convWidth(28, 28, 1), convWidth(60, 14, 1)],
+  ...[convWidth(28, 16, 3), convWidth(44, 8, 3), convWidth(28, 28, 1), convWidth(60, 14, 1)],
+  ...[convWidth(40, 16, 3), convWidth(56, 8, 3)],
   // Few outputs of many inputs and the other way round: reading a window takes its time however little comes of it.
   ...[
     unequalWidths(16, 2, 32),
@@ -200,6 +202,9 @@ export const KERNEL_BENCHMARKS: readonly KernelBenchmark[] = [
   ],
   ...[unequalWidths(32, 8, 16), unequalWidths(8, 32, 16), unequalWidths(32, 16, 16), unequalWidths(16, 32, 16)],
   ...[unequalWidths(64, 24, 8), unequalWidths(24, 64, 8), unequalWidths(64, 16, 8), unequalWidths(16, 64, 8)],
+  ...[unequalWidths(32, 8, 28, 1), unequalWidths(8, 32, 28, 1), unequalWidths(64, 16, 14, 1)],
+  ...[unequalWidths(16, 64, 14, 1), unequalWidths(96, 24, 7, 1), unequalWidths(24, 96, 7, 1)],
+  ...[unequalWidths(64, 12, 28, 1), unequalWidths(12, 64, 28, 1), unequalWidths(128, 10, 7, 1)],
   ...[convWidth(31, 16, 3, 31), convWidth(62, 28, 3, 62)],
   ...[reorder(32, 8), reorder(32, 32), reorder(64, 56)],
 ];

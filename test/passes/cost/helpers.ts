@@ -54,7 +54,7 @@ export function int8Table(): KernelCostTable {
   };
   return tableOf([
     ...[16, 32, 64].map((channels) => conv('conv', channels, 1)),
-    ...[12, 28, 56].map((channels) => conv('conv-width', channels, 2)),
+    ...[12, 28, 60].map((channels) => conv('conv-width', channels, 2)),
     ...[14, 31, 62].map((channels) => conv('conv-width', channels, 4)),
     { ...conv('conv-width', 24, 1), int8Ns: 0 },
     ...[1000, 100_000].map((work) => ({ kernel: 'add' as const, shape: [work], work, floatNs: work, int8Ns: work })),
