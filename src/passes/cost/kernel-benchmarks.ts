@@ -116,7 +116,12 @@ function reorder(channels: number, size: number): KernelBenchmark {
 }
 
 /** A convolution that need not have as many outputs as inputs: all links read the chain's input, and are joined. */
-function fromInput(kernel: Kernel, inputs: number, outputs: number, size: number, window = 3): KernelBenchmark {
+function fromInput(
+  kernel: Kernel,
+  window: number,
+  [inputs, outputs]: readonly [number, number],
+  size: number,
+): KernelBenchmark {
   const pads = new Array<number>(4).fill((window - 1) / 2);
   const reduction = inputs * window * window;
   return {
@@ -132,9 +137,9 @@ function fromInput(kernel: Kernel, inputs: number, outputs: number, size: number
   };
 }
 
-const stem = (channels: number, size: number): KernelBenchmark => fromInput('stem-conv', 3, channels, size);
+const stem = (channels: number, size: number): KernelBenchmark => fromInput('stem-conv', 3, [3, channels], size);
 const unequalWidths = (inputs: number, outputs: number, size: number, window = 3): KernelBenchmark =>
-  fromInput(`${convName(window, 1)}-width`, inputs, outputs, size, window);
+  fromInput(`${convName(window, 1)}-width`, window, [inputs, outputs], size);
 
 function matMul(rows: number, size: number): KernelBenchmark[] {
   const common = {

@@ -7,6 +7,7 @@ import { clipCodes, quantizerClips, type ActivationParams } from './activation-p
 import { affineParams, quantizeValue, type QuantParams } from './affine.ts';
 import type { GraphView } from './graph-view.ts';
 import type { QuantPlan } from './plan.ts';
+import { moveActivationsBehindPools } from './pools-ahead.ts';
 import {
   QUANT_RANGE,
   allocateQuantized,
@@ -67,6 +68,7 @@ export abstract class CodeWriter {
 
   /** Rewrites the model's main graph. */
   write(): void {
+    moveActivationsBehindPools(this.job);
     const made = new Set<string>();
     for (const node of this.#graph.nodes) {
       const unit = this.job.plan.units.get(node);

@@ -126,8 +126,8 @@ export function operators(model: Model): Record<string, number> {
   return counts;
 }
 
-/** Operators of the main graph as ONNX Runtime has fused it, counted. */
-export async function optimizedOperators(model: Model): Promise<Record<string, number>> {
+/** The model as ONNX Runtime has fused it. */
+export async function optimizedModel(model: Model): Promise<Model> {
   const folder = mkdtempSync(join(tmpdir(), 'quantize-'));
   try {
     const path = join(folder, 'optimized.onnx');
@@ -137,8 +137,13 @@ export async function optimizedOperators(model: Model): Promise<Record<string, n
       optimizedModelPath: path,
     });
     await session.release();
-    return operators(decodeModel(readFileSync(path)));
+    return decodeModel(readFileSync(path));
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
+}
+
+/** Operators of the main graph as ONNX Runtime has fused it, counted. */
+export async function optimizedOperators(model: Model): Promise<Record<string, number>> {
+  return operators(await optimizedModel(model));
 }
