@@ -7,15 +7,15 @@ interface Measured {
 }
 
 /**
- * Work, results that are written, values that are gathered for them, one call: an int8 kernel takes as long to round a result to
- * codes as for some eighty products, and reads a window in the time of many, so with few products a result, or few results a
- * window, the work alone says little.
+ * Work, results that are written, values that are gathered for them, places where results are, one call: an int8 kernel takes as
+ * long to round a result to codes as for some eighty products, and reads a window in the time of many, so with few products a
+ * result, or few results a window, the work alone says little.
  */
 function termsOf({ shape: [outputs = 1, reduction = 1], work }: Measured): readonly number[] {
-  return [work, work / reduction, work / outputs, 1];
+  return [work, work / reduction, work / outputs, work / outputs / reduction, 1];
 }
 
-const TERMS = 4;
+const TERMS = 5;
 /** Sets of terms, the simpler ones first: of equally good laws the first counts. */
 const TERM_SETS: readonly (readonly number[])[] = Array.from({ length: 2 ** TERMS - 1 }, (_, bits) =>
   Array.from({ length: TERMS }, (_unused, term) => term).filter((term) => ((bits + 1) >> term) % 2 === 1),
@@ -24,7 +24,7 @@ const TERM_SETS: readonly (readonly number[])[] = Array.from({ length: 2 ** TERM
 const BETTER = 0.99;
 
 /**
- * The law `time = a * work + b * results + c * gathered + d` with a, b, c, d >= 0 that is nearest to the measured times, by the sum of squared relative
+ * The law `time = a * work + b * results + c * gathered + d * places + e` with a, b, c, d, e >= 0 that is nearest to the measured times, by the sum of squared relative
  * errors. Non-negative least squares by trying all sets of terms.
  *
  * @param times - positive, one for each of `measured`

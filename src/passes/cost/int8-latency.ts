@@ -7,12 +7,14 @@ import type { KernelCostTable } from './kernel-cost-table.ts';
 
 /**
  * How well channels fill what the int8 kernels work on at a time: outputs in whole `blocks` of 8; in `halves` of them; or
- * neither, `loose`, with parts of any length. Inputs are read by fours: others are loose, too.
+ * neither, `loose`, with parts of any length. Inputs are read by fours: others are loose, too. With `few` outputs, less than
+ * 16, reading the inputs is what takes the time, whatever their number.
  */
-const FILLS = ['blocks', 'halves', 'loose'] as const;
+const FILLS = ['blocks', 'halves', 'loose', 'few'] as const;
 type Fill = (typeof FILLS)[number];
 const BLOCK = 8;
 const HALF = 4;
+const FEW = 16;
 
 /** Up to so many input channels the int8 kernel gathers windows that hardly fill its registers, whatever their number. */
 const STEM_CHANNELS = 4;
@@ -28,10 +30,13 @@ export class Int8Latency implements Latency, OperatorTimes {
   /** Values in integers have one layout for all. */
   readonly block = 1;
   readonly #model: CostModel;
+  /** Outputs that the kernels work on at a time: as many as are a block in float, both fill a register. */
+  readonly #width: number;
 
-  constructor(table: Pick<KernelCostTable, 'entries'>) {
+  constructor(table: Pick<KernelCostTable, 'entries' | 'convolutionBlock'>) {
+    this.#width = table.convolutionBlock ?? 1;
     const entries = table.entries.filter(({ int8Ns }) => int8Ns > 0);
-    this.#model = new CostModel({ entries: entries.map((entry) => asInt8Conv(entry) ?? entry) });
+    this.#model = new CostModel({ entries: entries.map((entry) => asInt8Conv(entry, this.#width) ?? entry) });
   }
 
   get knowsNothing(): boolean {
@@ -45,7 +50,7 @@ export class Int8Latency implements Latency, OperatorTimes {
   convolution(node: Node, _isConstant: unknown, sizesOf: SizesOf): ConvolutionTime | undefined {
     const size = convSizeOf(node, sizesOf);
     if (size === undefined) return undefined;
-    const workload = int8Workload(size);
+    const workload = int8Workload(size, this.#width);
     const family = workload.kernel.split(' ')[0] ?? '';
     const others = FILLS.flatMap((fill) => [`${family} ${fill}`, `window ${fill}`]);
     return { layout: 'plain', ns: this.time(workload, others) };
@@ -56,23 +61,25 @@ export class Int8Latency implements Latency, OperatorTimes {
   }
 }
 
-function int8Workload({ outputs, inputs, group, window, pixels }: ConvSize): Workload {
+/** What the kernel really does: outputs are filled up to its width. */
+function int8Workload({ outputs, inputs, group, window, pixels }: ConvSize, width: number): Workload {
   const isDepthwise = group > 1 && inputs === 1;
   const isStem = !isDepthwise && inputs <= STEM_CHANNELS;
   const family = isDepthwise ? 'depthwise' : isStem ? 'stem' : window === 1 ? 'pointwise' : 'window';
-  const fill = isDepthwise || isStem ? fillOf(outputs) : fillOf(outputs / group, inputs);
+  const written = outputs / group;
+  const fill = isDepthwise || isStem ? fillOf(outputs, HALF) : written < FEW ? 'few' : fillOf(written, inputs);
+  const filled = isDepthwise || isStem ? outputs : group * width * Math.ceil(written / width);
   const reduction = inputs * window;
-  const work = outputs * reduction * pixels;
-  return { kernel: `${family} ${fill}`, shape: [outputs, reduction, pixels], work };
+  return { kernel: `${family} ${fill}`, shape: [filled, reduction, pixels], work: filled * reduction * pixels };
 }
 
-function fillOf(written: number, read = HALF): Fill {
+function fillOf(written: number, read: number): Fill {
   if (read % HALF !== 0 || written % HALF !== 0) return 'loose';
   return written % BLOCK === 0 ? 'blocks' : 'halves';
 }
 
 /** A measured convolution under the kernel that its channels make it; undefined for what is none. */
-function asInt8Conv(entry: KernelCostTable['entries'][number]): MeasuredWorkload | undefined {
+function asInt8Conv(entry: KernelCostTable['entries'][number], width: number): MeasuredWorkload | undefined {
   const size = measuredConvSize(entry);
-  return size === undefined ? undefined : { ...entry, ...int8Workload(size) };
+  return size === undefined ? undefined : { ...entry, ...int8Workload(size, width) };
 }

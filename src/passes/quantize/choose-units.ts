@@ -12,7 +12,7 @@ import type { ComputeUnit } from './units.ts';
 /** A node goes back to float when that saves this share of the model's estimated time; less is within the estimate's error. */
 const WORTHWHILE = 0.05;
 /** What int8 must save of a region's time: estimates err, and int8 that brings nothing only costs accuracy. */
-const REGION_MARGIN = 0.15;
+const REGION_MARGIN = 0.1;
 /** Above this many suspects single nodes are no longer tried one by one. */
 const MAX_TRIALS = 400;
 

@@ -24,6 +24,13 @@ describe('laws of kernel times', () => {
     near(law(other), 0.002 * other.work + 0.2 * 48 * 784 + 900, 1e-4);
   });
 
+  it('finds what a place takes, however little comes of it', () => {
+    const few = [...convs, { shape: [2, 144, 1024] as const, work: 2 * 144 * 1024 }];
+    const time = ({ shape, work }: (typeof few)[number]): number => 0.002 * work + 25 * shape[2];
+    const law = fitLaw(few, few.map(time));
+    near(law({ shape: [6, 54, 1024], work: 6 * 54 * 1024 }), 0.002 * 6 * 54 * 1024 + 25 * 1024, 1e-4);
+  });
+
   it('is proportional to the work where the times are, and from one measurement', () => {
     const rate = fitLaw(
       convs,

@@ -7,8 +7,8 @@ import type { KernelCost } from '../../../src/passes/cost/kernel-cost-table.ts';
 import { makeCostTable, type KernelCostTable } from '../../../src/passes/cost/kernel-cost-table.ts';
 import { net } from '../quantize/helpers.ts';
 
-const tableOf = (entries: KernelCost[]): KernelCostTable =>
-  makeCostTable({ cpuKind: 'made by hand', runtimeVersion: 'none', threads: 1, convolutionBlock: 16, entries });
+const tableOf = (entries: KernelCost[], convolutionBlock = 16): KernelCostTable =>
+  makeCostTable({ cpuKind: 'made by hand', runtimeVersion: 'none', threads: 1, convolutionBlock, entries });
 
 /**
  * A table of a CPU with blocks of 16 channels: blocked convolutions take 10 ns for 1,000 multiply-accumulates, of fewer input
@@ -43,22 +43,27 @@ export function blockedTable(): KernelCostTable {
   ]);
 }
 
+const INT8_WIDTH = 8;
+
 /**
- * In int8 1 ns for 1,000 products in whole blocks of 16 channels, 2 in multiples of 4, 4 for other numbers.
- * In float a product a ns; sums 1 ns an element.
+ * In int8 1 ns for 1,000 products, outputs filled up to 8: 2 where they are a multiple of 4 alone, 4 for other numbers, 8 for few
+ * outputs. In float a product a ns; sums 1 ns an element.
  */
 export function int8Table(): KernelCostTable {
   const conv = (kernel: KernelCost['kernel'], channels: number, rate: number): KernelCost => {
     const work = channels * channels * 9 * 64;
-    return { kernel, shape: [channels, channels * 9, 64], work, floatNs: work, int8Ns: (work * rate) / 1000 };
+    const filled = (work * Math.ceil(channels / INT8_WIDTH) * INT8_WIDTH) / channels;
+    return { kernel, shape: [channels, channels * 9, 64], work, floatNs: work, int8Ns: (filled * rate) / 1000 };
   };
-  return tableOf([
+  const entries = [
     ...[16, 32, 64].map((channels) => conv('conv', channels, 1)),
-    ...[12, 28, 60].map((channels) => conv('conv-width', channels, 2)),
-    ...[14, 31, 62].map((channels) => conv('conv-width', channels, 4)),
+    ...[20, 28, 60].map((channels) => conv('conv-width', channels, 2)),
+    ...[18, 31, 62].map((channels) => conv('conv-width', channels, 4)),
+    ...[8, 12, 14].map((channels) => conv('conv-width', channels, 8)),
     { ...conv('conv-width', 24, 1), int8Ns: 0 },
     ...[1000, 100_000].map((work) => ({ kernel: 'add' as const, shape: [work], work, floatNs: work, int8Ns: work })),
-  ]);
+  ];
+  return tableOf(entries, INT8_WIDTH);
 }
 
 /** Height and width of what `convs` works on. */
