@@ -12,6 +12,7 @@ import { definePass, type PassContext, type PassResult, type Skipped } from '../
 import { liftConstants } from './constants.ts';
 import { removeDeadCode } from './dead-code.ts';
 import { foldBatchNormalizations } from './fold-batch-normalization.ts';
+import { foldBiases } from './fold-biases.ts';
 import { foldConstants } from './fold-constants.ts';
 import { removeIdentities } from './identities.ts';
 import { overridableInitializers, scopesOf, type Workspace } from './scope.ts';
@@ -136,6 +137,7 @@ async function oneRound(
   for (const scope of scopesOf(model)) {
     count('identitiesRemoved', removeIdentities(scope, workspace, skipped, { keepDropout }));
     count('constantsFolded', await foldConstants(scope, workspace, context, { limits, skipped }));
+    count('biasesFolded', foldBiases(scope, workspace));
     if (options.foldBatchNormalization !== false) {
       const reasons: Skipped[] = [];
       count('batchNormalizationsFolded', foldBatchNormalizations(scope, workspace, reasons));

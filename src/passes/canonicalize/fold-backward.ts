@@ -31,11 +31,11 @@ export function foldIntoProducer(node: Node, affine: ChannelAffine, site: FoldSi
 }
 
 /** The producer makes the output of the folded node, under its name, so that graph outputs keep theirs. */
-function takeOver(node: Node, producer: Node, site: FoldSite, reason: string | undefined): string | undefined {
+export function takeOver(node: Node, producer: Node, site: FoldSite, reason: string | undefined): string | undefined {
   if (reason !== undefined) return reason;
-  const [input = ''] = node.inputs;
+  const [made = ''] = producer.outputs;
   producer.outputs = [node.outputs[0] ?? ''];
-  site.scope.graph.valueInfos.delete(input);
+  site.scope.graph.valueInfos.delete(made);
   site.replace(node, []);
   return undefined;
 }
