@@ -31,9 +31,9 @@ type ChoiceSettings = PlanSettings & {
 };
 
 /**
- * Chooses which candidates become int8, by the kernel cost table alone: first single nodes that int8 makes slower than
- * leaving and re-entering int8 around them costs, then whole regions that cost more in int8 than in float. The same table
- * gives the same choice.
+ * Chooses which candidates become int8, by the kernel cost table alone: first nodes that int8 makes slower than leaving and
+ * re-entering int8 around them costs, those that follow each other together and then one by one, then whole regions that cost
+ * more in int8 than in float. The same table gives the same choice.
  */
 export function chooseUnits(view: GraphView, candidates: Candidates, settings: ChoiceSettings): Choice {
   const { kept, costTable, isPinned = () => false } = settings;
@@ -46,7 +46,9 @@ export function chooseUnits(view: GraphView, candidates: Candidates, settings: C
   if (model.isEmpty || candidates.units.size === 0) return { plan: everything, skipped: [] };
   const costs = new PlanCosts(view, candidates, { model, unitTimes: new UnitTimes(costTable, view), isPinned });
   const search = new Search(costs, planWithout, everything);
-  search.removeSlowNodes(costs.slowNodes(everything));
+  const slow = costs.slowNodes(everything);
+  search.removeSlow(runsOf(slow, view));
+  search.removeSlow(slow.map((node) => [node]));
   search.removeSlowRegions();
   search.removeAllUnlessWorthwhile();
   const skipped = [...search.left].map((node) => ({
@@ -84,8 +86,8 @@ class Search {
     this.cost = costs.total(start);
   }
 
-  removeSlowNodes(suspects: readonly Node[]): void {
-    for (const node of suspects.slice(0, MAX_TRIALS)) this.#tryWithout([node], WORTHWHILE * this.#costs.floatNs);
+  removeSlow(suspects: readonly (readonly Node[])[]): void {
+    for (const nodes of suspects.slice(0, MAX_TRIALS)) this.#tryWithout(nodes, WORTHWHILE * this.#costs.floatNs);
   }
 
   removeSlowRegions(): void {
@@ -103,7 +105,7 @@ class Search {
   }
 
   #tryWithout(from: readonly Node[], atLeast: number): void {
-    const nodes = from.filter((node) => !this.#costs.isPinned(node));
+    const nodes = from.filter((node) => !this.#costs.isPinned(node) && !this.left.has(node));
     if (nodes.length === 0) return;
     const left = new Set([...this.left, ...nodes]);
     const plan = this.#planWithout(left);
@@ -203,6 +205,26 @@ class PlanCosts {
     const producer = this.#view.producerOf(unit.node.inputs[unit.activations[0] ?? 0] ?? '');
     return producer !== undefined && ['Conv', 'MatMul', 'Gemm'].includes(producer.opType);
   }
+}
+
+/** Two and more of the nodes that follow each other, with nothing in between but what moves or clips codes. */
+function runsOf(nodes: readonly Node[], view: GraphView): Node[][] {
+  const runOf = new Map(nodes.map((node) => [node, new Set([node])]));
+  for (const node of nodes) {
+    for (const input of node.inputs) {
+      let before = view.producerOf(input);
+      while (before !== undefined && /^(moves|clips)$/.test(placementOf(before)?.kind ?? '')) {
+        before = view.producerOf(before.inputs[0] ?? '');
+      }
+      const [run, other] = [runOf.get(node), before === undefined ? undefined : runOf.get(before)];
+      if (run === undefined || other === undefined || run === other) continue;
+      for (const member of other) {
+        run.add(member);
+        runOf.set(member, run);
+      }
+    }
+  }
+  return [...new Set(runOf.values())].filter((run) => run.size > 1).map((run) => [...run]);
 }
 
 /** Compute units that are connected by values in codes. */
