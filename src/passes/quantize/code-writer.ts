@@ -68,7 +68,7 @@ export abstract class CodeWriter {
 
   /** Rewrites the model's main graph. */
   write(): void {
-    moveActivationsBehindPools(this.job);
+    moveActivationsBehindPools(this.job, this.names);
     const made = new Set<string>();
     for (const node of this.#graph.nodes) {
       const unit = this.job.plan.units.get(node);

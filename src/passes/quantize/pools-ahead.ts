@@ -1,4 +1,4 @@
-import { NameScope } from '../../onnx/graph.ts';
+import type { NameScope } from '../../onnx/graph.ts';
 import type { Node } from '../../onnx/node.ts';
 import type { WriteJob } from './code-writer.ts';
 import { placementOf } from './placement.ts';
@@ -10,12 +10,7 @@ import { placementOf } from './placement.ts';
  * that goes into it is quantized. It does not move it past an activation, which costs nothing itself: the quantizer clips.
  * Changes the graph; the view and the plan stay true, but for the value between the two nodes.
  */
-export function moveActivationsBehindPools({
-  model: { graph },
-  view,
-  plan,
-}: Omit<WriteJob, 'params' | 'weights'>): void {
-  const names = new NameScope(graph);
+export function moveActivationsBehindPools({ model: { graph }, view, plan }: WriteJob, names: NameScope): void {
   for (const pool of view.nodes) {
     const [between = ''] = pool.inputs;
     const activation = view.producerOf(between);
