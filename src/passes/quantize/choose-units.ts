@@ -122,6 +122,7 @@ class PlanCosts {
   readonly floatNs: number;
   readonly isPinned: (node: Node) => boolean;
   readonly #view: GraphView;
+  readonly #candidates: Candidates['units'];
   readonly #model: CostModel;
   readonly #unitTimes: UnitTimes;
   readonly #estimates = new Map<Node, Estimate>();
@@ -140,6 +141,7 @@ class PlanCosts {
     },
   ) {
     this.#view = view;
+    this.#candidates = candidates.units;
     this.isPinned = isPinned;
     this.#unitTimes = unitTimes;
     this.#model = model;
@@ -165,18 +167,37 @@ class PlanCosts {
 
   total(plan: QuantPlan): number {
     let sum = 0;
-    for (const [node, estimate] of this.#estimates) sum += plan.units.has(node) ? estimate.int8Ns : estimate.floatNs;
+    for (const [node, estimate] of this.#estimates) {
+      sum += this.#isOnCodes(node, plan) ? estimate.int8Ns : estimate.floatNs;
+    }
     for (const value of plan.roots.keys()) sum += this.#boundary(value, plan);
     return sum;
+  }
+
+  /**
+   * A plan's node, or one without weights that the plan leaves in float between codes on all sides: ONNX Runtime fuses it with
+   * the quantizers around it all the same.
+   */
+  #isOnCodes(node: Node, plan: QuantPlan): boolean {
+    if (plan.units.has(node)) return true;
+    const unit = this.#candidates.get(node);
+    const [output = ''] = node.outputs;
+    if (unit?.placement.kind !== 'pointwise' || unit.constants.length > 0 || this.#view.isOutput(output)) return false;
+    const makers = unit.activations.map((index) => this.#view.producerOf(node.inputs[index] ?? ''));
+    if (!makers.every((maker) => maker !== undefined && plan.makesCodes(maker))) return false;
+    const readers = this.#view.readersOf(output);
+    return readers.length > 0 && readers.every((use) => use.inputIndex >= 0 && plan.units.has(use.node));
   }
 
   /** A QuantizeLinear where a float node made the value, a DequantizeLinear where one reads it: half a boundary each. */
   #boundary(value: string, plan: QuantPlan): number {
     const producer = this.#view.producerOf(value);
-    const madeAsCodes = producer !== undefined && plan.makesCodes(producer);
+    const isFused = producer !== undefined && !plan.units.has(producer) && this.#isOnCodes(producer, plan);
+    const madeAsCodes = producer !== undefined && (plan.makesCodes(producer) || isFused);
     const readers = this.#view.readersOf(value);
     const readInFloat =
-      this.#view.isOutput(value) || readers.some(({ node, inputIndex }) => inputIndex < 0 || !plan.units.has(node));
+      this.#view.isOutput(value) ||
+      readers.some(({ node, inputIndex }) => inputIndex < 0 || !this.#isOnCodes(node, plan));
     if (madeAsCodes && !readInFloat) return 0;
     const beside = madeAsCodes ? [producer] : readers.map(({ node }) => node).filter((node) => plan.units.has(node));
     const kernel = beside.some((node) => node.opType === 'Conv') ? 'conv-boundary' : 'boundary';

@@ -3,7 +3,7 @@ import { describe, it } from 'node:test';
 import { makeNode } from '../../../src/onnx/node.ts';
 import { makeCostTable, type KernelCost } from '../../../src/passes/cost/kernel-cost-table.ts';
 import { quantizeStatic } from '../../../src/passes/quantize/static.ts';
-import { apply, contextOf, net, source, weight } from './helpers.ts';
+import { apply, contextOf, net, optimizedOperators, source, weight } from './helpers.ts';
 
 describe('choices by the kernel cost table', () => {
   it('leave nodes in float together that would not be worth it one by one', async () => {
@@ -34,5 +34,35 @@ describe('choices by the kernel cost table', () => {
     const costTable = makeCostTable({ cpuKind: 'test', runtimeVersion: 'test', threads: 1, entries });
     const { skipped } = await apply(quantizeStatic, model, {}, { ...contextOf(source('x', dims)), costTable });
     assert.deepEqual(skipped.map(({ node }) => node).sort(), ['d1', 'd2']);
+  });
+
+  it('do not leave in float what ONNX Runtime fuses with the quantizers around it all the same', async () => {
+    const dims = [1, 8, 8, 8];
+    const pool = { kernel_shape: [3, 3], pads: [1, 1, 1, 1] };
+    const build = () =>
+      net({
+        nodes: [
+          makeNode('Conv', ['x', 'p1'], ['a'], { name: 'p1' }),
+          makeNode('AveragePool', ['a'], ['b'], { attributes: pool, name: 'pool' }),
+          makeNode('Conv', ['b', 'p2'], ['y'], { name: 'p2' }),
+        ],
+        tensors: ['p1', 'p2'].map((name) => weight(name, [8, 8, 1, 1])),
+        inputs: { x: dims },
+        outputs: { y: dims },
+      });
+    const entries: KernelCost[] = [
+      { kernel: 'pointwise-conv', shape: [8, 8, 64], work: 4096, floatNs: 5000, int8Ns: 400 },
+      { kernel: 'average-pool', shape: [512], work: 512, floatNs: 100, int8Ns: 2000 },
+      { kernel: 'conv-boundary', shape: [512], work: 512, floatNs: 0, int8Ns: 20 },
+      { kernel: 'boundary', shape: [512], work: 512, floatNs: 0, int8Ns: 20 },
+    ];
+    const costTable = makeCostTable({ cpuKind: 'test', runtimeVersion: 'test', threads: 1, entries });
+    const context = contextOf(source('x', dims));
+    const { skipped } = await apply(quantizeStatic, build(), {}, { ...context, costTable });
+    assert.deepEqual(skipped, []);
+    // With the pool excluded by hand its kernel is the same.
+    const excluded = build();
+    await apply(quantizeStatic, excluded, { exclude: ['pool'] }, context);
+    assert.equal((await optimizedOperators(excluded))['QLinearAveragePool'], 1);
   });
 });
