@@ -193,7 +193,7 @@ export const KERNEL_BENCHMARKS: readonly KernelBenchmark[] = [
   ...[convWidth(6, 32, 3), convWidth(12, 32, 3), convWidth(14, 32, 3), convWidth(12, 16, 1)],
   ...[convWidth(18, 16, 3), convWidth(31, 16, 3), convWidth(50, 8, 3), convWidth(62, 8, 3), convWidth(126, 14, 3)],
   ...[convWidth(30, 16, 1), convWidth(62, 14, 1), convWidth(127, 14, 1)],
-  // Parts of a block, which int8 is slower with.
+  // Outputs in halves of 8, which int8 is slower with; then in whole ones that fill no 16.
   ...[convWidth(20, 16, 3), convWidth(28, 16, 3), convWidth(60, 14, 3), convWidth(28, 28, 1), convWidth(60, 14, 1)],
   ...[convWidth(40, 16, 3), convWidth(56, 8, 3)],
   // Few outputs of many inputs and the other way round: reading a window takes its time however little comes of it.

@@ -9,11 +9,11 @@ import { makePlan, type Candidates, type PlanSettings, type QuantPlan } from './
 import { UnitTimes } from './unit-times.ts';
 import type { ComputeUnit } from './units.ts';
 
-/** A node goes back to float when that saves this share of the model's estimated time; less is within the estimate's error. */
+/** Nodes go back to float when that saves this share of the model's estimated time; less is within the estimate's error. */
 const WORTHWHILE = 0.05;
 /** What int8 must save of a region's time: estimates err, and int8 that brings nothing only costs accuracy. */
 const REGION_MARGIN = 0.1;
-/** Above this many suspects single nodes are no longer tried one by one. */
+/** Of more runs, and more single nodes, only the first are tried. */
 const MAX_TRIALS = 400;
 
 export interface Choice {
